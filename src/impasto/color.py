@@ -1,0 +1,78 @@
+"""Keeping colours: two pure functions on uint8 arrays [H, W, 3], sRGB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from impasto.errors import ImpastoError
+from impasto.image import Pixels
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, Y' of Y'CbCr
+
+
+def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """BT.601 luma of [..., 3], in the units of the input: float32 [...]."""
+    return pixels.astype(np.float32, copy=False) @ LUMA
+
+
+def match_color(style: Pixels, content: Pixels) -> Pixels:
+    """Give the style picture the colours of the content, so that its strokes come without its palette.
+
+    Both uint8 [H, W, 3], of any two sizes. Returns the style picture, uint8 [H, W, 3], with the mean and covariance
+    of the content's RGB values, up to rounding and clipping.
+
+    Gatys et al., "Preserving Color in Neural Artistic Style Transfer" (2016), section 4, with the symmetric square
+    roots of image analogies.
+    """
+    matrix, offset = color_map(style, content)
+    moved = style.reshape(-1, 3) @ matrix.T + offset
+    return np.rint(np.clip(moved, 0, 255)).astype(np.uint8).reshape(style.shape)
+
+
+def color_map(style: Pixels, content: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The map of `match_color`, x -> A x + b on RGB values 0..255: (A float64 [3, 3], b float64 [3]).
+
+    A = C^(1/2) S^(-1/2) with C and S the covariances of content and style. A direction in which the style varies by
+    less than one level (grey pictures, flat ones) is not stretched: there is nothing in it but rounding.
+    """
+    style_mean, style_covariance = _mean_and_covariance(style)
+    content_mean, content_covariance = _mean_and_covariance(content)
+    values, vectors = np.linalg.eigh(style_covariance)
+    whiten = (vectors / np.sqrt(np.maximum(values, 1))) @ vectors.T
+    values, vectors = np.linalg.eigh(content_covariance)
+    matrix = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T @ whiten
+    return matrix, content_mean - matrix @ style_mean
+
+
+def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
+    """Paint with the strokes of the stylized picture and the colours of the content.
+
+    Both uint8 [H, W, 3], of one size; the result likewise: luma of the stylized picture, chroma (Cb, Cr of BT.601) of
+    the content. Where the two together lie outside the cube of colours, chroma is scaled towards grey just so far
+    that they fit, and luma is kept.
+
+    Raises `ImpastoError` if the sizes differ.
+    """
+    if stylized.shape != content.shape:
+        raise ImpastoError(
+            f"colours can only be kept between pictures of one size, not {list(stylized.shape)} and "
+            f"{list(content.shape)}; scale one to the other"
+        )
+    # Cb and Cr are multiples of B - Y' and R - Y', so keeping them is keeping the differences to luma: no conversion
+    # to Y'CbCr and back, and one rounding at the end.
+    target = luma(stylized)[..., None]
+    difference = content - luma(content)[..., None]
+    room = np.where(difference > 0, 255 - target, target)
+    scale = np.min(room / np.maximum(np.abs(difference), 1e-3), axis=-1, keepdims=True)
+    result = np.clip(target + np.minimum(scale, 1) * difference, 0, 255)
+    return np.rint(result).astype(np.uint8)
+
+
+def _mean_and_covariance(pixels: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    colors = pixels.reshape(-1, 3).astype(np.float64)
+    mean = colors.mean(axis=0)
+    colors -= mean
+    return mean, colors.T @ colors / len(colors)

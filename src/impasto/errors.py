@@ -1,0 +1,5 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class ImpastoError(Exception):
+    """Something the user can put right. Its text is one line: what is wrong and what to do about it."""

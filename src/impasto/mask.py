@@ -1,0 +1,76 @@
+"""Masks: which style goes where. Soft, one per style, each of the size of the photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from impasto.color import luma
+from impasto.errors import ImpastoError
+from impasto.image import ImageSource, read_image
+
+FLOOR = 1e-6  # weight where no mask is: shares stay defined, and statistics do not notice
+
+
+def prepare_masks(
+    masks: Sequence[ImageSource], shape: tuple[int, int], count: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Read `count` masks for a photo of `shape` = (H, W).
+
+    A mask is whatever `read_image` reads, or an array [H, W]: bool, uint8 0..255 or floating point 0..1. White (1)
+    selects, black (0) does not, grey is in between; colours count by their luma, transparent parts as black.
+
+    Returns `(mask, coverage)`. `mask`: float32 [K, 1, H, W], non-negative; as it is it weighs a region's statistics,
+    and `mask / mask.sum(0)` are the shares of the styles at each pixel. `coverage`: float32 [H, W] in 0..1, how much
+    of the pixel is painted at all: min(1, sum of the masks). Where masks overlap beyond 1 they share the pixel in
+    proportion; where none is, `mask` holds a tiny equal weight.
+
+    Raises `ImpastoError` for a wrong number of masks, a mask of another size than the photo, one that selects
+    nothing, and floating point values that are not in 0..1.
+    """
+    if len(masks) != count:
+        raise ImpastoError(f"{len(masks)} masks for {count} styles: give each style one mask")
+    weights = np.stack([_read_mask(mask, shape, f"mask {number}") for number, mask in enumerate(masks, 1)])
+    total = weights.sum(axis=0)
+    weights /= np.maximum(total, 1)
+    weights[:, total < FLOOR] = FLOOR
+    return weights[:, None], np.minimum(total, 1)
+
+
+def _read_mask(mask: ImageSource, shape: tuple[int, int], name: str) -> npt.NDArray[np.float32]:
+    """One mask as float32 [H, W] in 0..1."""
+    if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint8:
+        weights = _from_numbers(mask, name)
+    else:
+        try:
+            picture = read_image(mask)
+        except ImpastoError as error:
+            raise ImpastoError(f"{name}: {error}") from None
+        weights = luma(picture.pixels) / np.float32(255)
+        if picture.alpha is not None:
+            weights *= picture.alpha.astype(np.float32) / 255
+        weights = np.minimum(weights, 1)  # luma of white may round to a little more
+    if weights.shape != shape:
+        raise ImpastoError(
+            f"{name} is {_size(weights.shape)} but the photo is {_size(shape)} (width x height); "
+            "scale the mask to the photo"
+        )
+    if not weights.any():
+        raise ImpastoError(f"{name} selects nothing: every pixel is 0; paint it white where its style should go")
+    return weights
+
+
+def _from_numbers(mask: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
+    """bool or floating point [H, W], not rounded to 8 bit."""
+    if mask.dtype != np.bool_ and not np.issubdtype(mask.dtype, np.floating):
+        raise ImpastoError(f"{name}: an array must be bool, uint8, or floating point from 0 to 1, not {mask.dtype}")
+    if mask.size and not (mask.min() >= 0 and mask.max() <= 1):  # so written that NaN fails too
+        raise ImpastoError(f"{name} must hold values from 0 to 1, not from {mask.min():g} to {mask.max():g}")
+    return mask.astype(np.float32)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"

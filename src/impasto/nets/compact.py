@@ -1,0 +1,107 @@
+"""The compact network: AdaIN at every depth of a small auto-encoder, for real time on a CPU.
+
+Left alone it reconstructs its input. Its style vector is the statistics of its own features on a picture; given
+another picture's statistics at its adaptive layers it paints in that picture's style, so that strength 0 is the photo
+and a picture styled by itself comes back, by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Adapt = Callable[[Tensor], Tensor]
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect")
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity, an adaptive layer after each."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = _convolution(channels, channels)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+        self.second.weight.data *= 0.1  # starts near the identity, so that depth does not slow the first steps
+
+    def forward(self, features: Tensor, adapt: Adapt) -> Tensor:
+        return adapt(features + self.second(F.relu(adapt(self.first(features)))))
+
+
+class Double(nn.Module):
+    """1x1 convolution, then twice the size by nearest neighbours: cannot make a checkerboard of a flat region."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.interpolate(self.convolution(features), scale_factor=2, mode="nearest")
+
+
+class DoubleToPicture(nn.Module):
+    """A 5x5 convolution of the features doubled by nearest neighbours, computed at their own size.
+
+    Doubling first and convolving at full size would cost four times as much. The same sums are a 3x3 convolution to
+    four values a pixel, which a pixel shuffle puts in their places: the 5x5 weights that fall on copies of one pixel
+    are added beforehand. Unlike a free pixel shuffle, this cannot make a checkerboard of a flat region.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 5, 5) * (25 * inputs) ** -0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        # fold[p, r, u] = 1 where tap u (-2..2) of an even (p = 0) or odd (p = 1) row lands on source row r (-1..1).
+        fold = torch.zeros(2, 3, 5)
+        for phase in range(2):
+            for tap in range(5):
+                fold[phase, (phase + tap - 2) // 2 + 1, tap] = 1
+        self.register_buffer("fold", fold, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        weight = torch.einsum("pru,qsv,oiuv->opqirs", self.fold, self.fold, self.weight).flatten(0, 2)
+        features = F.pad(features, (1, 1, 1, 1), mode="reflect")
+        return F.pixel_shuffle(F.conv2d(features, weight, self.bias.repeat_interleave(4)), 2)
+
+
+class Compact(nn.Module):
+    """Three encoder stages at 1/2, 1/4 and 1/8 of the size, two residual blocks, two decoder stages with skips."""
+
+    widths = (32, 64, 128)
+    #: Channels of each adaptive layer, in the order the network comes to them.
+    adaptive = (128, 128, 128, 128, 128, 64, 64, 32, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        half, quarter, eighth = self.widths
+        self.down_half = _convolution(12, half)
+        self.down_quarter = _convolution(half, quarter, 2)
+        self.down_eighth = _convolution(quarter, eighth, 2)
+        self.blocks = nn.ModuleList([Residual(eighth), Residual(eighth)])
+        self.up_quarter = Double(eighth, quarter)
+        self.paint_quarter = _convolution(quarter, quarter)
+        self.up_half = Double(quarter, half)
+        self.paint_half = _convolution(half, half)
+        self.to_picture = DoubleToPicture(half, 3)
+
+    def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
+        """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""
+        height, width = image.shape[2:]
+        image = F.pad(image, (0, -width % 8, 0, -height % 8), mode="replicate")
+        half = F.relu(self.down_half(F.pixel_unshuffle(image, 2)))
+        quarter = F.relu(self.down_quarter(half))
+        features = adapt(F.relu(self.down_eighth(quarter)))
+        for block in self.blocks:
+            features = block(features, adapt)
+        features = self.up_quarter(F.relu(features)) + adapt(quarter)
+        features = F.relu(adapt(self.paint_quarter(F.relu(features))))
+        features = self.up_half(features) + adapt(half)
+        features = F.relu(adapt(self.paint_half(F.relu(features))))
+        painted: Tensor = self.to_picture(features) + 0.5
+        return painted[..., :height, :width]

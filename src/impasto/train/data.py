@@ -1,0 +1,188 @@
+"""Training pictures: folders or tar shards in, random crops out.
+
+Pictures are decoded once and kept as uint8, on the training device when they fit there, so that the loop never waits
+for a disk or a decoder. A set too large for that stays encoded where it is and is decoded ahead by worker threads.
+Every crop is drawn from a generator seeded by (seed, process, step): a resumed run sees the pictures that an
+undisturbed one would have seen, and the same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from impasto.errors import ImpastoError
+from impasto.progress import track
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one encoded picture lies: a file, or a stretch of a tar file."""
+
+    path: Path
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
+    """Every picture under folders and in tar shards (WebDataset shards are such), in a fixed order."""
+    entries: list[Entry] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            files = sorted(p for p in source.rglob("*") if p.is_file())
+            for file in files:
+                if file.suffix.lower() == ".tar":
+                    entries += _tar_entries(file)
+                elif file.suffix.lower() in SUFFIXES:
+                    entries.append(Entry(file, str(file.relative_to(source)), 0, file.stat().st_size))
+        elif source.is_file() and tarfile.is_tarfile(source):
+            entries += _tar_entries(source)
+        else:
+            raise ImpastoError(f"{source}: neither a folder of pictures nor an uncompressed tar file")
+    if not entries:
+        raise ImpastoError(f"no pictures in {', '.join(map(str, sources))} (looked for {' '.join(sorted(SUFFIXES))})")
+    return entries
+
+
+def _tar_entries(path: Path) -> list[Entry]:
+    with tarfile.open(path, "r:") as tar:
+        members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
+    return [Entry(path, m.name, m.offset_data, m.size) for m in members]
+
+
+def manifest(entries: Sequence[Entry]) -> str:
+    """Fingerprint of a picture set: sha256 over the names and contents of all its files."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(entry.name.encode() + b"\0" + hashlib.sha256(entry.read()).digest())
+    return digest.hexdigest()
+
+
+def decode(entry: Entry, short_side: int) -> Tensor:
+    """The picture as uint8 [3, H, W], scaled down (never up) so that its short side is `short_side`."""
+    with Image.open(io.BytesIO(entry.read())) as image:
+        image.draft("RGB", (short_side, short_side))  # JPEG decodes at a fraction of its size where that is enough
+        rgb = image.convert("RGB")
+    scale = short_side / min(rgb.size)
+    if scale < 1:
+        width, height = (max(short_side, round(side * scale)) for side in rgb.size)
+        rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+class Pictures:
+    """A set of training pictures, from which :meth:`crops` draws batches.
+
+    Args:
+        sources: folders and tar shards.
+        short_side: the size pictures are kept at.
+        device: where crops are made, and where the pictures live if they fit.
+        memory: bytes that decoded pictures may take; a larger set is decoded as it is drawn.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str | os.PathLike[str]],
+        short_side: int = 512,
+        device: torch.device | str = "cpu",
+        memory: float | None = None,
+        label: str = "pictures",
+    ) -> None:
+        self.entries = find_pictures(sources)
+        self.device = torch.device(device)
+        self.short_side = short_side
+        self.broken: set[str] = set()
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        budget = _memory_budget(self.device) if memory is None else memory
+        self.resident = len(self.entries) * 3 * 1.4 * short_side**2 < budget
+        self._decoded: list[Tensor] = []
+        if self.resident:
+            decoded = track(self._pool.map(self._try_decode, self.entries), f"Decoding {label}", len(self.entries))
+            self._decoded = [picture.to(self.device) for picture in decoded if picture is not None]
+            if not self._decoded:
+                raise ImpastoError(f"none of the {len(self.entries)} files under {sources[0]} is a readable picture")
+
+    def __len__(self) -> int:
+        return len(self._decoded) if self.resident else len(self.entries)
+
+    def _try_decode(self, entry: Entry) -> Tensor | None:
+        try:
+            return decode(entry, self.short_side)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            self.broken.add(entry.name)
+            return None
+
+    def _draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
+        if self.resident:
+            return [self._decoded[i] for i in torch.randint(len(self._decoded), (count,), generator=generator).tolist()]
+        pictures: list[Tensor] = []
+        while len(pictures) < count:
+            if len(self.broken) == len(self.entries):
+                raise ImpastoError(f"none of the {len(self.entries)} training files is a readable picture")
+            wanted = torch.randint(len(self.entries), (count - len(pictures),), generator=generator).tolist()
+            decoded = self._pool.map(self._try_decode, [self.entries[i] for i in wanted])
+            pictures += [picture.to(self.device) for picture in decoded if picture is not None]
+        return pictures
+
+    def crops(self, count: int, size: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
+        """A batch [count, 3, size, size] in 0..1 of randomly resized and flipped crops.
+
+        Args:
+            scale: range of the crop's side as a fraction of the picture's short side; the crop is then scaled to `size`.
+        """
+        batch = []
+        for picture in self._draw(count, generator):
+            height, width = picture.shape[1:]
+            low, high = (min(height, width) * s for s in scale)
+            u, v, w, flip = torch.rand(4, generator=generator).tolist()
+            side = max(1, round(low + (high - low) * u))
+            top, left = int(v * (height - side + 1)), int(w * (width - side + 1))
+            crop = picture[None, :, top : top + side, left : left + side].float() / 255
+            crop = F.interpolate(crop, (size, size), mode="bilinear", antialias=True, align_corners=False)
+            batch.append(crop.flip(3) if flip < 0.5 else crop)
+        return torch.cat(batch).clamp(0, 1).to(memory_format=torch.channels_last)
+
+
+def batches(
+    content: Pictures, style: Pictures, size: int, scale: tuple[float, float], count: int, seed: int, process: int, start: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on."""
+
+    def make(step: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed((seed * 1009 + process) * 100_000_007 + step)
+        return content.crops(count, size, scale, generator), style.crops(count, size, scale, generator)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(make, start)
+        step = start
+        while True:
+            batch, step = ahead.result(), step + 1
+            ahead = pool.submit(make, step)
+            yield batch
+
+
+def _memory_budget(device: torch.device) -> float:
+    """Half of what is free where the pictures would live."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 if hasattr(os, "sysconf") else 4e9

@@ -1,0 +1,308 @@
+"""The training loop that every network shares: optimiser, schedule, checkpoints, logs, any number of devices.
+
+What is trained is a *task*: a module whose ``forward(content, style, step)`` returns its losses by name, the one to
+minimise under ``"loss"``; whose ``network`` holds the trained weights; and whose ``preview(network, content, style)``
+returns a picture grid.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import platform
+import random
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
+
+from impasto.errors import ImpastoError
+from impasto.progress import pace
+from impasto.train.data import Pictures, batches, manifest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run computes; recorded in the checkpoint and in the model card."""
+
+    steps: int = 160_000
+    batch: int = 8
+    accumulate: int = 1
+    crop: int = 256
+    scale: tuple[float, float] = (0.5, 1.0)
+    """The crop's side as a fraction of the picture's short side, drawn between these."""
+    lr: float = 1e-4
+    schedule: Literal["paper", "cosine"] = "paper"
+    warmup: int = 0
+    clip: float = 5.0
+    ema: float = 0.999
+    content_weight: float = 1.0
+    style_weight: float = 10.0
+    identity_weight: float = 50.0
+    autoencoder_steps: int = 0
+    """First steps, spent on reconstruction alone."""
+    pairings: int = 1
+    """Styles that each content crop of a batch is painted in: amortises the encoding of both."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Share of `lr` at a step: linear warm-up, then 1 / (1 + 5e-5 t) as in the paper's code, or a cosine to 2 %."""
+        ramp = min(1.0, (step + 1) / (self.warmup + 1))
+        if self.schedule == "paper":
+            return ramp / (1 + 5e-5 * step)
+        return ramp * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps))))
+
+
+class Task(nn.Module):
+    """What :func:`train` needs of a task; see the module's first lines."""
+
+    network: nn.Module
+
+    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        """[3, H, W] in 0..1: what the network makes of a few pairs."""
+        raise NotImplementedError
+
+
+def keep_freed_memory() -> None:
+    """Asks glibc to keep freed blocks in the process instead of handing them back to the system.
+
+    A training step frees and takes gigabytes; by default every large block is unmapped and its pages are faulted in
+    again, which on a virtual machine took four fifths of a step's time.
+    """
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 500_000_000)):  # MMAP_MAX, TRIM_THRESHOLD, TOP_PAD
+            libc.mallopt(option, value)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+class _Stop:
+    """Turns the first SIGTERM or SIGINT into a request to save and stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._previous = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+    def restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def train(
+    task: Task,
+    content: list[str],
+    style: list[str],
+    settings: Settings,
+    out: Path,
+    *,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    save_minutes: float = 10.0,
+    short_side: int = 512,
+    device: str | None = None,
+) -> Path:
+    """Trains a task and returns the path of its checkpoint, ``out/checkpoint.pt``.
+
+    Args:
+        content, style: folders or tar shards of pictures.
+        resume: go on from the checkpoint in `out`, if there is one.
+        max_minutes: stop (and save) after so long; the schedule still counts steps.
+        save_minutes: time between checkpoints.
+        short_side: size that training pictures are kept at.
+        device: "cpu" to leave an accelerator alone.
+    """
+    keep_freed_memory()
+    probe = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(probe))
+    accelerator = Accelerator(
+        mixed_precision="bf16" if bf16 else "no",
+        gradient_accumulation_steps=settings.accumulate,
+        cpu=device == "cpu",
+    )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    set_seed(settings.seed + accelerator.process_index)
+    checkpoint = out / "checkpoint.pt"
+    state = _read_checkpoint(checkpoint) if resume and checkpoint.exists() else None
+    if state is None and checkpoint.exists():
+        raise ImpastoError(f"{checkpoint} exists: pass --resume to go on from it, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+    pictures = [
+        Pictures(sources, short_side, accelerator.device, label=label)
+        for sources, label in ((content, "content pictures"), (style, "style pictures"))
+    ]
+    task.to(accelerator.device, memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(task.network.parameters(), settings.lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda at: settings.learning_rate(at))
+    average = AveragedModel(task.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    step, stages = 0, []
+    if state is not None:
+        task.network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        scheduler.load_state_dict(state["scheduler"])
+        step, stages = state["step"], state["stages"]
+        _set_random_state(state["random"])
+    wrapped, optimiser = accelerator.prepare(task, optimiser)
+    stage: dict[str, Any] = {
+        "settings": asdict(settings),
+        "first_step": step,
+        "device": _device_name(accelerator),
+        "content": manifest(pictures[0].entries),
+        "style": manifest(pictures[1].entries),
+    }
+
+    main = accelerator.is_main_process
+    writer = SummaryWriter(str(out / "log")) if main else None
+    sample = [
+        p.crops(4, settings.crop, (1.0, 1.0), torch.Generator().manual_seed(settings.seed)) for p in pictures
+    ]
+
+    def save() -> None:
+        if not main:
+            return
+        record = {**stage, "last_step": step, "seconds": round(time.monotonic() - start), "losses": means.values()}
+        contents = {
+            "step": step,
+            "network": task.network.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "random": _random_state(),
+            "stages": [*stages, record],
+        }
+        temporary = checkpoint.with_suffix(".tmp")
+        torch.save(contents, temporary)
+        os.replace(temporary, checkpoint)
+        assert writer is not None
+        writer.add_image("preview", task.preview(average.module, *sample), step)
+        writer.flush()
+
+    stop = _Stop()
+    means = _Means()
+    start = saved = logged = time.monotonic()
+    first = step
+    source = batches(*pictures, settings.crop, settings.scale, settings.batch, settings.seed,
+                     accelerator.process_index, step * settings.accumulate)  # fmt: skip
+    wrapped.train()
+    try:
+        while step < settings.steps:
+            for _ in range(settings.accumulate):
+                with accelerator.accumulate(wrapped):
+                    losses = wrapped(*next(source), step)
+                    accelerator.backward(losses["loss"])
+                    if accelerator.sync_gradients:
+                        norm = accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
+                        if bool(torch.isfinite(norm)):
+                            optimiser.step()
+                        else:
+                            means.skipped += 1
+                    optimiser.zero_grad()
+            scheduler.step()
+            # The average of the first weights would drag for a thousand steps; follow them closely at first.
+            average.multi_avg_fn = get_ema_multi_avg_fn(min(settings.ema, (step + 1) / (step + 10)))
+            average.update_parameters(task.network)
+            step += 1
+            means.add(losses)
+            now = time.monotonic()
+            if main and (now - logged > 10 or step - first <= 20 or step == settings.steps):
+                logged = now
+                _log(writer, step, means.values(), scheduler.get_last_lr()[0])
+                images = settings.batch * settings.accumulate * accelerator.num_processes
+                rate = (step - first) * images / (now - start)
+                text = "  ".join(f"{name} {value:.4f}" for name, value in means.values().items())
+                print(f"step {step}/{settings.steps}  {text}  {rate:.1f} images/s  "
+                      f"{pace(step - first, settings.steps - first, now - start)}", flush=True)  # fmt: skip
+            out_of_time = max_minutes is not None and now - start > 60 * max_minutes
+            if stop.asked or out_of_time:
+                break
+            if now - saved > 60 * save_minutes:
+                saved = now
+                save()
+        save()
+    finally:
+        stop.restore()
+        source.close()
+        if writer is not None:
+            writer.close()
+    broken = sum(len(p.broken) for p in pictures)
+    if main:
+        print(f"{'Done' if step >= settings.steps else 'Stopped'} at step {step}: {checkpoint}"
+              + (f"; {broken} broken pictures skipped" if broken else "")
+              + (f"; {means.skipped} steps without finite gradients skipped" if means.skipped else ""))  # fmt: skip
+    return checkpoint
+
+
+class _Means:
+    """Running means of the losses."""
+
+    def __init__(self) -> None:
+        self._means: dict[str, float] = {}
+        self.skipped = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        for name, loss in losses.items():
+            value = loss.item()
+            if math.isfinite(value):
+                self._means[name] = 0.98 * self._means.get(name, value) + 0.02 * value
+
+    def values(self) -> dict[str, float]:
+        return dict(self._means)
+
+
+def _log(writer: SummaryWriter | None, step: int, values: dict[str, float], lr: float) -> None:
+    if writer is not None:
+        for name, value in {**values, "lr": lr}.items():
+            writer.add_scalar(name, value, step)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise ImpastoError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+    return state
+
+
+def _random_state() -> dict[str, Any]:
+    state: dict[str, Any] = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _device_name(accelerator: Accelerator) -> str:
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
+    return f"{accelerator.num_processes} x {name}, {accelerator.mixed_precision}"

@@ -1,0 +1,32 @@
+"""Losses on the features of the normalised VGG-19."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.nets.norm import feature_statistics
+
+Statistics = list[tuple[Tensor, Tensor]]
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance of relu4_1 features to the AdaIN target t (Huang and Belongie 2017, eq. 12).
+
+    Args:
+        features, target: [N, C, H, W].
+    """
+    return F.mse_loss(features.float(), target.float())
+
+
+def style_statistics(taps: Sequence[Tensor]) -> Statistics:
+    """Means and standard deviations [N, C] of each tap: all that :func:`style_loss` needs to know of a picture."""
+    return [feature_statistics(features) for features in taps]
+
+
+def style_loss(statistics: Statistics, target: Statistics) -> Tensor:
+    """Sum over the taps of the MSE of channel means plus that of standard deviations (eq. 13, averaged per channel)."""
+    losses = [F.mse_loss(ours, theirs) for a, b in zip(statistics, target, strict=True) for ours, theirs in zip(a, b)]
+    return sum(losses[1:], losses[0])

@@ -1,0 +1,129 @@
+"""What is minimised: the paper's losses for its decoder, and the same losses for the compact network."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.nets.adain import AdaIN
+from impasto.nets.compact import Compact
+from impasto.nets.norm import Observe, Transfer, adain
+from impasto.nets.vgg import Encoder
+from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics
+from impasto.train.loop import Settings, Task
+
+
+def _again(batch: Tensor, times: int) -> Tensor:
+    """The batch, once for each pairing."""
+    return torch.cat([batch] * times)
+
+
+def _rolled(batch: Tensor, times: int) -> Tensor:
+    """The batch rolled by one more for each pairing, so that every content meets `times` styles."""
+    return torch.cat([batch.roll(r, 0) for r in range(times)])
+
+
+def _paired_statistics(statistics: Statistics, times: int) -> Statistics:
+    return [(_rolled(mean, times), _rolled(std, times)) for mean, std in statistics]
+
+
+def _grid(content: Tensor, style: Tensor, painted: Tensor) -> Tensor:
+    """Contents in the first row, styles in the first column, as [3, H, W]."""
+    n, m = len(content), len(style)
+    rows = [torch.cat([torch.ones_like(content[0]), *content], 2)]
+    rows += [torch.cat([style[j], *painted[j * n : (j + 1) * n]], 2) for j in range(m)]
+    return torch.cat(rows, 1).clamp(0, 1)
+
+
+class _StyleTransferTask(Task):
+    """Paints every content crop in `pairings` styles and compares with the AdaIN target and the style statistics."""
+
+    def __init__(self, network: nn.Module, encoder: Encoder, settings: Settings) -> None:
+        super().__init__()
+        self.network = network
+        self.encoder = encoder
+        self.settings = settings
+
+    def losses(self, painted: Tensor, target: Tensor, statistics: Statistics) -> dict[str, Tensor]:
+        """Content loss against the AdaIN target t, and style loss, of painted pictures."""
+        taps = self.encoder.taps(painted)
+        return {"content": content_loss(taps[-1], target), "style": style_loss(style_statistics(taps), statistics)}
+
+    def weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        weights = {
+            "content": self.settings.content_weight,
+            "style": self.settings.style_weight,
+            "identity": self.settings.identity_weight,
+        }
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        return {"loss": total, **losses}
+
+    def train(self, mode: bool = True) -> _StyleTransferTask:
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+
+class AdaINTask(_StyleTransferTask):
+    """Trains the decoder of the paper: L_c against t = AdaIN(f(c), f(s)), and L_s at the four taps.
+
+    With `autoencoder_steps`, first learns g(f(x)) = x: the losses leave a fresh decoder grey for a thousand steps,
+    reconstruction does not. `identity_weight` keeps some of that in the loss afterwards.
+    """
+
+    def __init__(self, network: AdaIN, settings: Settings) -> None:
+        super().__init__(network.decoder, network.encoder, settings)
+
+    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+        if step < self.settings.autoencoder_steps:
+            pictures = torch.cat([content, style])
+            with torch.no_grad():
+                features = self.encoder(pictures)
+            identity = F.mse_loss(self.network(features).float(), pictures)
+            return {"loss": self.settings.identity_weight * identity, "identity": identity}
+        times = self.settings.pairings
+        with torch.no_grad():
+            features = self.encoder(content)
+            statistics = _paired_statistics(style_statistics(self.encoder.taps(style)), times)
+            target = adain(_again(features.float(), times), *statistics[-1])
+        # One of the batch goes through unstyled: strength 0 must stay a reconstruction.
+        decoded = self.network(torch.cat([target, features[:1].float()])).float()
+        losses = self.losses(decoded[:-1], target, statistics)
+        return self.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
+
+    @torch.no_grad()
+    def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        features, statistics = self.encoder(content), style_statistics([self.encoder(style)])[0]
+        targets = [adain(features, mean[None], std[None]) for mean, std in zip(*statistics, strict=True)]
+        return _grid(content, style, network(torch.cat(targets)))
+
+
+class CompactTask(_StyleTransferTask):
+    """Trains the compact network: reconstruction first, then the paper's losses with its own statistics as style."""
+
+    def __init__(self, network: Compact, encoder: Encoder, settings: Settings) -> None:
+        super().__init__(network, encoder, settings)
+
+    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+        observe = Observe()
+        pictures = torch.cat([style, content])
+        again = self.network(pictures, observe).float()
+        identity = F.mse_loss(again, pictures)
+        if step < self.settings.autoencoder_steps:
+            return {"loss": F.l1_loss(again, pictures) + 2 * identity, "identity": identity}
+        times = self.settings.pairings
+        with torch.no_grad():
+            features = self.encoder(content).float()
+            statistics = _paired_statistics(style_statistics(self.encoder.taps(style)), times)
+            target = adain(_again(features, times), *statistics[-1])
+        own = _rolled(observe.style()[: len(style)], times)
+        painted = self.network(_again(content, times), Transfer(own))
+        return self.weigh({**self.losses(painted, target, statistics), "identity": identity})
+
+    @torch.no_grad()
+    def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        observe = Observe()
+        network(style, observe)
+        painted = [network(content, Transfer(own[None].expand(len(content), -1))) for own in observe.style()]
+        return _grid(content, style, torch.cat(painted))

