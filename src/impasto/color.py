@@ -67,7 +67,7 @@ def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
     difference = content - luma(content)[..., None]
     room = np.where(difference > 0, 255 - target, target)
     scale = np.min(room / np.maximum(np.abs(difference), 1e-3), axis=-1, keepdims=True)
-    result = np.clip(target + np.minimum(scale, 1) * difference, 0, 255)
+    result: npt.NDArray[np.float32] = np.clip(target + np.minimum(scale, 1) * difference, 0, 255)
     return np.rint(result).astype(np.uint8)
 
 

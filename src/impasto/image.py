@@ -8,13 +8,11 @@ back on writing.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
-import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +20,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms
 
 from impasto.errors import ImpastoError
+from impasto.files import write_file
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
@@ -43,6 +42,7 @@ ENDINGS = {
 WITH_ALPHA = {"PNG", "WEBP", "AVIF", "TIFF"}
 WITH_EXIF = {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"}
 JPEG_EXIF_BYTES = 65533  # a JPEG segment holds no more
+_PILLOW_LIMIT_LOCK = threading.Lock()
 
 # EXIF orientation -> what makes the picture upright.
 TURNS = {
@@ -95,6 +95,20 @@ class Picture:
         return image
 
 
+    def limited(self, size: int) -> Picture:
+        """The picture scaled down so that its long side is at most `size` pixels; itself if it already is."""
+        if not isinstance(size, int) or size < 1:
+            raise ImpastoError(f"the maximal size must be a whole number of pixels, 1 or more, not {size}")
+        if max(self.pixels.shape[:2]) <= size:
+            return self
+        pixels = limit_long_side(self.pixels, size)
+        alpha = None
+        if self.alpha is not None:
+            height, width = pixels.shape[:2]
+            alpha = np.asarray(Image.fromarray(self.alpha).resize((width, height), Image.Resampling.LANCZOS))
+        return Picture(pixels, alpha, self.exif)
+
+
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture from a path, the bytes of a file, a binary stream, a Pillow image or an array.
 
@@ -131,6 +145,8 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
             data = source.read()
         except OSError as error:
             raise ImpastoError(f"cannot read the stream: {_reason(error)}") from None
+        if not isinstance(data, bytes):
+            raise ImpastoError("cannot read the stream: it gives text; open it in binary mode")
         return _from_stream(io.BytesIO(data), "the picture", max_pixels)
     raise ImpastoError(
         f"cannot read a picture from {type(source).__name__}: give a path, bytes, a binary stream, "
@@ -149,7 +165,8 @@ def write_image(
 
     The format comes from the ending of a path unless `format` ("png", "jpg", ...) names it; a stream is PNG unless it
     does. `quality` (1 to 100) is for JPEG and AVIF, both written without halving the chroma (4:4:4), and for WebP,
-    which always halves it except at 100, which is lossless. TIFF is compressed without loss; GIF has 256 colours.
+    which always halves it except at 100, which is lossless. TIFF is lossless (with EXIF it is not compressed); GIF
+    has 256 colours.
 
     Alpha is kept in PNG, WebP, AVIF and TIFF; in the others the picture is laid on white. EXIF is given back in JPEG,
     PNG, WebP, AVIF and TIFF. A file appears complete or not at all: it is written beside its place and moved there.
@@ -166,13 +183,13 @@ def write_image(
         data = _encode(picture, kind, quality)
     except (OSError, ValueError) as error:  # for example: more pixels to a side than the format can count
         raise ImpastoError(f"cannot write {name} as {kind}: {_reason(error)}") from None
+    if isinstance(target, (str, os.PathLike)):
+        write_file(target, data)
+        return
     try:
-        if isinstance(target, (str, os.PathLike)):
-            _write_file(Path(target), data)
-        else:
-            target.write(data)
+        target.write(data)
     except (OSError, ValueError) as error:
-        raise ImpastoError(f"cannot write {name}: {_write_reason(error, name)}") from None
+        raise ImpastoError(f"cannot write {name}: {_reason(error)}") from None
 
 
 def resize_short_side(pixels: Pixels, size: int) -> Pixels:
@@ -263,7 +280,12 @@ def _open(stream: BinaryIO, name: str) -> Image.Image:
         factory, accept = Image.OPEN[kind]
         if accept is not None and accept(prefix) is True:
             stream.seek(0)
-            return factory(stream, "")
+            try:
+                return factory(stream, "")
+            except Image.DecompressionBombError:  # WebP asks Pillow's limit by itself
+                stream.seek(0)
+                with _without_pillows_limit():
+                    return factory(stream, "")
     raise ImpastoError(f"cannot read {name}: it is not a picture of a known kind ({', '.join(FORMATS)})")
 
 
@@ -273,6 +295,21 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
             f"cannot read {name}: {image.width} x {image.height} pixels are more than the limit of {max_pixels}; "
             "if you trust it, raise max_pixels (--max-pixels)"
         )
+
+
+@contextlib.contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Lift Pillow's own limit on pixels for a moment.
+
+    It is a global, so this is for pictures beyond it only, whose size is checked against ours.
+    """
+    with _PILLOW_LIMIT_LOCK:
+        kept = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = kept
 
 
 @contextlib.contextmanager
@@ -290,13 +327,15 @@ def _readable(name: str) -> Iterator[None]:
 
 def _from_pil(image: Image.Image, name: str) -> Picture:
     with _readable(name):
-        image.load()
+        beyond = image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf"))
+        with _without_pillows_limit() if beyond else contextlib.nullcontext():  # TIFF asks it again
+            image.load()
         orientation, exif = _exif(image)
         profile = image.info.get("icc_profile")
         if image.mode == "F" or image.mode.startswith("I"):
             image = _eight_bit(image, name)
-        elif image.mode in ("La", "RGBa"):
-            image = image.convert(image.mode.upper())
+        elif image.has_transparency_data and image.mode not in ("L", "LA"):
+            image = image.convert("LA" if image.mode == "La" else "RGBA")
         alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
         color = _srgb(image, profile)
         if orientation in TURNS:
@@ -392,7 +431,7 @@ def _encode(picture: Picture, kind: str, quality: int) -> bytes:
             options = {"quality": quality, "subsampling": "4:4:4"}
         case "WEBP":
             options = {"quality": quality, "lossless": quality == 100, "exact": True}
-        case "TIFF":
+        case "TIFF" if picture.exif is None:  # Pillow's compressing writer fails on nested EXIF
             options = {"compression": "tiff_adobe_deflate"}
     exif = picture.exif
     if exif is not None and kind in WITH_EXIF and not (kind == "JPEG" and len(exif) > JPEG_EXIF_BYTES):
@@ -400,38 +439,6 @@ def _encode(picture: Picture, kind: str, quality: int) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    path = Path(os.path.realpath(path))  # a link stays a link
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-    if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
-        path.write_bytes(data)
-        return
-    temporary = path.with_name(f".impasto-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def _write_reason(error: Exception, name: str) -> str:
-    folder = os.path.dirname(name) or "."
-    match getattr(error, "errno", None):
-        case errno.ENOSPC | errno.EDQUOT:
-            return "the disk is full; free some space or write somewhere else"
-        case errno.ENOENT:
-            return f"there is no folder {folder}; create it first"
-        case errno.ENOTDIR:
-            return f"{folder} is not a folder"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"no permission to write in {folder}; choose another folder"
-    return _reason(error)
 
 
 def _reason(error: Exception) -> str:

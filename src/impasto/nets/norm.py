@@ -71,3 +71,53 @@ class Transfer:
         channels = features.shape[1]
         mean, std, self._left = self._left.split([channels, channels, self._left.shape[1] - 2 * channels], dim=1)
         return adain(features, mean, std)
+
+
+class Control:
+    """The adaptive layer with every run-time control, for one picture and K styles: what the content graph contains.
+
+    Args:
+        style: [K, S], one style tensor for each region.
+        mask: [K, 1, h, w], non-negative, of any size; region k weighs its statistics by mask k, and the regions are
+            blended by mask / sum(mask). One pixel means the whole picture.
+        strength: scalar; 0 keeps the content's statistics, 1 takes the style's.
+        stats: [K, T], content statistics from elsewhere, in the layout of a style tensor.
+        inertia: scalar; 0 uses the picture's own statistics, 1 uses `stats`.
+    """
+
+    def __init__(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> None:
+        self._style, self._stats = style, stats
+        self._mask, self._strength, self._inertia = mask, strength, inertia
+        self._at = 0
+        self._used: list[Tensor] = []
+
+    def used(self) -> Tensor:
+        """The content statistics [K, T] that were used."""
+        return torch.cat(self._used, dim=1)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        channels = int(features.shape[1])  # a plain number also while the graph is being traced
+        here = slice(self._at, self._at + 2 * channels)
+        self._at += 2 * channels
+        weight = _resized(self._mask, features.shape[2], features.shape[3])
+        total = weight.mean((2, 3))
+        mean = (weight * features).mean((2, 3)) / total
+        variance = (weight * (features - mean[:, :, None, None]) ** 2).mean((2, 3)) / total
+        own = torch.cat([mean, (variance + EPS).sqrt()], dim=1)
+        own = torch.lerp(own, self._stats[:, here], self._inertia)
+        self._used.append(own)
+        target = torch.lerp(own, self._style[:, here], self._strength)
+        scale = target[:, channels:] / own[:, channels:]
+        shift = target[:, :channels] - own[:, :channels] * scale
+        share = weight / weight.sum(0, keepdim=True)
+        # Every pixel gets the scale and shift of its regions, blended.
+        return features * (share * scale[:, :, None, None]).sum(0, keepdim=True) + (
+            share * shift[:, :, None, None]
+        ).sum(0, keepdim=True)
+
+
+def _resized(mask: Tensor, height: int, width: int) -> Tensor:
+    """The mask at the size of the features; one of a single pixel stays that, and broadcasts at no cost."""
+    single = 1 // (mask.shape[2] * mask.shape[3])  # arithmetic instead of a branch, which the exported graph would lose
+    size = (height - (height - 1) * single, width - (width - 1) * single)
+    return F.interpolate(mask, size=size, mode="bilinear", align_corners=False)

@@ -11,7 +11,6 @@ import ctypes
 import math
 import os
 import platform
-import random
 import signal
 import sys
 import time
@@ -20,7 +19,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -69,6 +67,7 @@ class Settings:
 class Task(nn.Module):
     """What :func:`train` needs of a task; see the module's first lines."""
 
+    kind: str
     network: nn.Module
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
@@ -147,7 +146,7 @@ def train(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     set_seed(settings.seed + accelerator.process_index)
     checkpoint = out / "checkpoint.pt"
-    state = _read_checkpoint(checkpoint) if resume and checkpoint.exists() else None
+    state = read_checkpoint(checkpoint) if resume and checkpoint.exists() else None
     if state is None and checkpoint.exists():
         raise ImpastoError(f"{checkpoint} exists: pass --resume to go on from it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -189,6 +188,7 @@ def train(
         record = {**stage, "last_step": step, "seconds": round(time.monotonic() - start), "losses": means.values()}
         contents = {
             "step": step,
+            "kind": task.kind,
             "network": task.network.state_dict(),
             "average": average.state_dict(),
             "optimiser": optimiser.state_dict(),
@@ -281,7 +281,8 @@ def _log(writer: SummaryWriter | None, step: int, values: dict[str, float], lr: 
             writer.add_scalar(name, value, step)
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What :func:`train` saved."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:

@@ -10,8 +10,8 @@ from impasto.nets.adain import AdaIN
 from impasto.nets.compact import Compact
 from impasto.nets.norm import Observe, Transfer, adain
 from impasto.nets.vgg import Encoder
-from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics
 from impasto.train.loop import Settings, Task
+from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics
 
 
 def _again(batch: Tensor, times: int) -> Tensor:
@@ -72,6 +72,8 @@ class AdaINTask(_StyleTransferTask):
     reconstruction does not. `identity_weight` keeps some of that in the loss afterwards.
     """
 
+    kind = "adain"
+
     def __init__(self, network: AdaIN, settings: Settings) -> None:
         super().__init__(network.decoder, network.encoder, settings)
 
@@ -101,6 +103,8 @@ class AdaINTask(_StyleTransferTask):
 
 class CompactTask(_StyleTransferTask):
     """Trains the compact network: reconstruction first, then the paper's losses with its own statistics as style."""
+
+    kind = "compact"
 
     def __init__(self, network: Compact, encoder: Encoder, settings: Settings) -> None:
         super().__init__(network, encoder, settings)

@@ -1,0 +1,81 @@
+"""Engines run a content graph: the same arrays in, the same arrays out, whatever computes them."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Protocol
+
+import numpy as np
+
+from impasto.errors import ImpastoError
+from impasto.model import Model
+
+#: Engine names and what each needs beside `pip install impasto`.
+ENGINES = {"onnxruntime": None, "openvino": "impasto[openvino]", "torch": "impasto[train]"}
+
+
+class Engine(Protocol):
+    """A model, ready to run. Safe to use from several threads."""
+
+    name: str
+    device: str
+
+    def run(
+        self,
+        image: np.ndarray,
+        style: np.ndarray,
+        mask: np.ndarray,
+        strength: np.ndarray,
+        stats: np.ndarray,
+        inertia: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Runs the content graph; all arrays float32.
+
+        Args:
+            image: [1, 3, H, W] in 0..1, H and W at least 16.
+            style: [K, S], one style tensor for each region.
+            mask: [K, 1, h, w], non-negative, resized to the features; one pixel means the whole picture.
+            strength: scalar, 0 = the content's own statistics, 1 = the style's.
+            stats: [K, T], content statistics to use in place of the picture's own.
+            inertia: scalar, 0 = the picture's own statistics, 1 = `stats`.
+
+        Returns:
+            the painted image [1, 3, H, W] in 0..1, and the content statistics [K, T] that were used.
+        """
+        ...
+
+
+def installed() -> list[str]:
+    """Names of the engines that can run here."""
+    return [name for name in ENGINES if importlib.util.find_spec(name)]
+
+
+def open_engine(model: Model, engine: str = "auto", threads: int | None = None) -> Engine:
+    """Prepares a model to run.
+
+    Args:
+        engine: "onnxruntime", "openvino", "torch", or "auto": ONNX Runtime where it has an accelerator, else OpenVINO
+            if it is installed (the fastest on Intel processors), else ONNX Runtime.
+        threads: processor threads; None leaves one for each physical core.
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise ImpastoError(f"no engine {engine}: choose auto, {', '.join(ENGINES)}")
+    if threads is not None and threads < 1:
+        raise ImpastoError(f"threads must be 1 or more, not {threads}")
+    if engine == "auto":
+        from impasto.engine.onnxruntime import accelerators
+
+        engine = "openvino" if "openvino" in installed() and not accelerators() else "onnxruntime"
+    if engine not in installed():
+        raise ImpastoError(f"the engine {engine} is not installed: pip install {ENGINES[engine] or engine}")
+    if engine == "openvino":
+        from impasto.engine.openvino import OpenVINOEngine
+
+        return OpenVINOEngine(model, threads)
+    if engine == "torch":
+        from impasto.engine.torch import TorchEngine
+
+        return TorchEngine(model, threads)
+    from impasto.engine.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, threads)

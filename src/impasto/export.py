@@ -1,0 +1,172 @@
+"""From a training checkpoint to a model folder: content graph, weights, gallery and card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+from impasto import __version__
+from impasto.errors import ImpastoError
+from impasto.files import write_file
+from impasto.model import find_model, fingerprint
+from impasto.nets import NETWORKS
+from impasto.nets.norm import Control
+from impasto.nets.vgg import load_encoder
+from impasto.style import gallery as paintings
+from impasto.stylizer import Stylizer, reference
+from impasto.train.loop import read_checkpoint
+
+OPSET = 18
+INPUTS = ["image", "style", "mask", "strength", "stats", "inertia"]
+OUTPUTS = ["painted", "used"]
+#: Where the trained weights of a network stand among all its weights.
+PREFIX = {"adain": "decoder.", "compact": ""}
+_DYNAMIC = {
+    "image": {2: "height", 3: "width"},
+    "style": {0: "regions"},
+    "mask": {0: "regions", 2: "mask_height", 3: "mask_width"},
+    "stats": {0: "regions"},
+}
+
+
+class ContentGraph(nn.Module):
+    """A network with all run-time controls as inputs: what is exported."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, image: Tensor, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        control = Control(style, mask, strength, stats, inertia)
+        painted = self.network(image, control)
+        return painted.clamp(0, 1), control.used()
+
+
+def content_graph(network: nn.Module) -> onnx.ModelProto:
+    """The ONNX content graph of a network, with any number of regions and any sizes."""
+    size = 2 * sum(network.adaptive)
+    arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, size), torch.rand(2, 1, 24, 40),
+                 torch.tensor(1.0), torch.ones(2, size), torch.tensor(0.0))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns about every size it turns into a plain number on purpose
+        path = Path(folder) / "content.onnx"
+        torch.onnx.export(ContentGraph(network).eval(), arguments, str(path), input_names=INPUTS,
+                          output_names=OUTPUTS, dynamic_axes=_DYNAMIC, opset_version=OPSET, dynamo=False)  # fmt: skip
+        graph = onnx.load(path)
+    for initializer in graph.graph.initializer:
+        initializer.name = initializer.name.removeprefix("network.")
+    for node in graph.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = name.removeprefix("network.")
+    onnx.checker.check_model(graph)
+    return graph
+
+
+def halve_weights(graph: onnx.ModelProto) -> None:
+    """Stores float32 weights as float16, in place. A cast follows each, so computation stays in float32."""
+    casts = []
+    for initializer in graph.graph.initializer:
+        if initializer.data_type == TensorProto.FLOAT and len(initializer.dims) > 1:
+            weight, name = numpy_helper.to_array(initializer), initializer.name
+            initializer.CopyFrom(numpy_helper.from_array(weight.astype(np.float16), f"{name}.half"))
+            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    for cast in reversed(casts):
+        graph.graph.node.insert(0, cast)
+
+
+def detach_weights(graph: onnx.ModelProto, names: set[str]) -> list[str]:
+    """Moves the named weights out to ``weights.bin``, in place; returns their names in the order they lie there."""
+    moved, offset = [], 0
+    for initializer in graph.graph.initializer:
+        if initializer.name in names:
+            length = len(numpy_helper.to_array(initializer).tobytes())
+            initializer.ClearField("raw_data")
+            initializer.ClearField("float_data")
+            initializer.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", "weights.bin"), ("offset", offset), ("length", length)):
+                initializer.external_data.add(key=key, value=str(value))
+            moved.append(initializer.name)
+            offset += length
+    return moved
+
+
+def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = None) -> Path:
+    """Makes a model folder from a training checkpoint, or replaces one.
+
+    Args:
+        checkpoint: what ``impasto train`` wrote; its averaged weights are taken.
+        folder: the model folder to make.
+        name: the model's name.
+        gallery: folder of pictures named like the shipped paintings, whose styles go into the model.
+    """
+    state = read_checkpoint(checkpoint)
+    kind = state["kind"]
+    trained = {
+        f"{PREFIX[kind]}{key.removeprefix('module.')}": weight.half().numpy()
+        for key, weight in state["average"].items()
+        if key.startswith("module.")
+    }
+    network = NETWORKS[kind]()
+    if kind == "adain":
+        network.encoder = load_encoder()
+    weights = network.state_dict() | {key: torch.from_numpy(weight).float() for key, weight in trained.items()}
+    network.load_state_dict(weights)
+
+    graph = content_graph(network)
+    card: dict[str, Any] = {
+        "name": name,
+        "network": kind,
+        "adaptive": list(network.adaptive),
+        "made_with": f"impasto {__version__}",
+        "licence": "MIT",
+        "training": state["stages"],
+    }
+    if kind == "adain":
+        card |= {"encoder": "vgg19", "external": detach_weights(graph, set(weights))}
+    else:
+        halve_weights(graph)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        (made / "content.onnx").write_bytes(graph.SerializeToString())
+        save_file(trained, made / "weights.safetensors")
+        card["fingerprint"] = fingerprint(made)
+        write_card(made, card)
+        stylizer = Stylizer(find_model(made), engine="onnxruntime")
+        if gallery is not None:
+            card["gallery"] = "37 public-domain paintings, short side 512"
+            styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
+            save_file({key: style.tensor.astype(np.float16) for key, style in styles.items()}, made / "gallery.safetensors")
+        write_card(made, card | {"reference": reference(stylizer).round(2).tolist()})
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Writes ``card.json``."""
+    write_file(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())
+
+
+def _picture(folder: Path, name: str) -> Path:
+    found = sorted(folder.glob(f"{name}.*"))
+    if not found:
+        raise ImpastoError(f"{folder} has no picture {name}.*")
+    return found[0]

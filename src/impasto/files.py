@@ -1,0 +1,54 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from impasto.errors import ImpastoError
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file beside its place and moves it there, so that no reader ever sees half of it.
+
+    Raises `ImpastoError` for a missing folder, no permission or a full disk; then nothing is left behind.
+    """
+    try:
+        _replace(Path(os.path.realpath(path)), data)  # a link stays a link
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ImpastoError(f"cannot write {os.fspath(path)}: {_reason(error, os.fspath(path))}") from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
+        path.write_bytes(data)
+        return
+    temporary = path.with_name(f".impasto-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _reason(error: Exception, name: str) -> str:
+    """Why writing failed and what to do, in words."""
+    folder = os.path.dirname(name) or "."
+    match getattr(error, "errno", None):
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return "the disk is full; free some space or write somewhere else"
+        case errno.ENOENT:
+            return f"there is no folder {folder}; create it first"
+        case errno.ENOTDIR:
+            return f"{folder} is not a folder"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"no permission to write in {folder}; choose another folder"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

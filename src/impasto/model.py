@@ -1,0 +1,134 @@
+"""A model is a folder: ``content.onnx``, ``weights.safetensors``, ``card.json`` and perhaps ``gallery.safetensors``.
+
+A graph whose weights may not ship (the paper's network holds VGG-19) names an external ``weights.bin`` instead of
+carrying them. That file is put together once, in the cache, from the encoder found on this machine and the trained
+weights in the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from impasto.errors import ImpastoError
+from impasto.style import Style, read_gallery
+from impasto.vgg19 import cache_folder, find_weights
+
+_SHIPPED = Path(__file__).parent / "weights"
+DEFAULT = "adain"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder and what its card says.
+
+    Attributes:
+        folder: where its files lie.
+        card: the contents of ``card.json``.
+    """
+
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.card["name"])
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.card["fingerprint"])
+
+    @property
+    def style_size(self) -> int:
+        """S, the length of a style tensor; also T, that of the content statistics."""
+        return 2 * sum(self.card["adaptive"])
+
+    @cached_property
+    def gallery(self) -> dict[str, Style]:
+        """The styles that ship with the model, by name."""
+        return read_gallery(self.folder / "gallery.safetensors", self.fingerprint)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All weights of the network by their PyTorch names, float32; the encoder's from where this machine has it."""
+        trained = load_file(self.folder / "weights.safetensors")
+        if self.card.get("encoder") == "vgg19":
+            trained |= {f"encoder.{key}": value for key, value in find_weights().items()}
+        return {key: value.astype(np.float32) for key, value in trained.items()}
+
+    def graph(self) -> Path:
+        """The path of a complete content graph.
+
+        Raises:
+            ImpastoError: the files are damaged, or the encoder is not on this machine.
+        """
+        if fingerprint(self.folder) != self.fingerprint:
+            raise ImpastoError(f"the files of model {self.name} in {self.folder} are damaged: install impasto again")
+        if "external" not in self.card:
+            return self.folder / "content.onnx"
+        return self._assembled()
+
+    def _assembled(self) -> Path:
+        weights = self.weights()
+        blob = b"".join(np.ascontiguousarray(weights[name]).tobytes() for name in self.card["external"])
+        digest = hashlib.sha256(blob).hexdigest()[:12]
+        folder = cache_folder() / f"{self.name}-{self.fingerprint}-{digest}"
+        if not folder.is_dir():
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+                (made / "weights.bin").write_bytes(blob)
+                shutil.copyfile(self.folder / "content.onnx", made / "content.onnx")
+            except OSError as error:
+                raise ImpastoError(f"cannot write to the cache {folder.parent}: {error.strerror}; "
+                                   "set IMPASTO_CACHE to another folder") from error  # fmt: skip
+            try:
+                os.rename(made, folder)
+            except OSError:  # another process was first, with the same bytes
+                shutil.rmtree(made)
+        return folder / "content.onnx"
+
+
+def fingerprint(folder: Path) -> str:
+    """Identifies what a model computes: sha256 over its graph and trained weights, 16 hex digits."""
+    digest = hashlib.sha256()
+    for name in ("content.onnx", "weights.safetensors"):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def shipped_models() -> list[Model]:
+    """The models that come with impasto, the default first."""
+    folders = sorted((p.parent for p in _SHIPPED.glob("*/card.json")), key=lambda p: (p.name != DEFAULT, p.name))
+    return [_read_model(folder) for folder in folders]
+
+
+def find_model(name_or_path: str | os.PathLike[str] = DEFAULT) -> Model:
+    """The model of that name, or in that folder."""
+    if (_SHIPPED / name_or_path / "card.json").is_file() and os.sep not in str(name_or_path):
+        return _read_model(_SHIPPED / name_or_path)
+    if (Path(name_or_path) / "card.json").is_file():
+        return _read_model(Path(name_or_path))
+    names = ", ".join(model.name for model in shipped_models())
+    raise ImpastoError(f"no model {name_or_path}: the shipped ones are {names}; or give a folder that holds a card.json")
+
+
+def _read_model(folder: Path) -> Model:
+    try:
+        card = json.loads((folder / "card.json").read_text("utf-8"))
+        model = Model(folder, card)
+        _ = model.name, model.fingerprint, model.style_size
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImpastoError(f"{folder / 'card.json'} is not a model card: {error}") from error
+    if missing := [n for n in ("content.onnx", "weights.safetensors") if not (folder / n).is_file()]:
+        raise ImpastoError(f"the model folder {folder} has no {missing[0]}")
+    return model

@@ -1,0 +1,99 @@
+"""A style: a small vector of feature statistics, taken once from any picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from impasto.errors import ImpastoError
+from impasto.files import write_file
+
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """The style of one picture, as one model sees it.
+
+    Attributes:
+        name: what to call it.
+        tensor: float32 [S]: for each adaptive layer of the model, its channel means and then standard deviations.
+        model: fingerprint of the model that it belongs to; another model cannot read it.
+        picture: uint8 [H, W, 3], the picture it was taken from where that is known (colour matching recolours it).
+    """
+
+    name: str
+    tensor: np.ndarray
+    model: str
+    picture: np.ndarray | None = field(default=None, repr=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a ``.style`` file: the tensor with its name and model (safetensors), without the picture."""
+        data = save({"style": np.ascontiguousarray(self.tensor)}, {"name": self.name, "model": self.model})
+        write_file(path, data)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Style:
+        """Reads a ``.style`` file."""
+        try:
+            with safe_open(path, "np") as file:
+                meta = file.metadata() or {}
+                return Style(meta["name"], file.get_tensor("style").astype(np.float32), meta["model"])
+        except FileNotFoundError as error:
+            raise ImpastoError(f"no such file: {path}") from error
+        except (OSError, SafetensorError, KeyError) as error:
+            raise ImpastoError(f"{path} is not a style file (make one with `model.style(picture).save(path)`)") from error
+
+
+def blend(styles: Mapping[Style, float]) -> Style:
+    """A weighted mean of styles of one model (section 6 of the AdaIN paper; exact, since AdaIN is affine in the style).
+
+    Args:
+        styles: weights by style, non-negative, in any proportion; they are scaled to sum to 1.
+    """
+    weights = np.array(list(styles.values()), np.float64)
+    if not len(weights):
+        raise ImpastoError("no style given")
+    if not np.all(np.isfinite(weights)) or weights.min() < 0:
+        raise ImpastoError(f"style weights must be numbers of 0 or more, not {', '.join(f'{w:g}' for w in weights)}")
+    if weights.sum() == 0:
+        raise ImpastoError("the style weights sum to 0: give at least one style a weight above 0")
+    if len({style.model for style in styles}) > 1:
+        raise ImpastoError("styles of different models cannot be mixed: take all of them with one model")
+    weights /= weights.sum()
+    tensor = np.float32(sum(w * style.tensor for w, style in zip(weights, styles, strict=True)))
+    name = "+".join(style.name for style in styles)
+    return Style(name, tensor, next(iter(styles)).model)
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A painting whose style ships with impasto."""
+
+    name: str
+    title: str
+    artist: str
+    year: str
+
+
+@cache
+def gallery() -> dict[str, Painting]:
+    """The paintings whose styles ship, by name."""
+    rows = json.loads((_WEIGHTS / "gallery.json").read_text("utf-8"))
+    return {row["name"]: Painting(**row) for row in rows}
+
+
+def read_gallery(path: Path, model: str) -> dict[str, Style]:
+    """The style vectors that ship with one model (``gallery.safetensors`` in its folder), by name."""
+    if not path.exists():
+        return {}
+    with safe_open(path, "np") as file:
+        return {name: Style(name, file.get_tensor(name).astype(np.float32), model) for name in gallery()}

@@ -1,0 +1,231 @@
+"""Stylizer: a loaded model, and the one place where all controls come together."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from impasto.color import content_chroma, match_color
+from impasto.engine import open_engine
+from impasto.errors import ImpastoError
+from impasto.image import (
+    MAX_PIXELS,
+    ImageSource,
+    Pixels,
+    read_image,
+    resize_short_side,
+    to_float,
+    to_uint8,
+)
+from impasto.mask import prepare_masks
+from impasto.model import DEFAULT, Model, find_model
+from impasto.style import Style, blend
+
+#: A style, the name of a shipped one, a ``.style`` file, or any picture.
+StyleSource = Style | ImageSource
+KeepColor = Literal["match", "luminance"]
+
+#: The side that style pictures are scaled to: the size of the strokes.
+STYLE_SIZE = 512
+_SMALLEST = 16  # a side below this leaves no room for reflection padding at an eighth of the size
+_WHOLE = np.ones((1, 1, 1, 1), np.float32)
+
+
+class Stylizer:
+    """A model, ready to paint. Safe to use from several threads.
+
+    Args:
+        model: which model.
+        engine: see :func:`impasto.engine.open_engine`.
+        threads: processor threads; None leaves one for each physical core.
+    """
+
+    def __init__(self, model: Model, engine: str = "auto", threads: int | None = None) -> None:
+        self.model = model
+        self.engine = open_engine(model, engine, threads)
+
+    def __repr__(self) -> str:
+        return f"Stylizer({self.model.name!r}, engine={self.engine.name!r})"
+
+    def style(
+        self,
+        source: StyleSource,
+        *,
+        size: int = STYLE_SIZE,
+        name: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Style:
+        """The style of a picture.
+
+        Args:
+            source: a picture (path, bytes, stream, PIL image or array), the name of a shipped style, the path of a
+                ``.style`` file, or a :class:`Style`, which is checked and handed back.
+            size: side in pixels that the picture's short side is scaled to (down or up) before its style is taken:
+                smaller gives finer strokes, larger coarser ones. Has no effect on styles that are already vectors.
+            name: what to call the style; the file's name if not given.
+            max_pixels: refuse larger pictures.
+        """
+        if isinstance(source, Style):
+            return self._own(source)
+        if isinstance(source, (str, os.PathLike)):
+            path = Path(source)
+            if path.suffix.lower() == ".style":
+                return self._own(Style.load(path))
+            if not path.exists():
+                return self._from_gallery(str(source))
+            name = name or path.stem
+        if not isinstance(size, int) or not _SMALLEST <= size <= 4096:
+            raise ImpastoError(f"style size must be a whole number from {_SMALLEST} to 4096, not {size}")
+        pixels = resize_short_side(read_image(source, max_pixels=max_pixels).pixels, size)
+        return Style(name or "style", self._statistics(pixels), self.model.fingerprint, pixels)
+
+    def stylize(
+        self,
+        photo: ImageSource,
+        styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float],
+        *,
+        strength: float = 1.0,
+        masks: Sequence[ImageSource] | None = None,
+        keep_color: KeepColor | None = None,
+        style_size: int = STYLE_SIZE,
+        max_size: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Image.Image:
+        """Paints a photo.
+
+        Args:
+            photo: path, bytes, stream, PIL image or array [H, W, 3].
+            styles: one style, several in equal parts, or weights by style; whatever :meth:`style` takes.
+            strength: 0 gives the photo back, 1 the full style (section 6 of the AdaIN paper).
+            masks: one soft mask for each style, of the photo's size, 0..1 or 0..255. Each region takes its style
+                against its own content statistics; what no mask covers stays as it was.
+            keep_color: "match" recolours the style pictures to the photo's mean and covariance (Gatys et al. 2016;
+                styles known only as vectors have the result recoloured instead); "luminance" keeps the photo's chroma.
+            style_size: stroke size, see :meth:`style`.
+            max_size: scale the photo down so that its long side is at most this.
+            max_pixels: refuse larger pictures.
+
+        Returns:
+            A picture of the photo's size to the pixel, with its alpha and EXIF.
+        """
+        if not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+            raise ImpastoError(f"strength must be a number from 0 to 1, not {strength}")
+        if keep_color not in (None, "match", "luminance"):
+            raise ImpastoError(f"keep_color must be match or luminance, not {keep_color}")
+        picture = read_image(photo, max_pixels=max_pixels)
+        if max_size is not None:
+            picture = picture.limited(max_size)
+        content = picture.pixels
+        weights = self._weights(styles, style_size, max_pixels)
+        recolour = keep_color == "match" and any(style.picture is None for style in weights)
+        if keep_color == "match" and not recolour:
+            weights = {self._recoloured(style, content): weight for style, weight in weights.items()}
+
+        if masks is None:
+            painted = self._paint(content, blend(weights).tensor[None], _WHOLE, strength)
+        else:
+            blend(weights)  # the same checks of the weights as without masks
+            regions, coverage = prepare_masks(masks, content.shape[:2], len(weights))
+            share = np.array(list(weights.values()), np.float32)
+            tensors = np.stack([style.tensor for style in weights])
+            painted = self._paint(content, tensors, regions * (share / share.max())[:, None, None, None], strength)
+            painted = to_uint8(to_float(content) + (to_float(painted) - to_float(content)) * coverage)
+
+        if recolour:
+            painted = match_color(painted, content)
+        elif keep_color == "luminance":
+            painted = content_chroma(painted, content)
+        return replace(picture, pixels=painted).to_pil()
+
+    def _weights(
+        self, styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float], size: int, max_pixels: int
+    ) -> dict[Style, float]:
+        if isinstance(styles, Mapping):
+            return {self.style(source, size=size, max_pixels=max_pixels): weight for source, weight in styles.items()}
+        if not isinstance(styles, (list, tuple)):
+            styles = [styles]  # type: ignore[list-item]
+        made = [self.style(source, size=size, max_pixels=max_pixels) for source in styles]
+        # The same style twice is two entries, so that masks and weights stay one for each.
+        return {replace(style): 1.0 for style in made}
+
+    def _from_gallery(self, name: str) -> Style:
+        if name in self.model.gallery:
+            return self.model.gallery[name]
+        near = difflib.get_close_matches(name, self.model.gallery, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`impasto styles` lists the shipped ones"
+        raise ImpastoError(f"no file and no shipped style {name}: {hint}")
+
+    def _own(self, style: Style) -> Style:
+        if style.model != self.model.fingerprint or style.tensor.shape != (self.model.style_size,):
+            raise ImpastoError(
+                f"the style {style.name} belongs to another model than {self.model.name}: take it again from its picture"
+            )
+        return style
+
+    def _recoloured(self, style: Style, content: Pixels) -> Style:
+        assert style.picture is not None
+        pixels = match_color(style.picture, content)
+        return replace(style, tensor=self._statistics(pixels), picture=pixels)
+
+    def _statistics(self, pixels: Pixels) -> np.ndarray:
+        """A picture's style is the statistics that the network uses when it runs on it at strength 0."""
+        style = np.ones((1, self.model.style_size), np.float32)
+        _, used = self._run(pixels, style, _WHOLE, 0.0)
+        return used[0]
+
+    def _paint(self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float) -> Pixels:
+        image, _ = self._run(pixels, style, mask, strength)
+        return to_uint8(image)[: pixels.shape[0], : pixels.shape[1]]
+
+    def _run(
+        self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        short = [(0, max(0, _SMALLEST - side)) for side in pixels.shape[:2]]
+        if any(after for _, after in short):
+            pixels = np.pad(pixels, [*short, (0, 0)], mode="symmetric")
+            if mask.shape != _WHOLE.shape:
+                mask = np.pad(mask, [(0, 0), (0, 0), *short], mode="symmetric")
+        return self.engine.run(
+            to_float(pixels), style, mask, np.array(strength, np.float32), np.ones_like(style), np.array(0, np.float32)
+        )
+
+
+_REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
+
+
+def reference(stylizer: Stylizer) -> np.ndarray:
+    """What a model makes of a small test picture in the style of its negative: means of 16 x 16 pixels, [4, 4, 3]."""
+    y, x = np.mgrid[0:64, 0:64]
+    test = np.stack([4 * x, 4 * y, 127 * (1 + np.sin((x * y) / 60))], 2).astype(np.uint8)
+    negative = Style("negative", stylizer._statistics(255 - test), stylizer.model.fingerprint)
+    painted = stylizer._paint(test, negative.tensor[None], _WHOLE, 1.0)
+    return painted.reshape(4, 16, 4, 16, 3).mean((1, 3))
+
+
+def check(stylizer: Stylizer) -> None:
+    """Paints the test picture of the model's card, so that a model which computes nonsense here is noticed at once."""
+    if np.abs(reference(stylizer) - stylizer.model.card["reference"]).max() > _REFERENCE_TOLERANCE:
+        raise ImpastoError(
+            f"model {stylizer.model.name} gives a wrong picture on {stylizer.engine.name} ({stylizer.engine.device}): "
+            "try another engine, or install impasto again"
+        )
+
+
+def load(model: str | os.PathLike[str] = DEFAULT, *, engine: str = "auto", threads: int | None = None) -> Stylizer:
+    """Loads a model.
+
+    Args:
+        model: the name of a shipped model ("adain", the default, or "adain-vgg19") or a model folder.
+        engine: "onnxruntime", "openvino", "torch" or "auto".
+        threads: processor threads; None leaves one for each physical core.
+    """
+    stylizer = Stylizer(find_model(model), engine, threads)
+    check(stylizer)
+    return stylizer
