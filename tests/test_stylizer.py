@@ -1,0 +1,283 @@
+"""What a user gets from `impasto.load()`: every control, every engine, every kind of input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import impasto
+from impasto.color import luma
+from impasto.engine import installed
+from impasto.errors import ImpastoError
+from impasto.evaluate.metrics import ssim
+from impasto.model import find_model, shipped_models
+from impasto.style import Style, gallery
+
+MODELS = [model.name for model in shipped_models()]
+
+
+@pytest.fixture(scope="module")
+def small(photo) -> np.ndarray:
+    return np.asarray(Image.fromarray(photo).resize((200, 160)))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request) -> impasto.Stylizer:
+    if find_model(request.param).card.get("encoder"):
+        request.getfixturevalue("vgg19")
+    return impasto.load(request.param, engine="onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def compact() -> impasto.Stylizer:
+    return impasto.load(engine="onnxruntime")
+
+
+def array(image: Image.Image) -> np.ndarray:
+    return np.asarray(image)
+
+
+def distance(a: Image.Image | np.ndarray, b: Image.Image | np.ndarray) -> float:
+    """Mean absolute difference, of 255."""
+    return float(np.abs(np.asarray(a).astype(int) - np.asarray(b)).mean())
+
+
+def test_style_changes_the_picture_and_keeps_its_content(model, small, painting):
+    painted = model.stylize(small, painting)
+    assert painted.size == (200, 160)
+    assert distance(painted, small) > 10
+    assert np.corrcoef(luma(array(painted)).ravel(), luma(small).ravel())[0, 1] > 0.4
+
+
+def test_strength_0_gives_the_photo_back(compact, photo, painting):
+    same = array(compact.stylize(photo, painting, strength=0))
+    assert ssim(same, photo) >= 0.9
+
+
+def test_a_picture_styled_by_itself_comes_back(model, small):
+    own = model.style(small, size=160)
+    assert distance(model.stylize(small, own), model.stylize(small, own, strength=0)) < 0.6
+
+
+def test_strength_moves_steadily_towards_the_style(compact, small, painting):
+    style = compact.style(painting)
+    zero = compact.stylize(small, style, strength=0)
+    steps = [distance(compact.stylize(small, style, strength=s), zero) for s in (0.25, 0.5, 0.75, 1.0)]
+    assert steps == sorted(steps)
+    assert steps[0] < steps[-1] / 2
+
+
+def test_weights_mix_styles(model, small, painting):
+    a, b = model.style(painting), model.style(255 - painting)
+    only_a = model.stylize(small, a)
+    assert distance(model.stylize(small, {a: 2, b: 0}), only_a) == 0
+    half = model.stylize(small, [a, b])
+    assert distance(model.stylize(small, {a: 3, b: 3}), half) == 0
+    assert distance(half, only_a) > 3
+    assert distance(model.stylize(small, impasto.blend({a: 1, b: 1})), half) == 0
+
+
+def test_masks_paint_each_region_in_its_style(model, small, painting):
+    a, b = model.style(painting), model.style(255 - painting)
+    left = np.zeros((160, 200), np.float32)
+    left[:, :100] = 1
+    both = array(model.stylize(small, [a, b], masks=[left, 1 - left]))
+    # Each half takes its content statistics from itself, as if it were a picture of its own.
+    assert distance(both[:, :70], array(model.stylize(small[:, :100], a))[:, :70]) < 8
+    assert distance(both[:, 130:], array(model.stylize(small[:, 100:], b))[:, 30:]) < 8
+    swapped = array(model.stylize(small, [b, a], masks=[left, 1 - left]))
+    assert distance(both, swapped) > 10
+
+
+def test_what_no_mask_covers_stays_as_it_was(model, small, painting):
+    mask = np.zeros((160, 200), np.uint8)
+    mask[40:80, 40:80] = 255
+    painted = array(model.stylize(small, painting, masks=[mask]))
+    assert np.array_equal(painted[mask == 0], small[mask == 0])
+    assert distance(painted[mask > 0], small[mask > 0]) > 5
+
+
+def test_colour_keeping(model, small, painting):
+    kept = array(model.stylize(small, painting, keep_color="luminance"))
+    chroma = [image - luma(image)[..., None] for image in (kept.astype(float), small.astype(float))]
+    assert np.abs(chroma[0] - chroma[1]).mean() < 3
+    matched = array(model.stylize(small, painting, keep_color="match"))
+    free = array(model.stylize(small, painting))
+    means = [image.reshape(-1, 3).mean(0) for image in (small, matched, free)]
+    assert np.abs(means[1] - means[0]).mean() < np.abs(means[2] - means[0]).mean()
+    vector = model.style(painting)
+    bare = Style(vector.name, vector.tensor, vector.model)  # its picture is gone, as in a .style file
+    assert np.abs(array(model.stylize(small, bare, keep_color="match")).mean((0, 1)) - means[0]).max() < 3
+
+
+def test_all_controls_at_once(model, small, painting):
+    a, b = model.style(painting), model.style(255 - painting)
+    mask = np.linspace(0, 1, 200, dtype=np.float32)[None].repeat(160, 0)
+    painted = model.stylize(small, {a: 0.7, b: 0.3}, strength=0.8, masks=[mask, 1 - mask], keep_color="luminance")
+    assert painted.size == (200, 160)
+    assert distance(painted, small) > 2
+
+
+def test_style_size_is_the_scale_of_the_strokes(compact, photo, painting):
+    fine, coarse = (compact.style(painting, size=size) for size in (128, 768))
+    assert distance(compact.stylize(photo, fine), compact.stylize(photo, coarse)) > 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (301, 1), (7, 5), (17, 33), (129, 127)])
+def test_every_size_comes_back_to_the_pixel(model, painting, shape):
+    tiny = np.full((*shape, 3), 90, np.uint8)
+    assert model.stylize(tiny, painting).size == (shape[1], shape[0])
+    mask = np.ones(shape, np.uint8) * 255
+    assert model.stylize(tiny, painting, masks=[mask]).size == (shape[1], shape[0])
+
+
+def test_alpha_and_exif_travel_with_the_photo(compact, small, painting):
+    image = Image.fromarray(np.dstack([small, np.full(small.shape[:2], 77, np.uint8)]))
+    exif = Image.Exif()
+    exif[0x010E] = "a title"
+    image.info["exif"] = exif.tobytes()
+    painted = compact.stylize(image, painting, max_size=100)
+    assert painted.size == (100, 80)
+    assert painted.mode == "RGBA"
+    assert set(np.asarray(painted)[..., 3].ravel()) == {77}
+    reread = Image.Exif()
+    reread.load(painted.info["exif"])
+    assert reread[0x010E] == "a title"
+
+
+def test_paths_and_style_files(compact, small, painting, tmp_path):
+    Image.fromarray(small).save(tmp_path / "photo.png")
+    Image.fromarray(painting).save(tmp_path / "cat.png")
+    style = compact.style(tmp_path / "cat.png")
+    assert style.name == "cat"
+    style.save(tmp_path / "cat.style")
+    loaded = Style.load(tmp_path / "cat.style")
+    assert loaded.name == "cat"
+    direct = compact.stylize(tmp_path / "photo.png", str(tmp_path / "cat.png"))
+    assert distance(compact.stylize(small, loaded), direct) == 0
+    assert distance(compact.stylize(small, tmp_path / "cat.style"), direct) == 0
+
+
+def test_every_shipped_style_paints(model, small):
+    assert len(model.model.gallery) >= 24
+    assert model.model.gallery.keys() == gallery().keys()
+    results = {name: model.stylize(small[:64, :64], name) for name in list(gallery())[::6]}
+    assert len({image.tobytes() for image in results.values()}) == len(results)
+    for work in gallery().values():
+        assert work.title
+        assert work.artist
+        assert work.year.strip()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_engines_agree(name, request, small, painting):
+    if find_model(name).card.get("encoder"):
+        request.getfixturevalue("vgg19")
+    assert installed() == ["onnxruntime", "openvino", "torch"]
+    mask = np.linspace(0, 1, 200, dtype=np.float32)[None].repeat(160, 0)
+    results = []
+    for engine in installed():
+        model = impasto.load(name, engine=engine, threads=1)
+        a, b = model.style(painting, size=256), model.style(255 - painting, size=256)
+        results.append([array(model.stylize(small, a)),
+                        array(model.stylize(small, [a, b], strength=0.7, masks=[mask, 1 - mask]))])  # fmt: skip
+    for other in results[1:]:
+        for ours, theirs in zip(results[0], other, strict=True):
+            assert np.abs(ours.astype(int) - theirs).max() <= 2
+
+
+@pytest.mark.parametrize("engine", installed())
+def test_threads_share_a_model(engine, small, painting):
+    model = impasto.load(engine=engine, threads=1)
+    styles = [model.style(painting), model.style(255 - painting)]
+    expected = [array(model.stylize(small, style)) for style in styles]
+    wrong = []
+
+    def work(index: int) -> None:
+        for _ in range(4):
+            if not np.array_equal(array(model.stylize(small, styles[index % 2])), expected[index % 2]):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+BAD = {
+    "strength above 1": (dict(strength=1.5), "strength"),
+    "negative strength": (dict(strength=-0.1), "strength"),
+    "strength not a number": (dict(strength=float("nan")), "strength"),
+    "strength in words": (dict(strength="half"), "strength"),
+    "unknown colour mode": (dict(keep_color="hue"), "match or luminance"),
+    "mask of another shape": (dict(masks=[np.ones((10, 10), np.uint8) * 255]), "10"),
+    "empty mask": (dict(masks=[np.zeros((160, 200), np.uint8)]), "zero|empty|nothing"),
+    "too many masks": (dict(masks=[np.ones((160, 200))] * 2), "mask"),
+    "size 0": (dict(max_size=0), "size"),
+    "style size 0": (dict(style_size=0), "style size"),
+}
+
+
+@pytest.mark.parametrize("options", BAD)
+def test_bad_controls_are_one_line(compact, small, painting, options):
+    arguments, message = BAD[options]
+    with pytest.raises(ImpastoError, match=f"(?i){message}") as caught:
+        compact.stylize(small, painting, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_styles_are_one_line(compact, small, painting, tmp_path):
+    style = compact.style(painting)
+    with pytest.raises(ImpastoError, match="sum to 0"):
+        compact.stylize(small, {style: 0})
+    with pytest.raises(ImpastoError, match="0 or more"):
+        compact.stylize(small, {style: -1})
+    with pytest.raises(ImpastoError, match="no style"):
+        compact.stylize(small, [])
+    with pytest.raises(ImpastoError, match="did you mean hokusai-great-wave"):
+        compact.stylize(small, "hokusai-great-waves")
+    with pytest.raises(ImpastoError, match="another model"):
+        compact.stylize(small, Style("alien", style.tensor, "0123456789abcdef"))
+    (tmp_path / "bad.style").write_bytes(b"no style")
+    with pytest.raises(ImpastoError, match="not a style file"):
+        compact.style(tmp_path / "bad.style")
+    with pytest.raises(ImpastoError, match="no such file"):
+        compact.style(tmp_path / "none.style")
+
+
+def test_unknown_models_and_engines():
+    with pytest.raises(ImpastoError, match="adain"):
+        impasto.load("nonsense")
+    with pytest.raises(ImpastoError, match="onnxruntime"):
+        impasto.load(engine="abacus")
+    with pytest.raises(ImpastoError, match="threads"):
+        impasto.load(threads=0)
+
+
+def test_a_damaged_model_is_noticed(tmp_path):
+    folder = tmp_path / "adain"
+    folder.mkdir()
+    for file in find_model().folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert impasto.load(folder).model.name == "adain"
+    graph = bytearray((folder / "content.onnx").read_bytes())
+    graph[len(graph) // 2] ^= 0xFF
+    (folder / "content.onnx").write_bytes(graph)
+    with pytest.raises(ImpastoError, match="damaged"):
+        impasto.load(folder)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, impasto; model = impasto.load(engine='onnxruntime'); "
+        "import numpy; model.stylize(numpy.zeros((32, 32, 3), 'uint8'), 'hokusai-great-wave'); "
+        "assert not {'torch', 'onnx', 'openvino', 'scipy'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,187 @@
+"""Training for real, on a handful of small pictures: reproducible, resumable, and it learns."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from impasto.errors import ImpastoError
+from impasto.nets.adain import AdaIN
+from impasto.nets.compact import Compact
+from impasto.nets.vgg import load_encoder
+from impasto.train.data import Pictures, find_pictures, manifest
+from impasto.train.loop import Settings, read_checkpoint, train
+from impasto.train.tasks import AdaINTask, CompactTask
+
+TINY = Settings(steps=20, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, schedule="cosine", pairings=2,
+                autoencoder_steps=8, precision="fp32", seed=3)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[str, str]:
+    """A folder of photos, one of them broken, and a tar of textures."""
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "content" / "deep").mkdir(parents=True)
+    for index, picture in enumerate((data.astronaut(), data.coffee(), data.chelsea())):
+        image = Image.fromarray(picture)
+        image.thumbnail((128, 128))
+        image.save(root / "content" / "deep" / f"{index}.png")
+    (root / "content" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    with tarfile.open(root / "style.tar", "w") as tar:
+        for index, picture in enumerate((data.brick(), data.grass(), data.gravel())):
+            stream = io.BytesIO()
+            Image.fromarray(picture).convert("RGB").resize((96, 96)).save(stream, "webp")
+            member = tarfile.TarInfo(f"{index}.webp")
+            member.size = stream.tell()
+            stream.seek(0)
+            tar.addfile(member, stream)
+    return str(root / "content"), str(root / "style.tar")
+
+
+def losses(output: str) -> list[str]:
+    return re.findall(r"^step \d+/\d+  (loss .*?)  [\d.]+ images/s", output, re.MULTILINE)
+
+
+def run(task_type, settings, folders, out, **options) -> Path:
+    torch.manual_seed(settings.seed)
+    if task_type is CompactTask:
+        task = CompactTask(Compact(), load_encoder(), settings)
+    else:
+        network = AdaIN()
+        network.encoder = load_encoder()
+        task = AdaINTask(network, settings)
+    content, style = folders
+    return train(task, [content], [style], settings, out, short_side=64, device="cpu", **options)
+
+
+@pytest.mark.parametrize("task_type", [CompactTask, AdaINTask])
+def test_same_seed_same_first_20_losses_and_it_learns(vgg19, folders, tmp_path, capsys, task_type):
+    run(task_type, TINY, folders, tmp_path / "a")
+    first = capsys.readouterr().out
+    run(task_type, TINY, folders, tmp_path / "b")
+    second = capsys.readouterr().out
+    assert len(losses(first)) == 20
+    assert losses(first) == losses(second)
+    run(task_type, replace(TINY, seed=4), folders, tmp_path / "c")
+    assert losses(capsys.readouterr().out) != losses(first)
+    assert "1 broken pictures skipped" in first
+    identity = [float(re.search(r"identity ([\d.]+)", line)[1]) for line in losses(first)]
+    assert identity[7] < identity[0]
+
+
+def test_resumed_run_is_the_undisturbed_one(vgg19, folders, tmp_path):
+    whole = read_checkpoint(run(CompactTask, replace(TINY, steps=12), folders, tmp_path / "whole"))
+    half = run(CompactTask, replace(TINY, steps=12), folders, tmp_path / "half", max_minutes=0)
+    assert read_checkpoint(half)["step"] == 1
+    resumed = read_checkpoint(run(CompactTask, replace(TINY, steps=12), folders, tmp_path / "half", resume=True))
+    assert resumed["step"] == 12
+    assert [stage["last_step"] for stage in resumed["stages"]] == [1, 12]
+    for name, weight in whole["network"].items():
+        assert torch.allclose(weight, resumed["network"][name], atol=1e-6), name
+    for name, weight in whole["average"].items():
+        assert torch.allclose(weight, resumed["average"][name], atol=1e-6), name
+
+
+def test_a_run_is_never_overwritten(vgg19, folders, tmp_path):
+    run(CompactTask, replace(TINY, steps=1), folders, tmp_path)
+    with pytest.raises(ImpastoError, match="--resume"):
+        run(CompactTask, replace(TINY, steps=1), folders, tmp_path)
+
+
+def test_checkpoint_records_what_made_it(vgg19, folders, tmp_path):
+    state = read_checkpoint(run(CompactTask, replace(TINY, steps=2, accumulate=2), folders, tmp_path))
+    (stage,) = state["stages"]
+    assert state["kind"] == "compact"
+    assert stage["settings"]["seed"] == 3
+    assert stage["content"] == manifest(find_pictures([folders[0]]))
+    assert len(list((tmp_path / "log").iterdir())) == 1  # TensorBoard events
+
+
+def test_sigterm_saves_and_stops(vgg19, folders, tmp_path):
+    command = [sys.executable, "-m", "impasto", "train", "compact", "--content", folders[0], "--style", folders[1],
+               "--out", str(tmp_path / "run"), "--crop", "32", "--batch", "2", "--steps", "100000",
+               "--short-side", "64", "--device", "cpu"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            break
+    process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert time.monotonic() - start < 30
+    assert "Stopped at step" in rest
+    assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] >= 3
+
+
+def test_two_processes_train_one_network(vgg19, folders, tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+               "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "impasto", "train", "compact",
+               "--content", folders[0], "--style", folders[1], "--out", str(tmp_path / "run"), "--crop", "32",
+               "--batch", "2", "--steps", "4", "--autoencoder-steps", "2", "--short-side", "64",
+               "--device", "cpu"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    state = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert state["step"] == 4
+    assert state["stages"][0]["device"].startswith("2 x")
+
+
+def test_learning_rate_schedules():
+    paper = Settings(schedule="paper", warmup=0)
+    assert paper.learning_rate(0) == 1
+    assert paper.learning_rate(20_000) == pytest.approx(0.5)
+    cosine = Settings(schedule="cosine", steps=1000, warmup=100)
+    assert cosine.learning_rate(0) < 0.01
+    assert cosine.learning_rate(100) == pytest.approx(1, abs=0.03)
+    assert cosine.learning_rate(1000) == pytest.approx(0.02)
+
+
+def test_crops_cover_the_picture_and_both_flips(tmp_path):
+    ramp = np.zeros((64, 96, 3), np.uint8)
+    ramp[..., 0] = np.linspace(0, 255, 96)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    pictures = Pictures([str(tmp_path)], short_side=64)
+    crops = pictures.crops(64, 16, (0.4, 1.0), torch.Generator().manual_seed(0))
+    assert crops.shape == (64, 3, 16, 16)
+    assert crops.min() >= 0
+    assert crops.max() <= 1
+    red = crops[:, 0]
+    assert red.min() < 0.05
+    assert red.max() > 0.95
+    rising = (red[:, :, -1] > red[:, :, 0]).float().mean()
+    assert 0.2 < rising < 0.8
+
+
+def test_pictures_too_large_to_keep_are_decoded_as_drawn(folders):
+    generator = torch.Generator().manual_seed(0)
+    kept, streamed = Pictures([folders[1]], 64), Pictures([folders[1]], 64, memory=0)
+    assert kept.resident
+    assert not streamed.resident
+    same = [pictures.crops(4, 24, (0.5, 1.0), generator.manual_seed(1)) for pictures in (kept, streamed)]
+    assert torch.equal(*same)
+
+
+def test_folders_without_pictures_are_named(tmp_path):
+    with pytest.raises(ImpastoError, match=re.escape(str(tmp_path))):
+        find_pictures([tmp_path])
+    with pytest.raises(ImpastoError, match="nowhere"):
+        find_pictures([tmp_path / "nowhere"])
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(ImpastoError, match="readable"):
+        Pictures([str(tmp_path)])
