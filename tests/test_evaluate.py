@@ -149,7 +149,7 @@ def test_page_holds_the_table_and_every_picture(evaluation, tmp_path):
     evaluation.write_html(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert page.count("data:image/jpeg;base64,") == 2 + 2 + 4
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "rocket &lt;1969&gt;" in page
     assert f"{evaluation.rows[1].style:.3f}" in page
     assert "2 photos x 2 styles, size 96" in page

@@ -112,7 +112,7 @@ def test_checkpoints_load_by_their_own_layout(tmp_path, vgg19):
 
 def test_decoder_has_the_layout_of_decoder_pth():
     keys = {key.split(".")[0] for key in Decoder().state_dict()}
-    assert keys == set("1 5 8 11 14 18 21 25 28".split())
+    assert keys == {"1", "5", "8", "11", "14", "18", "21", "25", "28"}
     assert not any("Norm" in type(module).__name__ for module in Decoder().modules())
 
 

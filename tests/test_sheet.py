@@ -44,7 +44,7 @@ def test_each_picture_has_two_lines_under_it() -> None:
     under = ink(page).any(axis=1)
     picture, title, detail = runs(under)
     assert picture == 120
-    assert title > detail > 0
+    assert min(title, detail) > 5
 
 
 def test_margins_are_even() -> None:
@@ -88,10 +88,12 @@ def test_a_photo_in_styles() -> None:
     photo = np.concatenate([data.astronaut(), alpha], axis=2)
     styles = [model.style("munch-scream"), model.style(data.coffee(), name="coffee")]
     page = sheet(model, photo, styles, size=100, columns=3)
-    first_row = np.asarray(page)[60].astype(int)
-    assert runs((first_row != PAPER).any(axis=1)) == [50, 50, 50]  # the left halves are transparent
-    starts = [i for i in range(1, len(first_row)) if (first_row[i] != PAPER).any() and (first_row[i - 1] == PAPER).all()]
-    photo_line, scream, coffee = (first_row[start : start + 50] for start in starts)
+    row = np.asarray(page)[60].astype(int)
+    across = (page.width - 3 * 100) // 4 + 100  # margins and gaps are one width
+    cells = [row[start - 100 : start] for start in (across, 2 * across, 3 * across)]
+    for cell in cells:
+        np.testing.assert_array_equal(cell[:45], np.broadcast_to(PAPER, (45, 3)))  # the left halves are transparent
+    photo_line, scream, coffee = (cell[55:] for cell in cells)
     assert np.abs(photo_line - scream).mean() > 10
     assert np.abs(scream - coffee).mean() > 10
 

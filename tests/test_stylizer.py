@@ -212,16 +212,16 @@ def test_threads_share_a_model(engine, small, painting):
 
 
 BAD = {
-    "strength above 1": (dict(strength=1.5), "strength"),
-    "negative strength": (dict(strength=-0.1), "strength"),
-    "strength not a number": (dict(strength=float("nan")), "strength"),
-    "strength in words": (dict(strength="half"), "strength"),
-    "unknown colour mode": (dict(keep_color="hue"), "match or luminance"),
-    "mask of another shape": (dict(masks=[np.ones((10, 10), np.uint8) * 255]), "10"),
-    "empty mask": (dict(masks=[np.zeros((160, 200), np.uint8)]), "zero|empty|nothing"),
-    "too many masks": (dict(masks=[np.ones((160, 200))] * 2), "mask"),
-    "size 0": (dict(max_size=0), "size"),
-    "style size 0": (dict(style_size=0), "style size"),
+    "strength above 1": ({"strength": 1.5}, "strength"),
+    "negative strength": ({"strength": -0.1}, "strength"),
+    "strength not a number": ({"strength": float("nan")}, "strength"),
+    "strength in words": ({"strength": "half"}, "strength"),
+    "unknown colour mode": ({"keep_color": "hue"}, "match or luminance"),
+    "mask of another shape": ({"masks": [np.full((10, 10), 255, np.uint8)]}, "10"),
+    "empty mask": ({"masks": [np.zeros((160, 200), np.uint8)]}, "zero|empty|nothing"),
+    "too many masks": ({"masks": [np.ones((160, 200))] * 2}, "mask"),
+    "size 0": ({"max_size": 0}, "size"),
+    "style size 0": ({"style_size": 0}, "style size"),
 }
 
 

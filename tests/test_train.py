@@ -135,7 +135,9 @@ def test_two_processes_train_one_network(vgg19, folders, tmp_path):
                "--content", folders[0], "--style", folders[1], "--out", str(tmp_path / "run"), "--crop", "32",
                "--batch", "2", "--steps", "4", "--autoencoder-steps", "2", "--short-side", "64",
                "--device", "cpu"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     state = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert state["step"] == 4

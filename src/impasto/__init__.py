@@ -5,10 +5,38 @@
     model.stylize("photo.jpg", "painting.jpg").save("painted.jpg")
 """
 
-from impasto.errors import ImpastoError
-from impasto.image import read_image, write_image
-from impasto.style import Style, blend
-from impasto.stylizer import Stylizer, load
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from impasto.errors import ImpastoError
+    from impasto.image import read_image, write_image
+    from impasto.style import Style, blend
+    from impasto.stylizer import Stylizer, load
 
 __version__ = "0.1.0"
 __all__ = ["ImpastoError", "Style", "Stylizer", "blend", "load", "read_image", "write_image"]
+
+_HOMES = {
+    "ImpastoError": "errors",
+    "Style": "style",
+    "Stylizer": "stylizer",
+    "blend": "style",
+    "load": "stylizer",
+    "read_image": "image",
+    "write_image": "image",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `import impasto` and `impasto --version` are instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'impasto' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"impasto.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

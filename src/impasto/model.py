@@ -51,7 +51,7 @@ class Model:
     @property
     def style_size(self) -> int:
         """S, the length of a style tensor; also T, that of the content statistics."""
-        return 2 * sum(self.card["adaptive"])
+        return 2 * sum(int(channels) for channels in self.card["adaptive"])
 
     @cached_property
     def gallery(self) -> dict[str, Style]:
@@ -119,7 +119,7 @@ def find_model(name_or_path: str | os.PathLike[str] = DEFAULT) -> Model:
     if (Path(name_or_path) / "card.json").is_file():
         return _read_model(Path(name_or_path))
     names = ", ".join(model.name for model in shipped_models())
-    raise ImpastoError(f"no model {name_or_path}: the shipped ones are {names}; or give a folder that holds a card.json")
+    raise ImpastoError(f"no model {name_or_path}: choose {names}, or give a folder that holds a card.json")
 
 
 def _read_model(folder: Path) -> Model:

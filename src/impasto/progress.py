@@ -32,7 +32,10 @@ def _track_bar(items: Iterable[T], label: str, total: int) -> Iterator[T]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
                TimeRemainingColumn())  # fmt: skip
     start = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where stdout goes to a file, what is printed there must stay there.
+    redirect = sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=redirect) as progress:
         bar = progress.add_task(label, total=total, rate="")
         for done, item in enumerate(items, 1):
             yield item

@@ -50,7 +50,7 @@ class Style:
         except FileNotFoundError as error:
             raise ImpastoError(f"no such file: {path}") from error
         except (OSError, SafetensorError, KeyError) as error:
-            raise ImpastoError(f"{path} is not a style file (make one with `model.style(picture).save(path)`)") from error
+            raise ImpastoError(f"{path} is not a style file: make one with `impasto style PICTURE -o FILE`") from error
 
 
 def blend(styles: Mapping[Style, float]) -> Style:
@@ -69,7 +69,7 @@ def blend(styles: Mapping[Style, float]) -> Style:
     if len({style.model for style in styles}) > 1:
         raise ImpastoError("styles of different models cannot be mixed: take all of them with one model")
     weights /= weights.sum()
-    tensor = np.float32(sum(w * style.tensor for w, style in zip(weights, styles, strict=True)))
+    tensor = np.tensordot(weights, np.stack([style.tensor for style in styles]), 1).astype(np.float32)
     name = "+".join(style.name for style in styles)
     return Style(name, tensor, next(iter(styles)).model)
 

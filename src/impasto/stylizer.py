@@ -165,7 +165,7 @@ class Stylizer:
     def _own(self, style: Style) -> Style:
         if style.model != self.model.fingerprint or style.tensor.shape != (self.model.style_size,):
             raise ImpastoError(
-                f"the style {style.name} belongs to another model than {self.model.name}: take it again from its picture"
+                f"the style {style.name} is not of the model {self.model.name}: take it again from its picture"
             )
         return style
 
@@ -178,7 +178,8 @@ class Stylizer:
         """A picture's style is the statistics that the network uses when it runs on it at strength 0."""
         style = np.ones((1, self.model.style_size), np.float32)
         _, used = self._run(pixels, style, _WHOLE, 0.0)
-        return used[0]
+        statistics: np.ndarray = used[0]
+        return statistics
 
     def _paint(self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float) -> Pixels:
         image, _ = self._run(pixels, style, mask, strength)
@@ -206,7 +207,8 @@ def reference(stylizer: Stylizer) -> np.ndarray:
     test = np.stack([4 * x, 4 * y, 127 * (1 + np.sin((x * y) / 60))], 2).astype(np.uint8)
     negative = Style("negative", stylizer._statistics(255 - test), stylizer.model.fingerprint)
     painted = stylizer._paint(test, negative.tensor[None], _WHOLE, 1.0)
-    return painted.reshape(4, 16, 4, 16, 3).mean((1, 3))
+    means: np.ndarray = painted.reshape(4, 16, 4, 16, 3).mean((1, 3))
+    return means
 
 
 def check(stylizer: Stylizer) -> None:

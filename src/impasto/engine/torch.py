@@ -22,7 +22,8 @@ class TorchEngine:
             self.device = "mps" if torch.backends.mps.is_available() else "cpu"
         if threads is not None:
             torch.set_num_threads(threads)
-        self._network = load_network(model).to(self.device, memory_format=torch.channels_last)
+        self._network = load_network(model).to(self.device)
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def run(

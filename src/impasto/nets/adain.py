@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor, nn
 
+from impasto.nets.norm import Adapt, Network
 from impasto.nets.vgg import Encoder
-
-Adapt = Callable[[Tensor], Tensor]
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -31,16 +27,16 @@ class Decoder(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(
             *_convolution(512, 256), _double(),
-            *_convolution(256, 256), *_convolution(256, 256), *_convolution(256, 256), *_convolution(256, 128), _double(),
+            *_convolution(256, 256), *_convolution(256, 256), *_convolution(256, 256),
+            *_convolution(256, 128), _double(),
             *_convolution(128, 128), *_convolution(128, 64), _double(),
             *_convolution(64, 64), nn.ReflectionPad2d(1), nn.Conv2d(64, 3, 3),
         )  # fmt: skip
 
 
-class AdaIN(nn.Module):
+class AdaIN(Network):
     """T(c, s) = g(AdaIN(f(c), f(s))), eq. 9 to 11 of Huang and Belongie 2017."""
 
-    #: Channels of each adaptive layer.
     adaptive = (512,)
 
     def __init__(self) -> None:
@@ -58,9 +54,3 @@ class AdaIN(nn.Module):
         super().train(mode)
         self.encoder.eval()
         return self
-
-
-def load_decoder(path: str) -> dict[str, Tensor]:
-    """The weights of a ``decoder.pth``."""
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights

@@ -7,13 +7,11 @@ and a picture styled by itself comes back, by construction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Adapt = Callable[[Tensor], Tensor]
+from impasto.nets.norm import Adapt, Network
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -70,12 +68,11 @@ class DoubleToPicture(nn.Module):
         return F.pixel_shuffle(F.conv2d(features, weight, self.bias.repeat_interleave(4)), 2)
 
 
-class Compact(nn.Module):
-    """Three encoder stages at 1/2, 1/4 and 1/8 of the size, two residual blocks, two decoder stages with skips."""
+class Compact(Network):
+    """Three encoder stages at 1/2, 1/4 and 1/8 of the size, a residual block, two decoder stages with skips."""
 
     widths = (32, 64, 128)
-    #: Channels of each adaptive layer, in the order the network comes to them.
-    adaptive = (128, 128, 128, 128, 128, 64, 64, 32, 32)
+    adaptive = (128, 128, 128, 64, 64, 32, 32)
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +80,7 @@ class Compact(nn.Module):
         self.down_half = _convolution(12, half)
         self.down_quarter = _convolution(half, quarter, 2)
         self.down_eighth = _convolution(quarter, eighth, 2)
-        self.blocks = nn.ModuleList([Residual(eighth), Residual(eighth)])
+        self.block = Residual(eighth)
         self.up_quarter = Double(eighth, quarter)
         self.paint_quarter = _convolution(quarter, quarter)
         self.up_half = Double(quarter, half)
@@ -97,8 +94,7 @@ class Compact(nn.Module):
         half = F.relu(self.down_half(F.pixel_unshuffle(image, 2)))
         quarter = F.relu(self.down_quarter(half))
         features = adapt(F.relu(self.down_eighth(quarter)))
-        for block in self.blocks:
-            features = block(features, adapt)
+        features = self.block(features, adapt)
         features = self.up_quarter(F.relu(features)) + adapt(quarter)
         features = F.relu(adapt(self.paint_quarter(F.relu(features))))
         features = self.up_half(features) + adapt(half)

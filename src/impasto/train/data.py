@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +148,7 @@ class Pictures:
         """A batch [count, 3, size, size] in 0..1 of randomly resized and flipped crops.
 
         Args:
-            scale: range of the crop's side as a fraction of the picture's short side; the crop is then scaled to `size`.
+            scale: range of the crop's side as a fraction of the picture's short side; it is then scaled to `size`.
         """
         batch = []
         for picture in self._draw(count, generator):
@@ -164,8 +164,15 @@ class Pictures:
 
 
 def batches(
-    content: Pictures, style: Pictures, size: int, scale: tuple[float, float], count: int, seed: int, process: int, start: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+    content: Pictures,
+    style: Pictures,
+    size: int,
+    scale: tuple[float, float],
+    count: int,
+    seed: int,
+    process: int,
+    start: int,
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on."""
 
     def make(step: int) -> tuple[Tensor, Tensor]:

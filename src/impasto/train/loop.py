@@ -14,6 +14,7 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -93,7 +94,7 @@ def keep_freed_memory() -> None:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -155,19 +156,21 @@ def train(
         Pictures(sources, short_side, accelerator.device, label=label)
         for sources, label in ((content, "content pictures"), (style, "style pictures"))
     ]
-    task.to(accelerator.device, memory_format=torch.channels_last)
+    task.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(task.network.parameters(), settings.lr)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda at: settings.learning_rate(at))
-    average = AveragedModel(task.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
     step, stages = 0, []
     if state is not None:
         task.network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        scheduler.load_state_dict(state["scheduler"])
         step, stages = state["step"], state["stages"]
         _set_random_state(state["random"])
     wrapped, optimiser = accelerator.prepare(task, optimiser)
+    # The schedule is a function of the step and the settings alone, so a resumed run may change its settings.
+    for group in optimiser.param_groups:
+        group["initial_lr"] = settings.lr
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda at: settings.learning_rate(at), step - 1)
     stage: dict[str, Any] = {
         "settings": asdict(settings),
         "first_step": step,
@@ -178,9 +181,7 @@ def train(
 
     main = accelerator.is_main_process
     writer = SummaryWriter(str(out / "log")) if main else None
-    sample = [
-        p.crops(4, settings.crop, (1.0, 1.0), torch.Generator().manual_seed(settings.seed)) for p in pictures
-    ]
+    sample = [p.crops(4, settings.crop, (1.0, 1.0), torch.Generator().manual_seed(settings.seed)) for p in pictures]
 
     def save() -> None:
         if not main:
@@ -192,7 +193,6 @@ def train(
             "network": task.network.state_dict(),
             "average": average.state_dict(),
             "optimiser": optimiser.state_dict(),
-            "scheduler": scheduler.state_dict(),
             "random": _random_state(),
             "stages": [*stages, record],
         }
@@ -207,8 +207,16 @@ def train(
     means = _Means()
     start = saved = logged = time.monotonic()
     first = step
-    source = batches(*pictures, settings.crop, settings.scale, settings.batch, settings.seed,
-                     accelerator.process_index, step * settings.accumulate)  # fmt: skip
+    source = batches(
+        pictures[0],
+        pictures[1],
+        settings.crop,
+        settings.scale,
+        settings.batch,
+        settings.seed,
+        accelerator.process_index,
+        step * settings.accumulate,
+    )
     wrapped.train()
     try:
         while step < settings.steps:
@@ -225,14 +233,14 @@ def train(
                     optimiser.zero_grad()
             scheduler.step()
             # The average of the first weights would drag for a thousand steps; follow them closely at first.
-            average.multi_avg_fn = get_ema_multi_avg_fn(min(settings.ema, (step + 1) / (step + 10)))
+            average.multi_avg_fn = _ema(min(settings.ema, (step + 1) / (step + 10)))
             average.update_parameters(task.network)
             step += 1
             means.add(losses)
             now = time.monotonic()
             if main and (now - logged > 10 or step - first <= 20 or step == settings.steps):
                 logged = now
-                _log(writer, step, means.values(), scheduler.get_last_lr()[0])
+                _log(writer, step, means.values(), settings.lr * settings.learning_rate(step))
                 images = settings.batch * settings.accumulate * accelerator.num_processes
                 rate = (step - first) * images / (now - start)
                 text = "  ".join(f"{name} {value:.4f}" for name, value in means.values().items())
@@ -256,6 +264,11 @@ def train(
               + (f"; {broken} broken pictures skipped" if broken else "")
               + (f"; {means.skipped} steps without finite gradients skipped" if means.skipped else ""))  # fmt: skip
     return checkpoint
+
+
+def _ema(decay: float) -> Callable[..., None]:
+    average: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return average
 
 
 class _Means:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,5 +29,5 @@ def style_statistics(taps: Sequence[Tensor]) -> Statistics:
 
 def style_loss(statistics: Statistics, target: Statistics) -> Tensor:
     """Sum over the taps of the MSE of channel means plus that of standard deviations (eq. 13, averaged per channel)."""
-    losses = [F.mse_loss(ours, theirs) for a, b in zip(statistics, target, strict=True) for ours, theirs in zip(a, b)]
-    return sum(losses[1:], losses[0])
+    pairs = zip(statistics, target, strict=True)
+    return torch.stack([F.mse_loss(mean, m) + F.mse_loss(std, s) for (mean, std), (m, s) in pairs]).sum()
