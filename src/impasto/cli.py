@@ -462,8 +462,8 @@ def styles(as_json: JsonOption = False) -> None:
 @app.command(rich_help_panel=_LOOK)
 def models(as_json: JsonOption = False) -> None:
     """List the models that ship, and whether they run here."""
-    from impasto.vgg19 import locate
     from impasto.model import shipped_models
+    from impasto.vgg19 import locate
 
     rows: list[dict[str, Any]] = [
         {
@@ -506,8 +506,7 @@ def info(as_json: JsonOption = False) -> None:
 
     from impasto import __version__
     from impasto.engine import installed
-    from impasto.vgg19 import locate
-    from impasto.vgg19 import cache_folder
+    from impasto.vgg19 import cache_folder, locate
 
     def versions(*names: str) -> Iterator[tuple[str, str]]:
         for name in names:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import pickle
 import platform
 import signal
 import sys
@@ -298,7 +299,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What :func:`train` saved."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise ImpastoError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
     return state
 

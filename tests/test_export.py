@@ -1,0 +1,105 @@
+"""From a checkpoint to a model folder that every engine runs, and the reach that tiling will rest on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from PIL import Image
+
+import impasto
+from impasto.errors import ImpastoError
+from impasto.export import INPUTS, ContentGraph, content_graph, export
+from impasto.model import find_model, shipped_models
+from impasto.nets import NETWORKS
+from impasto.style import gallery
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """A checkpoint as `impasto train` writes it, of a network fresh from its initialisation, channels last."""
+    torch.manual_seed(0)
+    network = NETWORKS["compact"]().to(memory_format=torch.channels_last)
+    path = tmp_path_factory.mktemp("run") / "checkpoint.pt"
+    weights = network.state_dict()
+    average = {f"module.{key}": value for key, value in weights.items()} | {"n_averaged": torch.tensor(1)}
+    torch.save({"kind": "compact", "network": weights, "average": average, "stages": [{"settings": {"seed": 0}}]}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def paintings(tmp_path_factory) -> Path:
+    """A stand-in for each painting of the gallery."""
+    folder = tmp_path_factory.mktemp("gallery")
+    generator = np.random.default_rng(0)
+    for name in gallery():
+        Image.fromarray(generator.integers(0, 255, (24, 24, 3), np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_a_checkpoint_becomes_a_model_for_every_engine(checkpoint, paintings, tmp_path, photo):
+    folder = export(checkpoint, tmp_path / "mine", "mine", paintings)
+    card = json.loads((folder / "card.json").read_text())
+    assert card["name"] == "mine"
+    assert card["training"] == [{"settings": {"seed": 0}}]
+    small = photo[:96, :96]
+    results = [np.asarray(impasto.load(folder, engine=engine).stylize(small, "hokusai-great-wave"))
+               for engine in ("onnxruntime", "openvino", "torch")]  # fmt: skip
+    for other in results[1:]:
+        assert np.abs(results[0].astype(int) - other).max() <= 2
+
+
+@pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
+def test_graph_and_weight_file_hold_the_same_numbers(model, request):
+    if model.card.get("encoder"):
+        request.getfixturevalue("vgg19")
+    graph = onnx.load(model.graph())
+    stored = {i.name.removesuffix(".half"): numpy_helper.to_array(i) for i in graph.graph.initializer}
+    for name, weight in model.weights().items():
+        if name in stored:
+            assert np.array_equal(stored[name].astype(np.float32), weight), name
+    assert len(stored.keys() & model.weights().keys()) >= 8
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tmp_path):
+    torch.manual_seed(0)
+    network = NETWORKS[name]().eval()
+    path = tmp_path / "content.onnx"
+    onnx.save(content_graph(network), path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    size = 2 * sum(network.adaptive)
+    for height, width, regions, mask in ((16, 16, 1, (1, 1)), (37, 50, 1, (1, 1)), (64, 33, 3, (20, 11)), (40, 40, 2, (40, 40))):  # fmt: skip  # noqa: E501
+        arguments = (torch.rand(1, 3, height, width), torch.rand(regions, size) + 0.5, torch.rand(regions, 1, *mask),
+                     torch.tensor(0.7), torch.rand(regions, size) + 0.5, torch.tensor(0.3))  # fmt: skip
+        with torch.inference_mode():
+            expected = ContentGraph(network)(*arguments)
+        got = session.run(None, {key: value.numpy() for key, value in zip(INPUTS, arguments, strict=True)})
+        for ours, theirs in zip(got, expected, strict=True):
+            assert ours.shape == theirs.shape
+            assert np.abs(ours - theirs.numpy()).max() < 1e-3
+
+
+def test_export_replaces_a_model_or_leaves_it(checkpoint, paintings, tmp_path):
+    folder = export(checkpoint, tmp_path / "mine", "mine")
+    before = find_model(folder).fingerprint
+    empty = tmp_path / "no paintings"
+    empty.mkdir()
+    with pytest.raises(ImpastoError, match="has no picture"):
+        export(checkpoint, folder, "mine", empty)
+    assert find_model(folder).fingerprint == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "no paintings"]
+    (tmp_path / "broken.pt").write_bytes(b"nothing")
+    with pytest.raises(ImpastoError, match="not a readable checkpoint"):
+        export(tmp_path / "broken.pt", folder, "mine")
+
+
+def test_shipped_weights_are_small():
+    folder = Path(impasto.__file__).parent / "weights"
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 20e6
