@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from impasto import ImpastoError
-from impasto.fetch import SOURCES, Source, check_vgg19, fetch, where
+from impasto.fetch import SOURCES, Source, check_vgg19, fetch
+from impasto.vgg19 import locate
 
 DATA = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -237,7 +238,7 @@ def test_the_real_vgg19_arrives_and_is_found(
     server.data = (tmp_path / "vgg.pth").read_bytes()
     server.faults = ["drop"]
     path = fetch("vgg19", url=server.url)
-    assert path == cache / SOURCES["vgg19"].file == where()
+    assert path == cache / SOURCES["vgg19"].file == locate()
     np.testing.assert_array_equal(find_weights()["29.weight"], weights["29.weight"])
 
     # One layer with its channels in another order has the same mean and deviation; it must not pass.
@@ -249,7 +250,7 @@ def test_the_real_vgg19_arrives_and_is_found(
 def test_where_looks_in_the_named_folder_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.mkdir()
     (cache / "vgg_normalised.pth").touch()
-    assert where() == cache / "vgg_normalised.pth"
+    assert locate() == cache / "vgg_normalised.pth"
     (tmp_path / "vgg19_relu4_1.safetensors").touch()
     monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
-    assert where() == tmp_path / "vgg19_relu4_1.safetensors"
+    assert locate() == tmp_path / "vgg19_relu4_1.safetensors"

@@ -130,8 +130,8 @@ def test_sigterm_saves_and_stops(vgg19, folders, tmp_path):
 
 
 def test_two_processes_train_one_network(vgg19, folders, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-               "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "impasto", "train", "compact",
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "impasto", "train", "compact",
                "--content", folders[0], "--style", folders[1], "--out", str(tmp_path / "run"), "--crop", "32",
                "--batch", "2", "--steps", "4", "--autoencoder-steps", "2", "--short-side", "64",
                "--device", "cpu"]  # fmt: skip

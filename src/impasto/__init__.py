@@ -1,8 +1,8 @@
 """Any picture in any style, at once.
 
-    import impasto
-    model = impasto.load()
-    model.stylize("photo.jpg", "painting.jpg").save("painted.jpg")
+import impasto
+model = impasto.load()
+model.stylize("photo.jpg", "painting.jpg").save("painted.jpg")
 """
 
 from __future__ import annotations

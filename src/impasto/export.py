@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import warnings
@@ -18,8 +17,7 @@ from torch import Tensor, nn
 
 from impasto import __version__
 from impasto.errors import ImpastoError
-from impasto.files import write_file
-from impasto.model import find_model, fingerprint
+from impasto.model import find_model, fingerprint, write_card
 from impasto.nets import NETWORKS
 from impasto.nets.norm import Control, Network
 from impasto.nets.vgg import load_encoder
@@ -168,11 +166,6 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Writes ``card.json``."""
-    write_file(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())
 
 
 def _picture(folder: Path, name: str) -> Path:

@@ -216,4 +216,3 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
             yield block
     except (OSError, http.client.HTTPException) as error:
         raise _NetworkError(error) from error
-

@@ -94,7 +94,6 @@ class Picture:
             image.info["exif"] = self.exif
         return image
 
-
     def limited(self, size: int) -> Picture:
         """The picture scaled down so that its long side is at most `size` pixels; itself if it already is."""
         if not isinstance(size, int) or size < 1:

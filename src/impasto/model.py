@@ -21,6 +21,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from impasto.errors import ImpastoError
+from impasto.files import write_file
 from impasto.style import Style, read_gallery
 from impasto.vgg19 import cache_folder, find_weights
 
@@ -132,3 +133,8 @@ def _read_model(folder: Path) -> Model:
     if missing := [n for n in ("content.onnx", "weights.safetensors") if not (folder / n).is_file()]:
         raise ImpastoError(f"the model folder {folder} has no {missing[0]}")
     return model
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Writes ``card.json``."""
+    write_file(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())

@@ -16,7 +16,7 @@ from rich.table import Table
 from impasto.errors import ImpastoError
 from impasto.files import write_file
 from impasto.image import Pixels
-from impasto.model import find_model
+from impasto.model import find_model, write_card
 
 UNCHANGED = "unchanged content"
 RESIZE = "short side to size (Lanczos), centre square"
@@ -148,8 +148,6 @@ def record(evaluation: Evaluation, model: str | os.PathLike[str]) -> None:
         evaluation: one that this very model took part in.
         model: its name or folder.
     """
-    from impasto.export import write_card  # here, because export brings in everything that training needs
-
     found = find_model(model)
     row = next((row for row in evaluation.rows if row.fingerprint == found.fingerprint), None)
     if row is None:
