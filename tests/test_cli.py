@@ -19,7 +19,8 @@ from PIL import Image
 from skimage import data
 
 import impasto
-from impasto.cli import RECIPES, app, main
+from impasto.cli import app, main
+from impasto.train.tasks import RECIPES
 
 ASTRONAUT = Image.fromarray(data.astronaut()).resize((96, 96))
 CAT = Image.fromarray(data.chelsea()).resize((97, 64))

@@ -243,7 +243,7 @@ def test_bad_styles_are_one_line(compact, small, painting, tmp_path):
         compact.stylize(small, [])
     with pytest.raises(ImpastoError, match="did you mean hokusai-great-wave"):
         compact.stylize(small, "hokusai-great-waves")
-    with pytest.raises(ImpastoError, match="another model"):
+    with pytest.raises(ImpastoError, match="not of the model adain"):
         compact.stylize(small, Style("alien", style.tensor, "0123456789abcdef"))
     (tmp_path / "bad.style").write_bytes(b"no style")
     with pytest.raises(ImpastoError, match="not a style file"):

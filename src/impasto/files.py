@@ -19,7 +19,7 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     try:
         _replace(Path(os.path.realpath(path)), data)  # a link stays a link
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ImpastoError(f"cannot write {os.fspath(path)}: {_reason(error, os.fspath(path))}") from None
+        raise ImpastoError(f"cannot write {os.fspath(path)}: {reason(error, os.fspath(path))}") from None
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -39,7 +39,7 @@ def _replace(path: Path, data: bytes) -> None:
         raise
 
 
-def _reason(error: Exception, name: str) -> str:
+def reason(error: Exception, name: str) -> str:
     """Why writing failed and what to do, in words."""
     folder = os.path.dirname(name) or "."
     match getattr(error, "errno", None):

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms
 
 from impasto.errors import ImpastoError
-from impasto.files import write_file
+from impasto.files import reason, write_file
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
@@ -188,7 +188,7 @@ def write_image(
     try:
         target.write(data)
     except (OSError, ValueError) as error:
-        raise ImpastoError(f"cannot write {name}: {_reason(error)}") from None
+        raise ImpastoError(f"cannot write {name}: {reason(error, name)}") from None
 
 
 def resize_short_side(pixels: Pixels, size: int) -> Pixels:

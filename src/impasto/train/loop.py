@@ -141,7 +141,7 @@ def train(
     probe = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(probe))
     accelerator = Accelerator(
-        mixed_precision="bf16" if bf16 else "no",
+        mixed_precision="no",  # autocast below does it, whatever an earlier run in this process has chosen
         gradient_accumulation_steps=settings.accumulate,
         cpu=device == "cpu",
     )
@@ -176,6 +176,7 @@ def train(
         "settings": asdict(settings),
         "first_step": step,
         "device": _device_name(accelerator),
+        "precision": "bf16" if bf16 else "fp32",
         "content": manifest(pictures[0].entries),
         "style": manifest(pictures[1].entries),
     }
@@ -223,7 +224,8 @@ def train(
         while step < settings.steps:
             for _ in range(settings.accumulate):
                 with accelerator.accumulate(wrapped):
-                    losses = wrapped(*next(source), step)
+                    with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
+                        losses = wrapped(*next(source), step)
                     accelerator.backward(losses["loss"])
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
@@ -320,4 +322,4 @@ def _set_random_state(state: dict[str, Any]) -> None:
 def _device_name(accelerator: Accelerator) -> str:
     device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    return f"{accelerator.num_processes} x {name}, {accelerator.mixed_precision}"
+    return f"{accelerator.num_processes} x {name}"

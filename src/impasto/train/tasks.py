@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from impasto.errors import ImpastoError
+from impasto.model import find_model
+from impasto.nets import NETWORKS, load_network
 from impasto.nets.adain import AdaIN
-from impasto.nets.compact import Compact
-from impasto.nets.norm import Observe, Transfer, adain
-from impasto.nets.vgg import Encoder
+from impasto.nets.norm import Network, Observe, Transfer, adain
+from impasto.nets.vgg import Encoder, load_encoder
 from impasto.train.loop import Settings, Task
 from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics
 
@@ -36,7 +40,7 @@ def _grid(content: Tensor, style: Tensor, painted: Tensor) -> Tensor:
     return torch.cat(rows, 1).clamp(0, 1)
 
 
-class _StyleTransferTask(Task):
+class StyleTransferTask(Task):
     """Paints every content crop in `pairings` styles and compares with the AdaIN target and the style statistics."""
 
     def __init__(self, network: nn.Module, encoder: Encoder, settings: Settings) -> None:
@@ -59,13 +63,13 @@ class _StyleTransferTask(Task):
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         return {"loss": total, **losses}
 
-    def train(self, mode: bool = True) -> _StyleTransferTask:
+    def train(self, mode: bool = True) -> StyleTransferTask:
         super().train(mode)
         self.encoder.eval()
         return self
 
 
-class AdaINTask(_StyleTransferTask):
+class AdaINTask(StyleTransferTask):
     """Trains the decoder of the paper: L_c against t = AdaIN(f(c), f(s)), and L_s at the four taps.
 
     With `autoencoder_steps`, first learns g(f(x)) = x: the losses leave a fresh decoder grey for a thousand steps,
@@ -101,12 +105,12 @@ class AdaINTask(_StyleTransferTask):
         return _grid(content, style, network(torch.cat(targets)))
 
 
-class CompactTask(_StyleTransferTask):
+class CompactTask(StyleTransferTask):
     """Trains the compact network: reconstruction first, then the paper's losses with its own statistics as style."""
 
     kind = "compact"
 
-    def __init__(self, network: Compact, encoder: Encoder, settings: Settings) -> None:
+    def __init__(self, network: Network, encoder: Encoder, settings: Settings) -> None:
         super().__init__(network, encoder, settings)
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
@@ -131,3 +135,45 @@ class CompactTask(_StyleTransferTask):
         network(style, observe)
         painted = [network(content, Transfer(own[None].expand(len(content), -1))) for own in observe.style()]
         return _grid(content, style, torch.cat(painted))
+
+
+#: What each network's settings default to, beside the defaults of `Settings`, which are the paper's.
+RECIPES: dict[str, dict[str, Any]] = {
+    "adain": {},
+    "compact": {
+        "steps": 20_000,
+        "batch": 4,
+        "crop": 128,
+        "scale": (0.35, 1.0),
+        "lr": 1e-3,
+        "schedule": "cosine",
+        "warmup": 100,
+        "autoencoder_steps": 250,
+        "pairings": 2,
+    },
+}
+
+
+def make_task(network: str, settings: Settings, start: str | None = None) -> StyleTransferTask:
+    """The task that trains a network.
+
+    Args:
+        network: "adain" or "compact".
+        settings: of the run; its seed also decides the first weights.
+        start: name or folder of a model whose weights to begin with instead.
+    """
+    torch.manual_seed(settings.seed)
+    made: Network
+    if start is not None:
+        model = find_model(start)
+        if model.card["network"] != network:
+            raise ImpastoError(f"the model {start} is a {model.card['network']} network, not {network}")
+        made = load_network(model)
+    else:
+        made = NETWORKS[network]()
+    if isinstance(made, AdaIN):
+        if start is None:
+            made.encoder = load_encoder()
+        made.decoder.requires_grad_(True)
+        return AdaINTask(made, settings)
+    return CompactTask(made.requires_grad_(True), load_encoder(), settings)

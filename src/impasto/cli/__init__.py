@@ -1,0 +1,65 @@
+"""The command line: it parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from impasto.cli import look, make, paint
+from impasto.cli.common import EXTRAS, UsageError, complain
+from impasto.errors import ImpastoError
+
+_COMMANDS = {
+    "Paint": (paint.stylize, paint.style, paint.sheet),
+    "Look around": (look.styles, look.models, look.info, look.fetch),
+    "Train and measure": (make.train, make.export, make.evaluate, make.bench),
+}
+
+app = typer.Typer(
+    help="Any picture in any style, at once: [bold]impasto stylize PHOTO STYLE[/bold]. "
+    "A style is any picture, or the name of one that ships.",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+for _panel, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0, or 2 for whatever the user can put right, said in one line on stderr."""
+    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF and the like, of no use to who wants a picture
+    try:
+        code = app(arguments, prog_name="impasto", standalone_mode=False)
+    except ImpastoError as error:
+        code = complain(str(error))
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "impasto"
+        code = complain(f"{error.format_message().rstrip('.')}; see {command} --help")
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        code = complain(f"this needs {error.name}: pip install impasto[{extra}]")
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    sys.exit(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def _impasto(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from impasto import __version__
+
+        print(f"impasto {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help(), end="")

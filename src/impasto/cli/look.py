@@ -1,0 +1,109 @@
+"""Commands that show and fetch what there is: styles, models, info, fetch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from impasto.cli.common import JsonOption, print_json, print_table
+
+
+def styles(as_json: JsonOption = False) -> None:
+    """List the paintings whose styles ship."""
+    from impasto.style import gallery
+
+    if as_json:
+        print_json([vars(painting) for painting in gallery().values()])
+        return
+    from rich.table import Table
+
+    table = Table("name", "title", "artist", "year", box=None)
+    for painting in gallery().values():
+        table.add_row(painting.name, painting.title, painting.artist, painting.year)
+    print_table(table)
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the models that ship, and whether they run here."""
+    from impasto.model import shipped_models
+    from impasto.vgg19 import locate
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": model.name,
+            "description": model.card.get("description", model.card["network"]),
+            "bytes": sum(file.stat().st_size for file in model.folder.iterdir()),
+            "quality": model.card.get("quality"),
+            "styles": len(model.gallery),
+            "usable": model.card.get("encoder") is None or locate() is not None,
+        }
+        for model in shipped_models()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("name", "what it is", "size", "measured", "styles", "here", box=None)
+    for row in rows:
+        usable = "yes" if row["usable"] else "no: impasto fetch vgg19"
+        size = f"{row['bytes'] / 1e6:.1f} MB"
+        table.add_row(row["name"], row["description"], size, _quality(row["quality"]), str(row["styles"]), usable)
+    print_table(table)
+
+
+def _quality(measured: dict[str, Any] | None) -> str:
+    """What `impasto evaluate --record` put into a model's card, in short."""
+    if measured is None:
+        return "-"
+    return "content {content_loss}, style {style_loss}, SSIM {ssim} at {size}".format_map(measured)
+
+
+def info(as_json: JsonOption = False) -> None:
+    """Show versions, engines, the cache, and where VGG-19 is."""
+    import platform
+    from importlib import metadata
+
+    import onnxruntime
+
+    from impasto import __version__
+    from impasto.engine import installed
+    from impasto.vgg19 import cache_folder, locate
+
+    def versions(*names: str) -> Iterator[tuple[str, str]]:
+        for name in names:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                yield name, metadata.version(name)
+
+    found = locate()
+    facts = {
+        "impasto": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **dict(versions("numpy", "pillow", "onnxruntime", "openvino", "torch")),
+        "engines": installed(),
+        "onnxruntime providers": onnxruntime.get_available_providers(),
+        "processor threads": os.cpu_count(),
+        "cache": str(cache_folder()),
+        "vgg19": str(found) if found else None,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for name, fact in facts.items():
+        print(f"{name:22}", ", ".join(fact) if isinstance(fact, list) else fact or "not here: impasto fetch vgg19")
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="What to fetch: vgg19.")],
+    url: Annotated[str | None, typer.Option(help="Fetch it from here instead.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the file must hash to.")] = None,
+) -> None:
+    """Fetch weights that do not ship into the cache: vgg19, for adain-vgg19 and for training."""
+    from impasto import fetch as fetching
+
+    print(fetching.fetch(name, url=url, sha256=sha256))

@@ -1,0 +1,136 @@
+"""Commands that train and measure: train, export, evaluate, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from impasto.cli.common import EngineOption, JsonOption, ModelOption, ThreadsOption, given, print_json, print_table
+
+_SETTINGS = "Settings (what is left out is the network's recipe)"
+
+
+def train(
+    context: typer.Context,
+    network: Annotated[Literal["adain", "compact"], typer.Argument(metavar="adain|compact", help="What to train.")],
+    content: Annotated[list[str], typer.Option(help="Folder or tar of content pictures. Repeatable.")],
+    style: Annotated[list[str], typer.Option(help="Folder or tar of style pictures. Repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint and log.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    start: Annotated[str | None, typer.Option(help="Begin with the weights of this model.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Save and stop after so long.")] = None,
+    save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
+    short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
+    device: Annotated[str | None, typer.Option(help="cpu, to leave an accelerator alone.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    steps: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    batch: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Batches to a step.", rich_help_panel=_SETTINGS)] = None,
+    crop: Annotated[int | None, typer.Option(help="Side in pixels.", rich_help_panel=_SETTINGS)] = None,
+    scale: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Range of the crop's side as a share of the short side.", rich_help_panel=_SETTINGS),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    schedule: Annotated[Literal["paper", "cosine"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps.", rich_help_panel=_SETTINGS)] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_SETTINGS)] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the weights' average.", rich_help_panel=_SETTINGS)] = None,
+    content_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    style_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    identity_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    autoencoder_steps: Annotated[
+        int | None, typer.Option(help="First steps, spent on reconstruction alone.", rich_help_panel=_SETTINGS)
+    ] = None,
+    pairings: Annotated[
+        int | None, typer.Option(help="Styles for each content crop of a batch.", rich_help_panel=_SETTINGS)
+    ] = None,
+    precision: Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    seed: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+) -> None:
+    """Train a network: adain is the paper's decoder, compact the default model.
+
+    On several devices: accelerate launch -m impasto train ...
+    """
+    from dataclasses import fields
+
+    import torch
+
+    from impasto.train.loop import Settings
+    from impasto.train.loop import train as run
+    from impasto.train.tasks import RECIPES, make_task
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = given(**{field.name: context.params[field.name] for field in fields(Settings)})
+    task = make_task(network, Settings(**{**RECIPES[network], **chosen}), start)
+    run(
+        task,
+        content,
+        style,
+        task.settings,
+        out,
+        resume=resume,
+        max_minutes=max_minutes,
+        save_minutes=save_minutes,
+        short_side=short_side,
+        device=device,
+    )
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="What impasto train wrote.")],
+    folder: Annotated[Path, typer.Argument(help="The model folder to make, or to replace.")],
+    name: Annotated[str | None, typer.Option(help="The model's name.", show_default="the folder's")] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Folder of pictures named like the shipped styles, to put into the model.")
+    ] = None,
+) -> None:
+    """Make a model folder from a training checkpoint."""
+    from impasto import export as exporting
+
+    print(exporting.export(checkpoint, folder, name or folder.resolve().name, gallery))
+
+
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
+    content: Annotated[Path, typer.Option(help="Folder of photos.")],
+    style: Annotated[Path, typer.Option(help="Folder of style pictures.")],
+    size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
+    limit: Annotated[int | None, typer.Option(help="Take only so many photos.")] = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with a contact sheet.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Write the results into the models' cards.")] = False,
+) -> None:
+    """Measure content loss, style loss, SSIM and seconds on pairs of pictures."""
+    from impasto import evaluate as evaluating
+
+    evaluation = evaluating.evaluate(models, content, style, size=size, engine=engine, threads=threads, limit=limit)
+    if html is not None:
+        evaluation.write_html(html)
+    if record:
+        for model in models:
+            evaluating.record(evaluation, model)
+    if as_json:
+        print_json(evaluation.to_json())
+    else:
+        print_table(evaluating.table(evaluation))
+
+
+def bench(
+    model: ModelOption = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="all installed")] = None,
+    size: Annotated[list[int] | None, typer.Option(help="Repeatable.", show_default="256, 512, 1024")] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time a model on this machine, beside VGG-19 AdaIN."""
+    from impasto import bench as benching
+
+    report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads))
+    if as_json:
+        print_json(report.to_json())

@@ -1,0 +1,361 @@
+"""Commands that paint: stylize, style, sheet."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from impasto.cli.common import (
+    EngineOption,
+    MaxPixelsOption,
+    ModelOption,
+    StyleSizeOption,
+    ThreadsOption,
+    complain,
+    given,
+    print_json,
+)
+from impasto.errors import ImpastoError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from impasto.image import ImageSource
+    from impasto.style import Style
+    from impasto.stylizer import Stylizer
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One picture to make: a photo, which of the styles to mix, and the file to write, or None for stdout."""
+
+    photo: str
+    styles: Sequence[int]
+    out: Path | None
+
+
+def stylize(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="What to paint.")],
+    style: Annotated[list[str] | None, typer.Argument(metavar="STYLE", help="In which styles.")] = None,
+    style_option: Annotated[
+        list[str] | None,
+        typer.Option("--style", "-s", help="A style; then all arguments are photos. Repeatable.", show_default=False),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="One picture for each style, instead of a mix.")] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A file, a folder, a pattern with {photo} and {style}, or - for stdout.",
+            show_default="{photo}-{style} here, in the photo's format",
+        ),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="How much of each style in the mix, e.g. 2,1.")] = None,
+    strength: Annotated[float, typer.Option(help="0 gives the photo back, 1 the full style.")] = 1.0,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Where a style goes (white), a picture of the photo's size: one for each style. Repeatable."),
+    ] = None,
+    keep_color: Annotated[
+        Literal["match", "luminance"] | None,
+        typer.Option(help="Keep the photo's colours: its palette for the style (match), or its chroma (luminance)."),
+    ] = None,
+    style_size: StyleSizeOption = None,
+    max_size: Annotated[int | None, typer.Option(help="Scale the photo down to this long side first.")] = None,
+    max_pixels: MaxPixelsOption = None,
+    format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
+    quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each picture.")] = False,
+) -> None:
+    """Paint photos in the style of any pictures.
+
+    impasto stylize photo.jpg painting.jpg
+    impasto stylize photo.jpg munch-scream klimt-kiss --weights 2,1
+    impasto stylize photo.jpg sky.style ground.jpg --mask sky.png --mask ground.png
+    impasto stylize *.jpg -s munch-scream -s klimt-kiss --each -o painted/
+
+    The first argument is the photo, the others its styles: pictures, .style files, or names from impasto styles.
+    Several styles are mixed, or with --mask go each into its own region, or with --each make a picture each.
+    With --style all arguments are photos. A folder stands for the pictures in it, and - for stdin.
+
+    Prints the paths of what it wrote. A photo that cannot be read is reported and left out; the exit code is then 2.
+    """
+    arguments = style or []
+    photos, sources = ([photo, *arguments], style_option) if style_option else ([photo], arguments)
+    photos, sources = _expand(photos), _expand(sources, ".style")
+    if not sources:
+        raise ImpastoError("no style given: impasto stylize PHOTO STYLE (`impasto styles` lists the shipped ones)")
+    if [*photos, *sources].count("-") > 1:
+        raise ImpastoError("only one picture can come from stdin")
+    if each and (weights or mask):
+        raise ImpastoError("--each makes one picture for each style: leave out --weights and --mask, which mix them")
+    jobs = _plan(photos, sources, each, out, format)
+    _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
+    if any(job.out is None for job in jobs) and as_json:
+        raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
+    shares = _shares(weights, len(sources))
+
+    from impasto.image import write_image
+
+    painter = _load(model, engine, threads)
+    limit = given(max_pixels=max_pixels)
+    styles = _take(painter, sources, style_size, limit)
+
+    unread: list[str] = []
+    options = {"strength": strength, "masks": mask, "keep_color": keep_color} | given(max_size=max_size) | limit
+    painted = _paint(painter, jobs, styles, shares, options, unread)
+    for job, image, start in _tracked(painted, len(jobs)):
+        if job.out is None:
+            write_image(sys.stdout.buffer, image, format=format, quality=quality)
+            sys.stdout.buffer.flush()
+            continue
+        write_image(job.out, image, format=format, quality=quality)
+        seconds = time.perf_counter() - start
+        if as_json:
+            print_json(_record(job, image, styles, shares, strength, painter, seconds))
+        else:
+            print(job.out)
+    if unread:
+        raise typer.Exit(2)
+
+
+def _load(model: str | None, engine: str, threads: int | None) -> Stylizer:
+    from impasto.stylizer import load
+
+    return load(**given(model=model), engine=engine, threads=threads)
+
+
+def _take(painter: Stylizer, sources: Sequence[str], style_size: int | None, limit: dict[str, int]) -> list[Style]:
+    """The styles that arguments name, each taken once."""
+    options = given(size=style_size) | limit
+    styles = [painter.style(_open(source), name=_label(source), **options) for source in sources]
+    if style_size is not None and all(style.picture is None for style in styles):
+        raise ImpastoError(
+            "--style-size needs the picture of a style: saved and shipped styles keep the size they have"
+        )
+    return styles
+
+
+def _expand(arguments: Sequence[str], *also: str) -> list[str]:
+    """Folders replaced by the pictures in them, in order, and by files with the endings in `also`."""
+    from impasto.image import ENDINGS
+
+    endings = {*(f".{ending}" for ending in ENDINGS), *also}
+    found: list[str] = []
+    for argument in arguments:
+        if Path(argument).is_dir():
+            files = [str(p) for p in sorted(Path(argument).iterdir()) if p.suffix.lower() in endings and p.is_file()]
+            if not files:
+                raise ImpastoError(f"there are no pictures in the folder {argument}")
+            found += files
+        else:
+            found.append(argument)
+    return found
+
+
+def _label(source: str) -> str:
+    """What a photo or style is called in file names."""
+    return "stdin" if source == "-" else Path(source).stem
+
+
+def _open(source: str) -> ImageSource:
+    return sys.stdin.buffer.read() if source == "-" else source
+
+
+def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, format: str | None) -> list[_Job]:
+    """What to make and where to write it, checked as far as that goes without reading a picture."""
+    from impasto.image import ENDINGS
+
+    paintings = [[index] for index in range(len(styles))] if each else [list(range(len(styles)))]
+    count = len(photos) * len(paintings)
+    if format is not None and format.lower() not in ENDINGS:
+        raise ImpastoError(f"unknown picture format '{format}'; use one of {', '.join(ENDINGS)}")
+    if out == "-" or (out is None and photos == ["-"] and count == 1):
+        if count > 1:
+            raise ImpastoError(f"{count} pictures cannot all go to stdout: give --out a folder or a pattern")
+        if sys.stdout.isatty():
+            raise ImpastoError("stdout is a terminal: name a file with --out, or send stdout to one")
+        return [_Job(photos[0], paintings[0], None)]
+
+    names = "{photo}-{style}."
+    if out is None or out.endswith(("/", os.sep)) or Path(out).is_dir():
+        pattern = os.path.join(out or "", names)
+    elif count > 1 and "{photo}" not in out and "{style}" not in out:
+        raise ImpastoError(f"{count} pictures cannot all be written to {out}: give a folder, or a pattern: {names}jpg")
+    else:
+        pattern = out
+    jobs = []
+    for photo in photos:
+        for indices in paintings:
+            label = "+".join(_label(styles[index]) for index in indices)
+            name = pattern.replace("{photo}", _label(photo)).replace("{style}", label)
+            if pattern.endswith(names):
+                name += format or _ending(photo)
+            jobs.append(_Job(photo, indices, Path(name)))
+    _check_targets([job.out for job in jobs if job.out is not None], format)
+    return jobs
+
+
+def _ending(photo: str) -> str:
+    """The ending of a photo's own format; png where that is unknown, or would cost the picture its colours."""
+    from impasto.image import ENDINGS
+
+    ending = Path(photo).suffix[1:].lower()
+    return ending if ending in ENDINGS and ending != "gif" else "png"
+
+
+def _check_targets(targets: list[Path], format: str | None) -> None:
+    from impasto.image import ENDINGS
+
+    for target in targets:
+        if not target.parent.is_dir():
+            raise ImpastoError(f"cannot write {target}: there is no folder {target.parent}; create it first")
+        if format is None and target.suffix[1:].lower() not in ENDINGS:
+            raise ImpastoError(f"cannot write {target}: end its name in one of {', '.join(ENDINGS)}, or give --format")
+    twice = [target for target, same in groupby(sorted(targets)) if len(list(same)) > 1]
+    if twice:
+        raise ImpastoError(f"several pictures would be written to {twice[0]}: give a pattern that tells them apart")
+
+
+def _spare_inputs(jobs: list[_Job], inputs: list[str]) -> None:
+    """Raises `ImpastoError` if a file that is read would be written."""
+    reading = {os.path.realpath(path) for path in inputs}
+    for job in jobs:
+        if job.out is not None and os.path.realpath(job.out) in reading:
+            raise ImpastoError(f"{job.out} is an input and would be overwritten: choose another --out")
+
+
+def _shares(weights: str | None, count: int) -> list[float]:
+    if weights is None:
+        return [1.0] * count
+    try:
+        shares = [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise ImpastoError(f"--weights takes numbers with commas between them, like 2,1, not {weights}") from None
+    if len(shares) != count:
+        raise ImpastoError(f"{len(shares)} weights for {count} styles: give each style one weight")
+    return shares
+
+
+def _paint(
+    painter: Stylizer,
+    jobs: list[_Job],
+    styles: list[Style],
+    shares: list[float],
+    options: dict[str, Any],
+    unread: list[str],
+) -> Iterator[tuple[_Job, Image, float]]:
+    """Paints job after job and tells when each began. A photo is read once; one that cannot be is put on `unread`."""
+    from impasto.image import read_image
+
+    limit = given(max_pixels=options.get("max_pixels"))
+    for photo, group in groupby(jobs, key=lambda job: job.photo):
+        start = time.perf_counter()
+        try:
+            picture = read_image(_open(photo), **limit).to_pil()
+        except ImpastoError as error:
+            complain(str(error))
+            unread.append(photo)
+            continue
+        for job in group:
+            # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
+            mix = {replace(styles[index]): shares[index] for index in job.styles}
+            yield job, painter.stylize(picture, mix, **options), start
+            start = time.perf_counter()
+
+
+def _tracked(painted: Iterable[tuple[_Job, Image, float]], total: int) -> Iterable[tuple[_Job, Image, float]]:
+    from impasto.progress import track
+
+    return track(painted, "Painting", total) if total > 1 else painted
+
+
+def _record(
+    job: _Job,
+    image: Image,
+    styles: list[Style],
+    shares: list[float],
+    strength: float,
+    painter: Stylizer,
+    seconds: float,
+) -> dict[str, object]:
+    return {
+        "photo": job.photo,
+        "out": str(job.out),
+        "width": image.width,
+        "height": image.height,
+        "styles": [styles[index].name for index in job.styles],
+        "weights": [shares[index] for index in job.styles],
+        "strength": strength,
+        "model": painter.model.name,
+        "engine": painter.engine.name,
+        "device": painter.engine.device,
+        "seconds": round(seconds, 3),
+    }
+
+
+def style(
+    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="The picture to learn from.")],
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="The .style file to write.", show_default="{picture}.style")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the style.", show_default="the picture's name")] = None,
+    style_size: StyleSizeOption = None,
+    max_pixels: MaxPixelsOption = None,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Save the style of a picture, a few kilobytes to use in its place."""
+    target = Path(out or f"{_label(picture)}.style")
+    if target.suffix.lower() != ".style":
+        raise ImpastoError(f"cannot write {target}: end its name in .style, so that it is known for a style")
+    _spare_inputs([_Job(picture, [0], target)], [picture])
+    painter = _load(model, engine, threads)
+    [taken] = _take(painter, [picture], style_size, given(max_pixels=max_pixels))
+    replace(taken, name=name or taken.name).save(target)
+    print(target)
+
+
+def sheet(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo to paint.")],
+    styles: Annotated[
+        list[str] | None, typer.Argument(metavar="STYLE", help="Which styles.", show_default="all that ship")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The picture to write.", show_default="{photo}-sheet.jpg")
+    ] = None,
+    columns: Annotated[int | None, typer.Option(help="Pictures to a row.", show_default="for about 4 : 3")] = None,
+    size: Annotated[int | None, typer.Option(help="Long side of each picture in pixels.", show_default="400")] = None,
+    style_size: StyleSizeOption = None,
+    max_pixels: MaxPixelsOption = None,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Paint a photo in every shipped style, on one labelled sheet."""
+    from impasto import sheet as sheets
+    from impasto.image import write_image
+
+    sources = _expand(styles or [], ".style")
+    target = out or Path(f"{_label(photo)}-sheet.jpg")
+    _check_targets([target], None)
+    _spare_inputs([_Job(photo, [0], target)], [photo, *sources])
+    painter = _load(model, engine, threads)
+    limit = given(max_pixels=max_pixels)
+    taken = _take(painter, sources, style_size, limit)
+    page = sheets.sheet(painter, _open(photo), taken or None, columns=columns, **given(size=size), **limit)
+    write_image(target, page)
+    print(target)
