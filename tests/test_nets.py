@@ -211,7 +211,8 @@ def test_flat_picture_stays_flat():
     style = torch.rand(1, 2 * sum(network.adaptive)) + 0.5
     for adapt in (Observe(), Transfer(style)):
         painted = network(torch.full((1, 3, 64, 80), 0.4), adapt)
-        assert (painted - painted[..., :1, :1]).abs().max() < 1e-4
+        # Where there is no variance, the adaptive layers blow rounding errors up: less than one level of 255 is flat.
+        assert (painted - painted[..., :1, :1]).abs().max() < 1 / 255
 
 
 def test_compact_stays_within_its_budget():

@@ -33,14 +33,14 @@ class Residual(nn.Module):
 
 
 class Double(nn.Module):
-    """1x1 convolution, then twice the size by nearest neighbours: cannot make a checkerboard of a flat region."""
+    """1x1 convolution, then twice the size by linear interpolation: no checkerboard, and no blocks along the axes."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.interpolate(self.convolution(features), scale_factor=2, mode="nearest")
+        return F.interpolate(self.convolution(features), scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class DoubleToPicture(nn.Module):

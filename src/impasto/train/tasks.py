@@ -72,8 +72,8 @@ class StyleTransferTask(Task):
 class AdaINTask(StyleTransferTask):
     """Trains the decoder of the paper: L_c against t = AdaIN(f(c), f(s)), and L_s at the four taps.
 
-    With `autoencoder_steps`, first learns g(f(x)) = x: the losses leave a fresh decoder grey for a thousand steps,
-    reconstruction does not. `identity_weight` keeps some of that in the loss afterwards.
+    Two things beyond the paper are there for short runs: with `autoencoder_steps` the decoder first learns g(f(x)) = x,
+    since the two losses leave a fresh one grey for a thousand steps; `identity_weight` keeps some of that afterwards.
     """
 
     kind = "adain"
@@ -93,7 +93,9 @@ class AdaINTask(StyleTransferTask):
             features = self.encoder(content)
             statistics = _paired_statistics(style_statistics(self.encoder.taps(style)), times)
             target = adain(_again(features.float(), times), *statistics[-1])
-        # One of the batch goes through unstyled: strength 0 must stay a reconstruction.
+        if self.settings.identity_weight == 0:
+            return self.weigh(self.losses(self.network(target).float(), target, statistics))
+        # One of the batch goes through unstyled: strength 0 shall stay a reconstruction.
         decoded = self.network(torch.cat([target, features[:1].float()])).float()
         losses = self.losses(decoded[:-1], target, statistics)
         return self.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
@@ -139,7 +141,7 @@ class CompactTask(StyleTransferTask):
 
 #: What each network's settings default to, beside the defaults of `Settings`, which are the paper's.
 RECIPES: dict[str, dict[str, Any]] = {
-    "adain": {},
+    "adain": {"identity_weight": 0.0},
     "compact": {
         "steps": 20_000,
         "batch": 4,
