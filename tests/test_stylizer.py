@@ -14,7 +14,7 @@ import impasto
 from impasto.color import luma
 from impasto.engine import installed
 from impasto.errors import ImpastoError
-from impasto.evaluate.metrics import ssim
+from impasto.evaluate.metrics import Observer, ssim
 from impasto.model import find_model, shipped_models
 from impasto.style import Style, gallery
 
@@ -70,6 +70,17 @@ def test_strength_moves_steadily_towards_the_style(compact, small, painting):
     steps = [distance(compact.stylize(small, style, strength=s), zero) for s in (0.25, 0.5, 0.75, 1.0)]
     assert steps == sorted(steps)
     assert steps[0] < steps[-1] / 2
+
+
+def test_style_loss_falls_with_strength(model, vgg19, small, painting):
+    style = model.style(painting, size=160)
+    assert style.picture is not None
+    observe = Observer()
+    target = observe(style.picture).style
+    strengths = (0, 0.25, 0.5, 0.75, 1)
+    losses = [observe(array(model.stylize(small, style, strength=s))).style_loss(target) for s in strengths]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] / 2
 
 
 def test_weights_mix_styles(model, small, painting):
