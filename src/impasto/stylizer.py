@@ -103,7 +103,7 @@ class Stylizer:
         Args:
             photo: path, bytes, stream, PIL image or array [H, W, 3].
             styles: one style, several in equal parts, or weights by style; whatever :meth:`style` takes.
-            strength: 0 gives the photo back, 1 the full style (section 6 of the AdaIN paper).
+            strength: 0 gives the photo back to the pixel, 1 the full style (section 6 of the AdaIN paper).
             masks: one soft mask for each style, of the photo's size, 0..1 or 0..255. Each region takes its style
                 against its own content statistics; what no mask covers stays as it was.
             keep_color: "match" recolours the style pictures to the photo's mean and covariance (Gatys et al. 2016;
@@ -136,13 +136,22 @@ class Stylizer:
             share = np.array(list(weights.values()), np.float32)
             tensors = np.stack([style.tensor for style in weights])
             painted = self._paint(content, tensors, regions * (share / share.max())[:, None, None, None], strength)
-            painted = to_uint8(to_float(content) + (to_float(painted) - to_float(content)) * coverage)
+            painted = _mixed(content, painted, coverage)
+        if strength < 1:
+            # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
+            # of (1 - strength)^4 remains, so that 0 is exactly the photo and from one half on hardly any of it shows.
+            painted = _mixed(content, painted, 1 - (1 - strength) ** 4)
 
         if recolour:
             painted = match_color(painted, content)
         elif keep_color == "luminance":
             painted = content_chroma(painted, content)
         return replace(picture, pixels=painted).to_pil()
+
+    def reconstruct(self, photo: Pixels) -> Pixels:
+        """What the network alone makes of a photo at strength 0, uint8 [H, W, 3] of the same size."""
+        style = np.ones((1, self.model.style_size), np.float32)
+        return self._paint(photo, style, _WHOLE, 0.0)
 
     def _weights(
         self, styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float], size: int, max_pixels: int
@@ -209,6 +218,12 @@ def reference(stylizer: Stylizer) -> np.ndarray:
     painted = stylizer._paint(test, negative.tensor[None], _WHOLE, 1.0)
     means: np.ndarray = painted.reshape(4, 16, 4, 16, 3).mean((1, 3))
     return means
+
+
+def _mixed(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:
+    """The photo with a share, 0..1, of what was painted, for all pixels or for each [H, W]."""
+    content = to_float(photo)
+    return to_uint8(content + (to_float(painted) - content) * share)
 
 
 def check(stylizer: Stylizer) -> None:

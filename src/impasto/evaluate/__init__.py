@@ -85,8 +85,8 @@ def evaluate(
             for name, target in targets.items():
                 yield Score(UNCHANGED, photo.name, name, 0.0, own.style_loss(target), 1.0, None)
             for model, stylizer in stylizers.items():
-                # First at strength 0, which also spares the timed runs the engine's preparations for a new size.
-                back = np.asarray(stylizer.stylize(pixels, styles[model, paintings[0].name], strength=0))
+                # First this, which also spares the timed runs the engine's preparations for a new size.
+                back = stylizer.reconstruct(pixels)
                 rebuilt[model].append((ssim(back, pixels), psnr(back, pixels)))
                 for name, target in targets.items():
                     start = time.perf_counter()

@@ -45,7 +45,8 @@ class Row:
         content, style: the two losses; ssim: luma SSIM to the photo.
         seconds: median for a picture, style taken beforehand; None for what was not painted.
         pairs: how many.
-        reconstruction_ssim, reconstruction_psnr: luma SSIM and PSNR (dB) of strength 0 to the photo, means over photos.
+        reconstruction_ssim, reconstruction_psnr: luma SSIM and PSNR (dB) to the photo of what the network alone makes
+            of it at strength 0, means over photos.
         fingerprint: of the model.
     """
 
@@ -192,7 +193,8 @@ img {{ display: block }}
 <table>
 {figures}</table>
 <p>Losses on the normalised VGG-19: content, MSE of relu4_1 to the photo; style, sum over relu1_1 to relu4_1 of the MSE
-of channel means plus that of standard deviations. SSIM of luma to the photo. "At 0": at strength 0.</p>
+of channel means plus that of standard deviations. SSIM of luma to the photo. "At 0": the network alone, at
+strength 0.</p>
 {sheets}
 </html>
 """
