@@ -27,7 +27,7 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
-from impasto.engine import ENGINES, installed
+from impasto.engine import ENGINES, Inputs, installed
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, write_image
 from impasto.model import DEFAULT, Model, find_model
@@ -289,7 +289,8 @@ def _content_path(stylizer: Stylizer, size: int) -> Action:
     image, mask = to_float(_picture(size)), np.ones((1, 1, 1, 1), np.float32)
     style = np.ones((1, stylizer.model.style_size), np.float32)
     strength, inertia = np.array(1, np.float32), np.array(0, np.float32)
-    return lambda: stylizer.engine.run(image, style, mask, strength, style, inertia)
+    inputs = Inputs(image, style, mask, strength, style, inertia)
+    return lambda: stylizer.engine.run(inputs)
 
 
 def _torch_cases(sizes: Sequence[int], threads: int | None) -> dict[Case, Action]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from impasto.color import content_chroma, match_color
-from impasto.engine import open_engine
+from impasto.engine import Inputs, open_engine
 from impasto.errors import ImpastoError
 from impasto.image import (
     MAX_PIXELS,
@@ -202,9 +202,15 @@ class Stylizer:
             pixels = np.pad(pixels, [*short, (0, 0)], mode="symmetric")
             if mask.shape != _WHOLE.shape:
                 mask = np.pad(mask, [(0, 0), (0, 0), *short], mode="symmetric")
-        return self.engine.run(
-            to_float(pixels), style, mask, np.array(strength, np.float32), np.ones_like(style), np.array(0, np.float32)
+        inputs = Inputs(
+            to_float(pixels),
+            style,
+            mask,
+            strength=np.array(strength, np.float32),
+            stats=np.ones_like(style),  # left alone at inertia 0
+            inertia=np.array(0, np.float32),
         )
+        return self.engine.run(inputs)
 
 
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels

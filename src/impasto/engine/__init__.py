@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,34 +14,34 @@ from impasto.model import Model
 ENGINES = {"onnxruntime": None, "openvino": "impasto[openvino]", "torch": "impasto[train]"}
 
 
+class Inputs(NamedTuple):
+    """What goes into a content graph, all float32.
+
+    Attributes:
+        image: [1, 3, H, W] in 0..1, H and W at least 16.
+        style: [K, S], one style tensor for each region.
+        mask: [K, 1, h, w], non-negative, resized to the features; one pixel means the whole picture.
+        strength: scalar, 0 = the content's own statistics, 1 = the style's.
+        stats: [K, T], content statistics to use in place of the picture's own.
+        inertia: scalar, 0 = the picture's own statistics, 1 = `stats`.
+    """
+
+    image: np.ndarray
+    style: np.ndarray
+    mask: np.ndarray
+    strength: np.ndarray
+    stats: np.ndarray
+    inertia: np.ndarray
+
+
 class Engine(Protocol):
     """A model, ready to run. Safe to use from several threads."""
 
     name: str
     device: str
 
-    def run(
-        self,
-        image: np.ndarray,
-        style: np.ndarray,
-        mask: np.ndarray,
-        strength: np.ndarray,
-        stats: np.ndarray,
-        inertia: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Runs the content graph; all arrays float32.
-
-        Args:
-            image: [1, 3, H, W] in 0..1, H and W at least 16.
-            style: [K, S], one style tensor for each region.
-            mask: [K, 1, h, w], non-negative, resized to the features; one pixel means the whole picture.
-            strength: scalar, 0 = the content's own statistics, 1 = the style's.
-            stats: [K, T], content statistics to use in place of the picture's own.
-            inertia: scalar, 0 = the picture's own statistics, 1 = `stats`.
-
-        Returns:
-            the painted image [1, 3, H, W] in 0..1, and the content statistics [K, T] that were used.
-        """
+    def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+        """The painted image [1, 3, H, W] in 0..1, and the content statistics [K, T] that were used."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 
+from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.model import Model
 
@@ -38,16 +39,7 @@ class OnnxRuntimeEngine:
         # A provider that fails to start is dropped without a word; this is what really runs.
         self.device = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
 
-    def run(
-        self,
-        image: np.ndarray,
-        style: np.ndarray,
-        mask: np.ndarray,
-        strength: np.ndarray,
-        stats: np.ndarray,
-        inertia: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`impasto.engine.Engine`."""
-        feeds = {"image": image, "style": style, "mask": mask, "strength": strength, "stats": stats, "inertia": inertia}
-        painted, used = self._session.run(_OUTPUTS, feeds)
+        painted, used = self._session.run(_OUTPUTS, inputs._asdict())
         return painted, used

@@ -7,6 +7,7 @@ import queue
 import numpy as np
 import openvino
 
+from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.model import Model
 
@@ -33,22 +34,13 @@ class OpenVINOEngine:
         self.device = "cpu"
         self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
 
-    def run(
-        self,
-        image: np.ndarray,
-        style: np.ndarray,
-        mask: np.ndarray,
-        strength: np.ndarray,
-        stats: np.ndarray,
-        inertia: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`impasto.engine.Engine`."""
         try:
             request = self._idle.get_nowait()
         except queue.Empty:
             request = self._compiled.create_infer_request()
-        feeds = {"image": image, "style": style, "mask": mask, "strength": strength, "stats": stats, "inertia": inertia}
-        outputs = request.infer(feeds)
+        outputs = request.infer(inputs._asdict())
         # The outputs lie in the request's own memory, which the next run overwrites.
         painted, used = outputs["painted"].copy(), outputs["used"].copy()
         self._idle.put(request)

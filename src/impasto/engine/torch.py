@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from impasto.engine import Inputs
 from impasto.model import Model
 from impasto.nets import load_network
 from impasto.nets.norm import Control
@@ -26,18 +27,10 @@ class TorchEngine:
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def run(
-        self,
-        image: np.ndarray,
-        style: np.ndarray,
-        mask: np.ndarray,
-        strength: np.ndarray,
-        stats: np.ndarray,
-        inertia: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`impasto.engine.Engine`."""
-        controls = (torch.from_numpy(np.asarray(a)).to(self.device) for a in (style, mask, strength, stats, inertia))
+        image, *controls = (torch.from_numpy(np.asarray(array)).to(self.device) for array in inputs)
         control = Control(*controls)
-        picture = torch.from_numpy(image).to(self.device, memory_format=torch.channels_last)
+        picture = image.contiguous(memory_format=torch.channels_last)
         painted = self._network(picture, control).clamp(0, 1)
         return painted.contiguous().cpu().numpy(), control.used().cpu().numpy()
