@@ -98,11 +98,11 @@ def test_masks_paint_each_region_in_its_style(model, small, painting):
     left = np.zeros((160, 200), np.float32)
     left[:, :100] = 1
     both = array(model.stylize(small, [a, b], masks=[left, 1 - left]))
-    # Each half takes its content statistics from itself, as if it were a picture of its own.
-    assert distance(both[:, :70], array(model.stylize(small[:, :100], a))[:, :70]) < 8
-    assert distance(both[:, 130:], array(model.stylize(small[:, 100:], b))[:, 30:]) < 8
-    swapped = array(model.stylize(small, [b, a], masks=[left, 1 - left]))
-    assert distance(both, swapped) > 10
+    # Each half takes its content statistics from itself, as if it were a picture of its own. Near the seam the network
+    # sees the other half, so what is compared is farther away than its reach.
+    for half, far, own, other in ((slice(0, 100), slice(0, 40), a, b), (slice(100, 200), slice(60, 100), b, a)):
+        alone, wrong = (array(model.stylize(small[:, half], style))[:, far] for style in (own, other))
+        assert distance(both[:, half][:, far], alone) < distance(both[:, half][:, far], wrong) / 3
 
 
 def test_what_no_mask_covers_stays_as_it_was(model, small, painting):

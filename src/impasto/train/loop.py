@@ -50,7 +50,7 @@ class Settings:
     ema: float = 0.999
     content_weight: float = 1.0
     style_weight: float = 10.0
-    identity_weight: float = 50.0
+    identity_weight: float = 0.0
     autoencoder_steps: int = 0
     """First steps, spent on reconstruction alone."""
     pairings: int = 1

@@ -87,7 +87,7 @@ class AdaINTask(StyleTransferTask):
             with torch.no_grad():
                 features = self.encoder(pictures)
             identity = F.mse_loss(self.network(features).float(), pictures)
-            return {"loss": self.settings.identity_weight * identity, "identity": identity}
+            return {"loss": identity, "identity": identity}
         times = self.settings.pairings
         with torch.no_grad():
             features = self.encoder(content)
@@ -141,16 +141,18 @@ class CompactTask(StyleTransferTask):
 
 #: What each network's settings default to, beside the defaults of `Settings`, which are the paper's.
 RECIPES: dict[str, dict[str, Any]] = {
-    "adain": {"identity_weight": 0.0},
+    "adain": {},
     "compact": {
         "steps": 20_000,
         "batch": 4,
         "crop": 128,
-        "scale": (0.35, 1.0),
+        "scale": (0.4, 1.0),
         "lr": 1e-3,
         "schedule": "cosine",
         "warmup": 100,
-        "autoencoder_steps": 250,
+        "ema": 0.998,
+        "identity_weight": 300.0,
+        "autoencoder_steps": 300,
         "pairings": 2,
     },
 }
