@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from impasto.errors import ImpastoError
 from impasto.files import write_file
 from impasto.style import Style, read_gallery
-from impasto.vgg19 import cache_folder, find_weights
+from impasto.vgg19 import cache_folder, find_weights, locate
 
 _SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "adain"
@@ -79,23 +79,31 @@ class Model:
         return self._assembled()
 
     def _assembled(self) -> Path:
+        # Which VGG-19 it was made from is told by the file, not by its contents: those need not be read every time.
+        source = locate()
+        stamp = (str(source), source.stat().st_size, source.stat().st_mtime_ns) if source else ()
+        digest = hashlib.sha256(repr(stamp).encode()).hexdigest()[:12]
+        folder = cache_folder() / f"{self.name}-{self.fingerprint}-{digest}"
+        if folder.is_dir():
+            return folder / "content.onnx"
         weights = self.weights()
         blob = b"".join(np.ascontiguousarray(weights[name]).tobytes() for name in self.card["external"])
-        digest = hashlib.sha256(blob).hexdigest()[:12]
-        folder = cache_folder() / f"{self.name}-{self.fingerprint}-{digest}"
-        if not folder.is_dir():
-            try:
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
+                made = Path(temporary) / "model"
+                made.mkdir()
                 (made / "weights.bin").write_bytes(blob)
                 shutil.copyfile(self.folder / "content.onnx", made / "content.onnx")
-            except OSError as error:
-                raise ImpastoError(f"cannot write to the cache {folder.parent}: {error.strerror}; "
-                                   "set IMPASTO_CACHE to another folder") from error  # fmt: skip
-            try:
-                os.rename(made, folder)
-            except OSError:  # another process was first, with the same bytes
-                shutil.rmtree(made)
+                try:
+                    os.rename(made, folder)
+                except OSError:
+                    if not folder.is_dir():  # else another process was first, with the same bytes
+                        raise
+        except OSError as error:
+            raise ImpastoError(
+                f"cannot write to the cache {folder.parent}: {error.strerror}; set IMPASTO_CACHE to another folder"
+            ) from error
         return folder / "content.onnx"
 
 

@@ -24,9 +24,10 @@ from PIL import Image
 from torch import Tensor
 
 from impasto.errors import ImpastoError
+from impasto.image import ENDINGS
 from impasto.progress import track
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {f".{ending}" for ending in ENDINGS}
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,9 @@ def train(
                 print(f"step {step}/{settings.steps}  {text}  {rate:.1f} images/s  "
                       f"{pace(step - first, settings.steps - first, now - start)}", flush=True)  # fmt: skip
             out_of_time = max_minutes is not None and now - start > 60 * max_minutes
-            if stop.asked or out_of_time:
+            # All processes stop after the same step, or one would wait for the others' gradients for ever.
+            asked = torch.tensor(float(stop.asked or out_of_time), device=accelerator.device)
+            if accelerator.reduce(asked, "sum").item():
                 break
             if now - saved > 60 * save_minutes:
                 saved = now
