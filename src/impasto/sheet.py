@@ -48,9 +48,9 @@ def sheet(
         columns: pictures to a row; chosen for a sheet of about 4 : 3 if not given.
     """
     small = read_image(photo, max_pixels=max_pixels).limited(size).to_pil()
-    styles = list(model.model.gallery.values()) if styles is None else styles
+    styles = list(model.gallery.values()) if styles is None else styles
     if not styles:
-        raise ImpastoError(f"the model {model.model.name} comes without a gallery: name styles for the sheet")
+        raise ImpastoError(f"the model {model.name} comes without a gallery: name styles for the sheet")
     cells = [Cell(small, "The photo")]
     for style in track(styles, "Painting", len(styles)):
         title, detail = caption(style)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,8 @@ class Style:
 
     Attributes:
         name: what to call it.
-        tensor: float32 [S]: for each adaptive layer of the model, its channel means and then standard deviations.
+        tensor: float32 [S]: for each adaptive layer of the model, its channel means and then standard deviations; or
+            what else a model's styles are made of. Empty for a method, whose style is the picture itself.
         model: fingerprint of the model that it belongs to; another model cannot read it.
         picture: uint8 [H, W, 3], the picture it was taken from where that is known (colour matching recolours it).
     """
@@ -37,6 +38,8 @@ class Style:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a ``.style`` file: the tensor with its name and model (safetensors), without the picture."""
+        if not self.tensor.size:
+            raise ImpastoError(f"a style of {self.model} is the picture itself: keep that instead of a .style file")
         data = save({"style": np.ascontiguousarray(self.tensor)}, {"name": self.name, "model": self.model})
         write_file(path, data)
 
@@ -53,12 +56,8 @@ class Style:
             raise ImpastoError(f"{path} is not a style file: make one with `impasto style PICTURE -o FILE`") from error
 
 
-def blend(styles: Mapping[Style, float]) -> Style:
-    """A weighted mean of styles of one model (section 6 of the AdaIN paper; exact, since AdaIN is affine in the style).
-
-    Args:
-        styles: weights by style, non-negative, in any proportion; they are scaled to sum to 1.
-    """
+def check_weights(styles: Mapping[Style, float]) -> np.ndarray:
+    """The weights of styles of one model, float64; raises `ImpastoError` for what cannot be mixed."""
     weights = np.array(list(styles.values()), np.float64)
     if not len(weights):
         raise ImpastoError("no style given")
@@ -68,6 +67,16 @@ def blend(styles: Mapping[Style, float]) -> Style:
         raise ImpastoError("the style weights sum to 0: give at least one style a weight above 0")
     if len({style.model for style in styles}) > 1:
         raise ImpastoError("styles of different models cannot be mixed: take all of them with one model")
+    return weights
+
+
+def blend(styles: Mapping[Style, float]) -> Style:
+    """A weighted mean of styles of one model (section 6 of the AdaIN paper; exact, since AdaIN is affine in the style).
+
+    Args:
+        styles: weights by style, non-negative, in any proportion; they are scaled to sum to 1.
+    """
+    weights = check_weights(styles)
     weights /= weights.sum()
     tensor = np.tensordot(weights, np.stack([style.tensor for style in styles]), 1).astype(np.float32)
     name = "+".join(style.name for style in styles)
@@ -91,9 +100,9 @@ def gallery() -> dict[str, Painting]:
     return {row["name"]: Painting(**row) for row in rows}
 
 
-def read_gallery(path: Path, model: str) -> dict[str, Style]:
-    """The style vectors that ship with one model (``gallery.safetensors`` in its folder), by name."""
+def read_gallery(path: Path, model: str, names: Iterable[str]) -> dict[str, Style]:
+    """The named style vectors that come with one model (``gallery.safetensors`` in its folder), in that order."""
     if not path.exists():
         return {}
     with safe_open(path, "np") as file:
-        return {name: Style(name, file.get_tensor(name).astype(np.float32), model) for name in gallery()}
+        return {name: Style(name, file.get_tensor(name).astype(np.float32), model) for name in names}

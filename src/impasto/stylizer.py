@@ -1,13 +1,14 @@
-"""Stylizer: a loaded model, and the one place where all controls come together."""
+"""Stylizer: a loaded model or method, and the one place where all controls come together."""
 
 from __future__ import annotations
 
 import difflib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -25,8 +26,10 @@ from impasto.image import (
     to_uint8,
 )
 from impasto.mask import prepare_masks
+from impasto.methods import METHODS, open_method
 from impasto.model import DEFAULT, Model, find_model
-from impasto.style import Style, blend
+from impasto.style import Style, blend, check_weights
+from impasto.style import gallery as shipped_styles
 
 #: A style, the name of a shipped one, a ``.style`` file, or any picture.
 StyleSource = Style | ImageSource
@@ -38,21 +41,48 @@ _SMALLEST = 16  # a side below this leaves no room for reflection padding at an 
 _WHOLE = np.ones((1, 1, 1, 1), np.float32)
 
 
-class Stylizer:
-    """A model, ready to paint. Safe to use from several threads.
+class Stylizer(ABC):
+    """Anything that paints photos in styles, with the controls that all systems share. Safe for several threads.
 
-    Args:
-        model: which model.
-        engine: see :func:`impasto.engine.open_engine`.
-        threads: processor threads; None leaves one for each physical core.
+    A system provides :meth:`take` and :meth:`paint`; what comes in and goes out, weights, masks, colour and strength
+    come together here.
+
+    Attributes:
+        name: of the model or method.
+        fingerprint: marks its styles; no other system can read them.
+        engine_name, device: what computes, and on what.
+        gallery: styles that it knows by name.
     """
 
-    def __init__(self, model: Model, engine: str = "auto", threads: int | None = None) -> None:
-        self.model = model
-        self.engine = open_engine(model, engine, threads)
+    name: str
+    fingerprint: str
+    engine_name: str
+    device: str
+    gallery: Mapping[str, Style]
 
     def __repr__(self) -> str:
-        return f"Stylizer({self.model.name!r}, engine={self.engine.name!r})"
+        return f"{type(self).__name__}({self.name!r}, engine={self.engine_name!r})"
+
+    @abstractmethod
+    def take(self, pixels: Pixels, name: str) -> Style:
+        """The style of a picture, uint8 [H, W, 3]; the style keeps the picture."""
+
+    @abstractmethod
+    def paint(
+        self, content: Pixels, styles: Mapping[Style, float], regions: np.ndarray | None, strength: float
+    ) -> Pixels:
+        """Paints a photo with checked controls.
+
+        Args:
+            content: uint8 [H, W, 3].
+            styles: own styles with weights of 0 or more, of which one at least is above 0.
+            regions: None, where the styles are mixed everywhere; or float32 [K, 1, H, W], non-negative, one region for
+                each style in order: it weighs that region's statistics, and its share of the sum says where it is.
+            strength: 0..1; what 0 gives need not be the photo, of which :meth:`stylize` mixes in a share.
+
+        Returns:
+            uint8 [H, W, 3].
+        """
 
     def style(
         self,
@@ -84,7 +114,7 @@ class Stylizer:
         if not isinstance(size, int) or not _SMALLEST <= size <= 4096:
             raise ImpastoError(f"style size must be a whole number from {_SMALLEST} to 4096, not {size}")
         pixels = resize_short_side(read_image(source, max_pixels=max_pixels).pixels, size)
-        return Style(name or "style", self._statistics(pixels), self.model.fingerprint, pixels)
+        return self.take(pixels, name or "style")
 
     def stylize(
         self,
@@ -124,18 +154,17 @@ class Stylizer:
             picture = picture.limited(max_size)
         content = picture.pixels
         weights = self._weights(styles, style_size, max_pixels)
+        check_weights(weights)
         recolour = keep_color == "match" and any(style.picture is None for style in weights)
         if keep_color == "match" and not recolour:
             weights = {self._recoloured(style, content): weight for style, weight in weights.items()}
 
         if masks is None:
-            painted = self._paint(content, blend(weights).tensor[None], _WHOLE, strength)
+            painted = self.paint(content, weights, None, strength)
         else:
-            blend(weights)  # the same checks of the weights as without masks
             regions, coverage = prepare_masks(masks, content.shape[:2], len(weights))
             share = np.array(list(weights.values()), np.float32)
-            tensors = np.stack([style.tensor for style in weights])
-            painted = self._paint(content, tensors, regions * (share / share.max())[:, None, None, None], strength)
+            painted = self.paint(content, weights, regions * (share / share.max())[:, None, None, None], strength)
             painted = _mixed(content, painted, coverage)
         if strength < 1:
             # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
@@ -147,11 +176,6 @@ class Stylizer:
         elif keep_color == "luminance":
             painted = content_chroma(painted, content)
         return replace(picture, pixels=painted).to_pil()
-
-    def reconstruct(self, photo: Pixels) -> Pixels:
-        """What the network alone makes of a photo at strength 0, uint8 [H, W, 3] of the same size."""
-        style = np.ones((1, self.model.style_size), np.float32)
-        return self._paint(photo, style, _WHOLE, 0.0)
 
     def _weights(
         self, styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float], size: int, max_pixels: int
@@ -165,32 +189,69 @@ class Stylizer:
         return {replace(style): 1.0 for style in made}
 
     def _from_gallery(self, name: str) -> Style:
-        if name in self.model.gallery:
-            return self.model.gallery[name]
-        near = difflib.get_close_matches(name, self.model.gallery, n=1)
+        if name in self.gallery:
+            return self.gallery[name]
+        if name in shipped_styles():
+            raise ImpastoError(f"{self.name} does not know the shipped style {name}: give it a picture of the painting")
+        near = difflib.get_close_matches(name, {**self.gallery, **shipped_styles()}, n=1)
         hint = f"did you mean {near[0]}?" if near else "`impasto styles` lists the shipped ones"
         raise ImpastoError(f"no file and no shipped style {name}: {hint}")
 
     def _own(self, style: Style) -> Style:
-        if style.model != self.model.fingerprint or style.tensor.shape != (self.model.style_size,):
-            raise ImpastoError(
-                f"the style {style.name} is not of the model {self.model.name}: take it again from its picture"
-            )
+        if style.model != self.fingerprint:
+            raise ImpastoError(f"the style {style.name} is not of the model {self.name}: take it again from its picture")
         return style
 
     def _recoloured(self, style: Style, content: Pixels) -> Style:
         assert style.picture is not None
-        pixels = match_color(style.picture, content)
-        return replace(style, tensor=self._statistics(pixels), picture=pixels)
+        return self.take(match_color(style.picture, content), style.name)
 
-    def _statistics(self, pixels: Pixels) -> np.ndarray:
+
+class GraphStylizer(Stylizer):
+    """A model whose content graph an engine runs: one forward pass for a picture.
+
+    Args:
+        model: which model.
+        engine: see :func:`impasto.engine.open_engine`.
+        threads: processor threads; None leaves one for each physical core.
+    """
+
+    def __init__(self, model: Model, engine: str = "auto", threads: int | None = None) -> None:
+        self.model = model
+        self.engine = open_engine(model, engine, threads)
+        self.name, self.fingerprint, self.gallery = model.name, model.fingerprint, model.gallery
+        self.engine_name, self.device = self.engine.name, self.engine.device
+
+    def take(self, pixels: Pixels, name: str) -> Style:
         """A picture's style is the statistics that the network uses when it runs on it at strength 0."""
-        style = np.ones((1, self.model.style_size), np.float32)
-        _, used = self._run(pixels, style, _WHOLE, 0.0)
-        statistics: np.ndarray = used[0]
-        return statistics
+        if self.model.trained_styles:
+            raise ImpastoError(f"the model {self.name} only knows the styles it was trained on: "
+                               f"choose {', '.join(self.gallery)}")  # fmt: skip
+        _, used = self._run(pixels, self._any_style(), _WHOLE, 0.0)
+        return Style(name, used[0], self.fingerprint, pixels)
 
-    def _paint(self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float) -> Pixels:
+    def paint(
+        self, content: Pixels, styles: Mapping[Style, float], regions: np.ndarray | None, strength: float
+    ) -> Pixels:
+        """See :meth:`Stylizer.paint`. Mixing is exact, since the network is affine in the style tensor."""
+        if regions is None:
+            return self._painted(content, blend(styles).tensor[None], _WHOLE, strength)
+        return self._painted(content, np.stack([style.tensor for style in styles]), regions, strength)
+
+    def reconstruct(self, photo: Pixels) -> Pixels:
+        """What the network alone makes of a photo at strength 0, uint8 [H, W, 3] of the same size."""
+        return self._painted(photo, self._any_style(), _WHOLE, 0.0)
+
+    def _own(self, style: Style) -> Style:
+        if style.tensor.shape != (self.model.style_size,):
+            raise ImpastoError(f"the style {style.name} is not of the model {self.name}: take it again from its picture")
+        return super()._own(style)
+
+    def _any_style(self) -> np.ndarray:
+        """[1, S], to go in where strength is 0 and no style counts."""
+        return np.ones((1, self.model.style_size), np.float32)
+
+    def _painted(self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float) -> Pixels:
         image, _ = self._run(pixels, style, mask, strength)
         return to_uint8(image)[: pixels.shape[0], : pixels.shape[1]]
 
@@ -207,7 +268,7 @@ class Stylizer:
             style,
             mask,
             strength=np.array(strength, np.float32),
-            stats=np.ones_like(style),  # left alone at inertia 0
+            stats=np.ones((len(style), self.model.stats_size), np.float32),  # left alone at inertia 0
             inertia=np.array(0, np.float32),
         )
         return self.engine.run(inputs)
@@ -216,12 +277,16 @@ class Stylizer:
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
 
 
-def reference(stylizer: Stylizer) -> np.ndarray:
-    """What a model makes of a small test picture in the style of its negative: means of 16 x 16 pixels, [4, 4, 3]."""
+def reference(stylizer: GraphStylizer) -> np.ndarray:
+    """What a model makes of a small test picture: means of 16 x 16 pixels, [4, 4, 3].
+
+    The style is that of the picture's negative, or the first of the styles that the model was trained on.
+    """
     y, x = np.mgrid[0:64, 0:64]
     test = np.stack([4 * x, 4 * y, 127 * (1 + np.sin((x * y) / 60))], 2).astype(np.uint8)
-    negative = Style("negative", stylizer._statistics(255 - test), stylizer.model.fingerprint)
-    painted = stylizer._paint(test, negative.tensor[None], _WHOLE, 1.0)
+    trained = stylizer.model.trained_styles
+    style = stylizer.gallery[trained[0]] if trained else stylizer.take(255 - test, "negative")
+    painted = stylizer.paint(test, {style: 1.0}, None, 1.0)
     means: np.ndarray = painted.reshape(4, 16, 4, 16, 3).mean((1, 3))
     return means
 
@@ -232,7 +297,7 @@ def _mixed(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:
     return to_uint8(content + (to_float(painted) - content) * share)
 
 
-def check(stylizer: Stylizer) -> None:
+def check(stylizer: GraphStylizer) -> None:
     """Paints the test picture of the model's card, so that a model which computes nonsense here is noticed at once."""
     if np.abs(reference(stylizer) - stylizer.model.card["reference"]).max() > _REFERENCE_TOLERANCE:
         raise ImpastoError(
@@ -241,14 +306,28 @@ def check(stylizer: Stylizer) -> None:
         )
 
 
-def load(model: str | os.PathLike[str] = DEFAULT, *, engine: str = "auto", threads: int | None = None) -> Stylizer:
-    """Loads a model.
+def load(
+    model: str | os.PathLike[str] = DEFAULT,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    **options: Any,
+) -> Stylizer:
+    """Loads a model or a method.
 
     Args:
-        model: the name of a shipped model ("adain", the default, or "adain-vgg19") or a model folder.
+        model: the name of a shipped model ("adain", the default, or "adain-vgg19"), a model folder, or a method that
+            matches or optimises while it paints ("gatys", "mrf", "style-swap"; they need PyTorch and VGG-19).
         engine: "onnxruntime", "openvino", "torch" or "auto".
         threads: processor threads; None leaves one for each physical core.
+        options: of a method, e.g. ``load("gatys", iterations=200)``; see :mod:`impasto.methods`.
     """
-    stylizer = Stylizer(find_model(model), engine, threads)
+    if model in METHODS:
+        if engine not in ("auto", "torch"):
+            raise ImpastoError(f"{model} runs on PyTorch only: leave the engine at auto")
+        return open_method(str(model), threads, options)
+    if options:
+        raise ImpastoError(f"{', '.join(options)}: only methods take options ({', '.join(METHODS)})")
+    stylizer = GraphStylizer(find_model(model), engine, threads)
     check(stylizer)
     return stylizer

@@ -47,6 +47,10 @@ def train(
     pairings: Annotated[
         int | None, typer.Option(help="Styles for each content crop of a batch.", rich_help_panel=_SETTINGS)
     ] = None,
+    style_emphasis: Annotated[
+        float | None,
+        typer.Option(help="Draw style pictures by their difficulty to this power.", rich_help_panel=_SETTINGS),
+    ] = None,
     precision: Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     seed: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
 ) -> None:

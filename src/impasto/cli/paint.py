@@ -299,9 +299,9 @@ def _record(
         "styles": [styles[index].name for index in job.styles],
         "weights": [shares[index] for index in job.styles],
         "strength": strength,
-        "model": painter.model.name,
-        "engine": painter.engine.name,
-        "device": painter.engine.device,
+        "model": painter.name,
+        "engine": painter.engine_name,
+        "device": painter.device,
         "seconds": round(seconds, 3),
     }
 

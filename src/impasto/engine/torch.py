@@ -8,7 +8,6 @@ import torch
 from impasto.engine import Inputs
 from impasto.model import Model
 from impasto.nets import load_network
-from impasto.nets.norm import Control
 
 
 class TorchEngine:
@@ -30,7 +29,7 @@ class TorchEngine:
     def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`impasto.engine.Engine`."""
         image, *controls = (torch.from_numpy(np.asarray(array)).to(self.device) for array in inputs)
-        control = Control(*controls)
+        control = self._network.control(*controls)
         picture = image.contiguous(memory_format=torch.channels_last)
         painted = self._network(picture, control).clamp(0, 1)
         return painted.contiguous().cpu().numpy(), control.used().cpu().numpy()

@@ -25,7 +25,7 @@ from impasto.evaluate.metrics import Observer, psnr, ssim
 from impasto.evaluate.report import UNCHANGED, Evaluation, Row, Score, record, table, thumbnail
 from impasto.image import Pixels, center_crop, read_image
 from impasto.progress import track
-from impasto.stylizer import load
+from impasto.stylizer import GraphStylizer, load
 from impasto.train.data import Entry, find_pictures
 
 __all__ = ["Evaluation", "Row", "Score", "evaluate", "record", "table"]
@@ -86,8 +86,9 @@ def evaluate(
                 yield Score(UNCHANGED, photo.name, name, 0.0, own.style_loss(target), 1.0, None)
             for model, stylizer in stylizers.items():
                 # First this, which also spares the timed runs the engine's preparations for a new size.
-                back = stylizer.reconstruct(pixels)
-                rebuilt[model].append((ssim(back, pixels), psnr(back, pixels)))
+                if isinstance(stylizer, GraphStylizer):
+                    back = stylizer.reconstruct(pixels)
+                    rebuilt[model].append((ssim(back, pixels), psnr(back, pixels)))
                 for name, target in targets.items():
                     start = time.perf_counter()
                     painted = np.asarray(stylizer.stylize(pixels, styles[model, name]))
@@ -100,10 +101,10 @@ def evaluate(
     total = len(photos) * len(paintings) * (len(stylizers) + 1)
     scores = list(track(judge(), "evaluate", total))
     rows = [_row(UNCHANGED, None, scores, [])]
-    rows += [_row(name, stylizer.model.fingerprint, scores, rebuilt[name]) for name, stylizer in stylizers.items()]
+    rows += [_row(name, stylizer.fingerprint, scores, rebuilt[name]) for name, stylizer in stylizers.items()]
     return Evaluation(
         size=size,
-        engine=next(iter(stylizers.values())).engine.name,
+        engine=next(iter(stylizers.values())).engine_name,
         rows=rows,
         scores=scores,
         photos=photo_thumbnails,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 NETWORKS: dict[str, type[Network]] = {"adain": AdaIN, "compact": Compact}
 
 
+def make_network(card: Mapping[str, Any]) -> Network:
+    """A fresh network as a model card or a checkpoint describes it: its kind, and the arguments it was made with."""
+    return NETWORKS[card["network"]](**card.get("arguments", {}))
+
+
 def load_network(model: Model) -> Network:
     """The network of a model with its trained weights, ready to run."""
-    network = NETWORKS[model.card["network"]]()
+    network = make_network(model.card)
     network.load_state_dict({name: torch.from_numpy(weight) for name, weight in model.weights().items()})
     return network.eval().requires_grad_(False)

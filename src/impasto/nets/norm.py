@@ -13,7 +13,8 @@ A style tensor holds, for each adaptive layer in order, its C means and then its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,10 +28,28 @@ Adapt = Callable[[Tensor], Tensor]
 
 
 class Network(nn.Module):
-    """A picture-to-picture network with adaptive layers: ``forward(image, adapt)``."""
+    """A picture-to-picture network with adaptive layers: ``forward(image, adapt)``.
 
-    #: Channels of each adaptive layer, in the order the network comes to them.
+    Attributes:
+        adaptive: channels of each adaptive layer, in the order the network comes to them.
+        arguments: what it was made with, so that the same can be made again.
+    """
+
     adaptive: tuple[int, ...]
+    arguments: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def style_size(self) -> int:
+        """S, the length of its style tensors."""
+        return 2 * sum(self.adaptive)
+
+    def styles(self) -> Tensor:
+        """[N, S], the style tensors that the network itself has learnt; none where any picture's will do."""
+        return torch.empty(0, self.style_size)
+
+    def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
+        """The `adapt` with every run-time control, see :class:`Control`."""
+        return Control(style, mask, strength, stats, inertia)
 
 
 class _Statistics(torch.autograd.Function):

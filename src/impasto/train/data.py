@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +113,8 @@ class Pictures:
         self.device = torch.device(device)
         self.short_side = short_side
         self.broken: set[str] = set()
+        #: How often each picture is drawn, relative to the others; None: all alike. For resident sets.
+        self.weights: Tensor | None = None
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         budget = _memory_budget(self.device) if memory is None else memory
         self.resident = len(self.entries) * 3 * 1.4 * short_side**2 < budget
@@ -126,6 +128,16 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._decoded) if self.resident else len(self.entries)
 
+    def squares(self, size: int, every: int = 1) -> Iterator[Tensor]:
+        """Centre squares [1, 3, size, size] in 0..1 of every so-manieth picture of a resident set."""
+        for picture in self._decoded[::every]:
+            height, width = picture.shape[1:]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            square = picture[None, :, top : top + side, left : left + side].float() / 255
+            square = F.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)
+            yield square.to(memory_format=torch.channels_last)
+
     def _try_decode(self, entry: Entry) -> Tensor | None:
         try:
             return decode(entry, self.short_side)
@@ -135,7 +147,11 @@ class Pictures:
 
     def _draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         if self.resident:
-            return [self._decoded[i] for i in torch.randint(len(self._decoded), (count,), generator=generator).tolist()]
+            if self.weights is None:
+                drawn = torch.randint(len(self._decoded), (count,), generator=generator)
+            else:
+                drawn = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+            return [self._decoded[i] for i in drawn.tolist()]
         pictures: list[Tensor] = []
         while len(pictures) < count:
             if len(self.broken) == len(self.entries):
@@ -166,7 +182,7 @@ class Pictures:
 
 def batches(
     content: Pictures,
-    style: Pictures,
+    style: Pictures | None,
     size: int,
     scale: tuple[float, float],
     count: int,
@@ -174,11 +190,15 @@ def batches(
     process: int,
     start: int,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on."""
+    """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on.
+
+    Without style pictures the content crops stand in their place.
+    """
 
     def make(step: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed((seed * 1009 + process) * 100_000_007 + step)
-        return content.crops(count, size, scale, generator), style.crops(count, size, scale, generator)
+        photos = content.crops(count, size, scale, generator)
+        return photos, photos if style is None else style.crops(count, size, scale, generator)
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, start)

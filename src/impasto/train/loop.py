@@ -15,10 +15,10 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -55,6 +55,8 @@ class Settings:
     """First steps, spent on reconstruction alone."""
     pairings: int = 1
     """Styles that each content crop of a batch is painted in: amortises the encoding of both."""
+    style_emphasis: float = 0.0
+    """Style pictures are drawn in proportion to their difficulty, how far photos are from them, to this power."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
@@ -67,12 +69,28 @@ class Settings:
 
 
 class Task(nn.Module):
-    """What :func:`train` needs of a task; see the module's first lines."""
+    """What :func:`train` needs of a task; see the module's first lines.
+
+    Attributes:
+        kind: the network's name in :data:`impasto.nets.NETWORKS`.
+        network: holds what is trained: those of its parameters that require a gradient.
+        arguments: what the network was made with.
+        styles: names of the styles that the network itself learns; empty where any picture will do.
+    """
 
     kind: str
     network: nn.Module
+    arguments: Mapping[str, Any] = MappingProxyType({})
+    styles: Sequence[str] = ()
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def adjust_gradients(self, step: int) -> None:
+        """Called between the backward pass and the optimiser's step."""
+
+    def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
+        """[number of style pictures], float64: how far photos are from each, for `Settings.style_emphasis`."""
         raise NotImplementedError
 
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
@@ -117,7 +135,7 @@ class _Stop:
 def train(
     task: Task,
     content: list[str],
-    style: list[str],
+    style: list[str] | None,
     settings: Settings,
     out: Path,
     *,
@@ -130,7 +148,8 @@ def train(
     """Trains a task and returns the path of its checkpoint, ``out/checkpoint.pt``.
 
     Args:
-        content, style: folders or tar shards of pictures.
+        content, style: folders or tar shards of pictures. Without style, a task that has its own styles gets the
+            content batch in its place.
         resume: go on from the checkpoint in `out`, if there is one.
         max_minutes: stop (and save) after so long; the schedule still counts steps.
         save_minutes: time between checkpoints.
@@ -153,12 +172,15 @@ def train(
         raise ImpastoError(f"{checkpoint} exists: pass --resume to go on from it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
 
-    pictures = [
-        Pictures(sources, short_side, accelerator.device, label=label)
-        for sources, label in ((content, "content pictures"), (style, "style pictures"))
-    ]
+    photos = Pictures(content, short_side, accelerator.device, label="content pictures")
+    paintings = photos if style is None else Pictures(style, short_side, accelerator.device, label="style pictures")
     task.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(task.network.parameters(), settings.lr)
+    if settings.style_emphasis:
+        if not paintings.resident:
+            raise ImpastoError("--style-emphasis needs style pictures that fit into memory: lower --short-side")
+        with torch.no_grad(), torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
+            paintings.weights = task.difficulty(photos, paintings).cpu() ** settings.style_emphasis
+    optimiser = torch.optim.Adam([p for p in task.network.parameters() if p.requires_grad], settings.lr)
     average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
     step, stages = 0, []
     if state is not None:
@@ -177,13 +199,15 @@ def train(
         "first_step": step,
         "device": _device_name(accelerator),
         "precision": "bf16" if bf16 else "fp32",
-        "content": manifest(pictures[0].entries),
-        "style": manifest(pictures[1].entries),
+        "content": manifest(photos.entries),
+        "style": manifest(paintings.entries) if style else list(task.styles),
     }
 
     main = accelerator.is_main_process
     writer = SummaryWriter(str(out / "log")) if main else None
-    sample = [p.crops(4, settings.crop, (1.0, 1.0), torch.Generator().manual_seed(settings.seed)) for p in pictures]
+    sample = [
+        p.crops(4, settings.crop, (1.0, 1.0), torch.Generator().manual_seed(settings.seed)) for p in (photos, paintings)
+    ]
 
     def save() -> None:
         if not main:
@@ -192,6 +216,8 @@ def train(
         contents = {
             "step": step,
             "kind": task.kind,
+            "arguments": dict(task.arguments),
+            "styles": list(task.styles),
             "network": task.network.state_dict(),
             "average": average.state_dict(),
             "optimiser": optimiser.state_dict(),
@@ -210,8 +236,8 @@ def train(
     start = saved = logged = time.monotonic()
     first = step
     source = batches(
-        pictures[0],
-        pictures[1],
+        photos,
+        None if style is None else paintings,
         settings.crop,
         settings.scale,
         settings.batch,
@@ -228,6 +254,7 @@ def train(
                         losses = wrapped(*next(source), step)
                     accelerator.backward(losses["loss"])
                     if accelerator.sync_gradients:
+                        task.adjust_gradients(step)
                         norm = accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
                         if bool(torch.isfinite(norm)):
                             optimiser.step()
@@ -263,7 +290,7 @@ def train(
         source.close()
         if writer is not None:
             writer.close()
-    broken = sum(len(p.broken) for p in pictures)
+    broken = sum(len(p.broken) for p in {photos, paintings})
     if main:
         print(f"{'Done' if step >= settings.steps else 'Stopped'} at step {step}: {checkpoint}"
               + (f"; {broken} broken pictures skipped" if broken else "")

@@ -14,6 +14,8 @@ from impasto.nets import NETWORKS, load_network
 from impasto.nets.adain import AdaIN
 from impasto.nets.norm import Network, Observe, Transfer, adain
 from impasto.nets.vgg import Encoder, load_encoder
+from impasto.progress import track
+from impasto.train.data import Pictures
 from impasto.train.loop import Settings, Task
 from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics
 
@@ -62,6 +64,19 @@ class StyleTransferTask(Task):
         }
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         return {"loss": total, **losses}
+
+    def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
+        """Style loss of unpainted photos, 16 of the content set, against each style picture."""
+        size = min(256, style.short_side)
+        photos = [
+            style_statistics(self.encoder.taps(square))
+            for square in content.squares(size, every=max(1, len(content) // 16))
+        ]
+        found = []
+        for square in track(style.squares(size), "Weighing style pictures", len(style)):
+            statistics = style_statistics(self.encoder.taps(square))
+            found.append(torch.stack([style_loss(photo, statistics) for photo in photos]).mean())
+        return torch.stack(found).double()
 
     def train(self, mode: bool = True) -> StyleTransferTask:
         super().train(mode)
