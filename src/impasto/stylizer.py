@@ -199,7 +199,9 @@ class Stylizer(ABC):
 
     def _own(self, style: Style) -> Style:
         if style.model != self.fingerprint:
-            raise ImpastoError(f"the style {style.name} is not of the model {self.name}: take it again from its picture")
+            raise ImpastoError(
+                f"the style {style.name} is not of the model {self.name}: take it again from its picture"
+            )
         return style
 
     def _recoloured(self, style: Style, content: Pixels) -> Style:
@@ -244,7 +246,9 @@ class GraphStylizer(Stylizer):
 
     def _own(self, style: Style) -> Style:
         if style.tensor.shape != (self.model.style_size,):
-            raise ImpastoError(f"the style {style.name} is not of the model {self.name}: take it again from its picture")
+            raise ImpastoError(
+                f"the style {style.name} is not of the model {self.name}: take it again from its picture"
+            )
         return super()._own(style)
 
     def _any_style(self) -> np.ndarray:
