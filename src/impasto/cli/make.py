@@ -8,18 +8,25 @@ from typing import Annotated, Literal
 import typer
 
 from impasto.cli.common import EngineOption, JsonOption, ModelOption, ThreadsOption, given, print_json, print_table
+from impasto.errors import ImpastoError
 
 _SETTINGS = "Settings (what is left out is the network's recipe)"
 
 
 def train(
     context: typer.Context,
-    network: Annotated[Literal["adain", "compact"], typer.Argument(metavar="adain|compact", help="What to train.")],
+    network: Annotated[
+        Literal["adain", "compact", "feedforward", "cin", "stylebank"],
+        typer.Argument(metavar="adain|compact|feedforward|cin|stylebank", help="What to train."),
+    ],
     content: Annotated[list[str], typer.Option(help="Folder or tar of content pictures. Repeatable.")],
-    style: Annotated[list[str], typer.Option(help="Folder or tar of style pictures. Repeatable.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoint and log.")],
+    style: Annotated[list[str] | None, typer.Option(help="Folder or tar of style pictures. Repeatable.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     start: Annotated[str | None, typer.Option(help="Begin with the weights of this model.")] = None,
+    add: Annotated[
+        list[str] | None, typer.Option(help="Picture of a style to teach the model of --start, all else frozen.")
+    ] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Save and stop after so long.")] = None,
     save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
     short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
@@ -64,17 +71,24 @@ def train(
 
     from impasto.train.loop import Settings
     from impasto.train.loop import train as run
-    from impasto.train.tasks import RECIPES, make_task
+    from impasto.train.tasks import OWN_STYLES, RECIPES, make_task
 
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = given(**{field.name: context.params[field.name] for field in fields(Settings)})
-    task = make_task(network, Settings(**{**RECIPES[network], **chosen}), start)
+    own = network in OWN_STYLES
+    if not style and not add:
+        raise ImpastoError("no style to learn: give --style" + (", or --start and --add" if own else ""))
+    if add and not (own and start):
+        raise ImpastoError(f"--add teaches the model of --start another style: for {', '.join(OWN_STYLES)} only")
+    pictures = {"style": style or [], "add": add or []} if own else {}
+    settings = Settings(**{**RECIPES[network], **chosen})
+    task = make_task(network, settings, start, **pictures)
     run(
         task,
         content,
-        style,
-        task.settings,
+        None if own else style,
+        settings,
         out,
         resume=resume,
         max_minutes=max_minutes,

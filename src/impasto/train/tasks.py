@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
 from impasto.model import find_model
-from impasto.nets import NETWORKS, load_network
+from impasto.nets import load_network, make_network
 from impasto.nets.adain import AdaIN
 from impasto.nets.norm import Network, Observe, Transfer, adain
 from impasto.nets.vgg import Encoder, load_encoder
@@ -154,6 +156,9 @@ class CompactTask(StyleTransferTask):
         return _grid(content, style, torch.cat(painted))
 
 
+#: Networks that learn styles of their own instead of taking them from any picture, and the module that trains each.
+OWN_STYLES = {"feedforward": "feedforward", "cin": "feedforward", "stylebank": "stylebank"}
+
 #: What each network's settings default to, beside the defaults of `Settings`, which are the paper's.
 RECIPES: dict[str, dict[str, Any]] = {
     "adain": {},
@@ -170,29 +175,52 @@ RECIPES: dict[str, dict[str, Any]] = {
         "autoencoder_steps": 300,
         "pairings": 2,
     },
+    "feedforward": {},
+    "cin": {},
+    "stylebank": {},
 }
 
 
-def make_task(network: str, settings: Settings, start: str | None = None) -> StyleTransferTask:
+def make_task(
+    network: str,
+    settings: Settings,
+    start: str | None = None,
+    *,
+    style: Sequence[str] = (),
+    add: Sequence[str] = (),
+    **arguments: Any,
+) -> Task:
     """The task that trains a network.
 
     Args:
-        network: "adain" or "compact".
+        network: a name in `RECIPES`.
         settings: of the run; its seed also decides the first weights.
         start: name or folder of a model whose weights to begin with instead.
+        style: for a network with styles of its own (`OWN_STYLES`): pictures, each a style named like its file.
+        add: likewise, but learnt beside the styles of `start` while all else stays as it is.
+        arguments: of the network.
     """
     torch.manual_seed(settings.seed)
-    made: Network
-    if start is not None:
-        model = find_model(start)
-        if model.card["network"] != network:
-            raise ImpastoError(f"the model {start} is a {model.card['network']} network, not {network}")
-        made = load_network(model)
-    else:
-        made = NETWORKS[network]()
+    if network in OWN_STYLES:
+        module = importlib.import_module(f"impasto.train.{OWN_STYLES[network]}")
+        task: Task = module.make_task(network, settings, start, style=style, add=add, **arguments)
+        return task
+    made = start_network(network, start, arguments)
     if isinstance(made, AdaIN):
         if start is None:
             made.encoder = load_encoder()
         made.decoder.requires_grad_(True)
         return AdaINTask(made, settings)
     return CompactTask(made.requires_grad_(True), load_encoder(), settings)
+
+
+def start_network(network: str, start: str | None, arguments: Mapping[str, Any]) -> Network:
+    """A fresh network, or that of the model to start with, which must be of the same kind."""
+    if start is None:
+        return make_network({"network": network, "arguments": arguments})
+    model = find_model(start)
+    if model.card["network"] != network:
+        raise ImpastoError(f"the model {start} is a {model.card['network']} network, not {network}")
+    if arguments:
+        raise ImpastoError(f"{', '.join(arguments)}: the model {start} has decided that already, leave it out")
+    return load_network(model)
