@@ -183,6 +183,20 @@ def test_pictures_too_large_to_keep_are_decoded_as_drawn(folders):
     assert torch.equal(*same)
 
 
+def test_difficult_styles_are_drawn_more_often(vgg19, folders, tmp_path):
+    content, styles = Pictures([folders[0]], 64), Pictures([folders[1]], 64)
+    task = make_task("compact", TINY)
+    with torch.no_grad():
+        difficulty = task.difficulty(content, styles)
+        assert torch.allclose(task.difficulty(content, Pictures([folders[1]], 64, memory=0)), difficulty)
+    assert (difficulty > 0).all()
+    assert difficulty.argmin() == 2  # of bricks, grass and gravel the last has the statistics nearest to photos
+    styles.weights = difficulty**2
+    crops = styles.crops(200, 8, (1.0, 1.0), torch.Generator().manual_seed(0)).mean((1, 2, 3))
+    shares = [(abs(crops - square.mean()) < 0.02).float().mean() for square in styles.squares(8)]
+    assert shares == pytest.approx((styles.weights / styles.weights.sum()).tolist(), abs=0.1)
+
+
 def test_folders_without_pictures_are_named(tmp_path):
     with pytest.raises(ImpastoError, match=re.escape(str(tmp_path))):
         find_pictures([tmp_path])

@@ -113,7 +113,7 @@ class Pictures:
         self.device = torch.device(device)
         self.short_side = short_side
         self.broken: set[str] = set()
-        #: How often each picture is drawn, relative to the others; None: all alike. For resident sets.
+        #: How often each picture is drawn, relative to the others; None: all alike.
         self.weights: Tensor | None = None
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         budget = _memory_budget(self.device) if memory is None else memory
@@ -128,9 +128,21 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._decoded) if self.resident else len(self.entries)
 
-    def squares(self, size: int, every: int = 1) -> Iterator[Tensor]:
-        """Centre squares [1, 3, size, size] in 0..1 of every so-manieth picture of a resident set."""
-        for picture in self._decoded[::every]:
+    def _indices(self, count: int, generator: torch.Generator) -> list[int]:
+        if self.weights is None:
+            drawn = torch.randint(len(self), (count,), generator=generator)
+        else:
+            drawn = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        return drawn.tolist()
+
+    def squares(self, size: int, every: int = 1) -> Iterator[Tensor | None]:
+        """The centre square [1, 3, size, size] in 0..1 of every so-manieth picture; None for broken ones."""
+        for index in range(0, len(self), every):
+            picture = self._decoded[index] if self.resident else self._try_decode(self.entries[index])
+            if picture is None:
+                yield None
+                continue
+            picture = picture.to(self.device)
             height, width = picture.shape[1:]
             side = min(height, width)
             top, left = (height - side) // 2, (width - side) // 2
@@ -147,17 +159,13 @@ class Pictures:
 
     def _draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         if self.resident:
-            if self.weights is None:
-                drawn = torch.randint(len(self._decoded), (count,), generator=generator)
-            else:
-                drawn = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-            return [self._decoded[i] for i in drawn.tolist()]
+            return [self._decoded[i] for i in self._indices(count, generator)]
         pictures: list[Tensor] = []
         while len(pictures) < count:
             if len(self.broken) == len(self.entries):
                 raise ImpastoError(f"none of the {len(self.entries)} training files is a readable picture")
-            wanted = torch.randint(len(self.entries), (count - len(pictures),), generator=generator).tolist()
-            decoded = self._pool.map(self._try_decode, [self.entries[i] for i in wanted])
+            wanted = [self.entries[i] for i in self._indices(count - len(pictures), generator)]
+            decoded = self._pool.map(self._try_decode, wanted)
             pictures += [picture.to(self.device) for picture in decoded if picture is not None]
         return pictures
 

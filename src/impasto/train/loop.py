@@ -176,10 +176,8 @@ def train(
     paintings = photos if style is None else Pictures(style, short_side, accelerator.device, label="style pictures")
     task.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.style_emphasis:
-        if not paintings.resident:
-            raise ImpastoError("--style-emphasis needs style pictures that fit into memory: lower --short-side")
         with torch.no_grad(), torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
-            paintings.weights = task.difficulty(photos, paintings).cpu() ** settings.style_emphasis
+            paintings.weights = task.difficulty(photos, paintings) ** settings.style_emphasis
     optimiser = torch.optim.Adam([p for p in task.network.parameters() if p.requires_grad], settings.lr)
     average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
     step, stages = 0, []
