@@ -31,3 +31,9 @@ def style_loss(statistics: Statistics, target: Statistics) -> Tensor:
     """Sum over the taps of the MSE of channel means plus that of standard deviations (eq. 13, averaged per channel)."""
     pairs = zip(statistics, target, strict=True)
     return torch.stack([F.mse_loss(mean, m) + F.mse_loss(std, s) for (mean, std), (m, s) in pairs]).sum()
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices [N, C, C] of features [N, C, H, W]: products of channels, averaged over the pixels (Gatys 2016)."""
+    flat = features.float().flatten(2)
+    return flat @ flat.transpose(1, 2) / flat.shape[2]
