@@ -151,27 +151,36 @@ class Control:
         return torch.cat(self._used, dim=1)
 
     def __call__(self, features: Tensor) -> Tensor:
+        style = self._style[:, self._at : self._at + 2 * int(features.shape[1])]
+        share, own = self._content(features)
+        return restated(features, share, own, torch.lerp(own, style, self._strength))
+
+    def _content(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Each region's share of every pixel [K, 1, h, w], and the content statistics [K, 2C] to use, noted."""
         channels = int(features.shape[1])  # a plain number also while the graph is being traced
         here = slice(self._at, self._at + 2 * channels)
         self._at += 2 * channels
-        weight = _resized(self._mask, features.shape[2], features.shape[3])
+        weight = resized(self._mask, features.shape[2], features.shape[3])
         total = weight.mean((2, 3))
         mean = (weight * features).mean((2, 3)) / total
         variance = (weight * (features - mean[:, :, None, None]) ** 2).mean((2, 3)) / total
         own = torch.cat([mean, (variance + EPS).sqrt()], dim=1)
         own = torch.lerp(own, self._stats[:, here], self._inertia)
         self._used.append(own)
-        target = torch.lerp(own, self._style[:, here], self._strength)
-        scale = target[:, channels:] / own[:, channels:]
-        shift = target[:, :channels] - own[:, :channels] * scale
-        share = weight / weight.sum(0, keepdim=True)
-        # Every pixel gets the scale and shift of its regions, blended.
-        return features * (share * scale[:, :, None, None]).sum(0, keepdim=True) + (
-            share * shift[:, :, None, None]
-        ).sum(0, keepdim=True)
+        return weight / weight.sum(0, keepdim=True), own
 
 
-def _resized(mask: Tensor, height: int, width: int) -> Tensor:
+def restated(features: Tensor, share: Tensor, own: Tensor, target: Tensor) -> Tensor:
+    """Features [1, C, H, W] taken from their regions' statistics [K, 2C] to others; each pixel blends its regions'."""
+    channels = int(features.shape[1])
+    scale = target[:, channels:] / own[:, channels:]
+    shift = target[:, :channels] - own[:, :channels] * scale
+    return features * (share * scale[:, :, None, None]).sum(0, keepdim=True) + (share * shift[:, :, None, None]).sum(
+        0, keepdim=True
+    )
+
+
+def resized(mask: Tensor, height: int, width: int) -> Tensor:
     """The mask at the size of the features; one of a single pixel stays that, and broadcasts at no cost."""
     single = 1 // (mask.shape[2] * mask.shape[3])  # arithmetic instead of a branch, which the exported graph would lose
     size = (height - (height - 1) * single, width - (width - 1) * single)
