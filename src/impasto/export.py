@@ -32,9 +32,11 @@ OUTPUTS = ["painted", "used"]
 DESCRIPTIONS = {
     "adain": "the network of the paper: VGG-19 encoder, AdaIN at relu4_1, mirrored decoder",
     "compact": "a compact auto-encoder with AdaIN at every depth, for real time on a CPU",
+    "feedforward": "a transform network for the one style it was trained on",
+    "cin": "a transform network with conditional instance normalisation, for the styles it was trained on",
 }
-#: Where the trained weights of a network stand among all its weights.
-PREFIX = {"adain": "decoder.", "compact": ""}
+#: Where the trained weights of a network stand among all its weights, if they are only a part.
+PREFIX = {"adain": "decoder."}
 _DYNAMIC = {
     "image": {2: "height", 3: "width"},
     "style": {0: "regions"},
@@ -117,7 +119,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
     state = read_checkpoint(checkpoint)
     kind = state["kind"]
     trained = {
-        f"{PREFIX[kind]}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
+        f"{PREFIX.get(kind, '')}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
         for key, weight in state["average"].items()
         if key.startswith("module.")
     }

@@ -9,13 +9,19 @@ import torch
 
 from impasto.nets.adain import AdaIN
 from impasto.nets.compact import Compact
+from impasto.nets.feedforward import Feedforward
 from impasto.nets.norm import Network
 
 if TYPE_CHECKING:
     from impasto.model import Model
 
 #: Networks by the name that a model card gives under "network".
-NETWORKS: dict[str, type[Network]] = {"adain": AdaIN, "compact": Compact}
+NETWORKS: dict[str, type[Network]] = {
+    "adain": AdaIN,
+    "compact": Compact,
+    "feedforward": Feedforward,
+    "cin": Feedforward,
+}
 
 
 def make_network(card: Mapping[str, Any]) -> Network:

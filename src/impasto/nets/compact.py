@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from impasto.nets.norm import Adapt, Network
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """3x3 with reflection padding: no borders."""
     return nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect")
 
 
@@ -23,8 +24,8 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _convolution(channels, channels)
-        self.second = _convolution(channels, channels)
+        self.first = convolution(channels, channels)
+        self.second = convolution(channels, channels)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
         self.second.weight.data *= 0.1  # starts near the identity, so that depth does not slow the first steps
 
@@ -77,14 +78,14 @@ class Compact(Network):
     def __init__(self) -> None:
         super().__init__()
         half, quarter, eighth = self.widths
-        self.down_half = _convolution(12, half)
-        self.down_quarter = _convolution(half, quarter, 2)
-        self.down_eighth = _convolution(quarter, eighth, 2)
+        self.down_half = convolution(12, half)
+        self.down_quarter = convolution(half, quarter, 2)
+        self.down_eighth = convolution(quarter, eighth, 2)
         self.block = Residual(eighth)
         self.up_quarter = Double(eighth, quarter)
-        self.paint_quarter = _convolution(quarter, quarter)
+        self.paint_quarter = convolution(quarter, quarter)
         self.up_half = Double(quarter, half)
-        self.paint_half = _convolution(half, half)
+        self.paint_half = convolution(half, half)
         self.to_picture = DoubleToPicture(half, 3)
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:

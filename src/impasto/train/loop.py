@@ -51,6 +51,9 @@ class Settings:
     content_weight: float = 1.0
     style_weight: float = 10.0
     identity_weight: float = 0.0
+    tv_weight: float = 0.0
+    style_size: int = 256
+    """Short side that the pictures of a network's own styles are scaled to."""
     autoencoder_steps: int = 0
     """First steps, spent on reconstruction alone."""
     pairings: int = 1

@@ -36,7 +36,7 @@ def _paired_statistics(statistics: Statistics, times: int) -> Statistics:
     return [(_rolled(mean, times), _rolled(std, times)) for mean, std in statistics]
 
 
-def _grid(content: Tensor, style: Tensor, painted: Tensor) -> Tensor:
+def grid(content: Tensor, style: Tensor, painted: Tensor) -> Tensor:
     """Contents in the first row, styles in the first column, as [3, H, W]."""
     n, m = len(content), len(style)
     rows = [torch.cat([torch.ones_like(content[0]), *content], 2)]
@@ -120,7 +120,7 @@ class AdaINTask(StyleTransferTask):
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         features, statistics = self.encoder(content), style_statistics([self.encoder(style)])[0]
         targets = [adain(features, mean[None], std[None]) for mean, std in zip(*statistics, strict=True)]
-        return _grid(content, style, network(torch.cat(targets)))
+        return grid(content, style, network(torch.cat(targets)))
 
 
 class CompactTask(StyleTransferTask):
@@ -152,11 +152,25 @@ class CompactTask(StyleTransferTask):
         observe = Observe()
         network(style, observe)
         painted = [network(content, Transfer(own[None].expand(len(content), -1))) for own in observe.style()]
-        return _grid(content, style, torch.cat(painted))
+        return grid(content, style, torch.cat(painted))
 
 
 #: Networks that learn styles of their own instead of taking them from any picture, and the module that trains each.
 OWN_STYLES = {"feedforward": "feedforward", "cin": "feedforward", "stylebank": "stylebank"}
+
+FEEDFORWARD: dict[str, Any] = {
+    "steps": 2_000,
+    "batch": 4,
+    "crop": 128,
+    "lr": 1e-3,
+    "schedule": "cosine",
+    "warmup": 50,
+    "ema": 0.995,
+    "style_weight": 10.0,
+    "tv_weight": 5.0,
+    "identity_weight": 50.0,
+    "autoencoder_steps": 150,
+}
 
 #: What each network's settings default to, beside the defaults of `Settings`, which are the paper's.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -176,8 +190,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "pairings": 2,
         "style_emphasis": 1.0,
     },
-    "feedforward": {},
-    "cin": {},
+    "feedforward": FEEDFORWARD,
+    "cin": FEEDFORWARD,
     "stylebank": {},
 }
 

@@ -1,0 +1,154 @@
+"""Networks that are trained for the styles they know: one style each, or N by conditional instance normalisation.
+
+The transform network of Johnson et al. 2016 with the normalisation as its adaptive layer: what a style is made of is
+the shift and the scale that follow each normalisation. Those of N styles are rows of one table over shared convolutions
+(conditional instance normalisation, Dumoulin et al. 2017); with N = 1 it is a network per style (Ulyanov et al. 2017).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.errors import ImpastoError
+from impasto.nets.compact import Double, DoubleToPicture, convolution
+from impasto.nets.norm import EPS, Adapt, Control, Network, Transfer
+
+Norm = Literal["instance", "batch", "renorm"]
+
+_MOMENTUM = 0.05  # of the population statistics
+
+
+class Block(nn.Module):
+    """A residual block: two convolutions, each with its normalisation, beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = convolution(channels, channels)
+        self.second = convolution(channels, channels)
+
+    def forward(self, features: Tensor, adapt: Adapt) -> Tensor:
+        change = adapt(self.second(F.relu(adapt(self.first(features)))))
+        return features + change
+
+
+class Feedforward(Network):
+    """The transform network: to a quarter of the size, residual blocks there, and back.
+
+    Johnson's 9x9 convolutions and first strided one are a pixel unshuffle and 3x3 convolutions at half the size, which
+    a CPU runs several times as fast; his transposed convolutions, which leave a checkerboard, are linear up-sampling.
+
+    Args:
+        styles: N, the number of styles it learns.
+        norm: "instance"; or, for the comparison, "batch" or "renorm" (batch renormalisation, Ioffe 2017).
+        width: channels at half the size; twice as many at a quarter.
+        blocks: number of residual blocks.
+
+    Attributes:
+        rows: for each style its tensor [S]: at every layer the means (beta) and standard deviations (gamma) to give.
+        population: [T], running statistics of the features, which batch normalisation runs with once trained.
+    """
+
+    population: Tensor
+
+    def __init__(self, styles: int = 1, norm: Norm = "instance", width: int = 32, blocks: int = 5) -> None:
+        super().__init__()
+        if norm not in get_args(Norm):
+            raise ImpastoError(f"no normalisation {norm}: choose {', '.join(get_args(Norm))}")
+        if min(styles, width, blocks) < 1:
+            raise ImpastoError(f"styles, width and blocks must be 1 or more, not {styles}, {width} and {blocks}")
+        self.arguments = {"styles": styles, "norm": norm, "width": width, "blocks": blocks}
+        self.norm = norm
+        self.adaptive = (width, *[2 * width] * (1 + 2 * blocks), width)
+        self.down_half = convolution(12, width)
+        self.down_quarter = convolution(width, 2 * width, 2)
+        self.blocks = nn.ModuleList(Block(2 * width) for _ in range(blocks))
+        self.up_half = Double(2 * width, width)
+        self.paint_half = convolution(width, width)
+        self.to_picture = DoubleToPicture(width, 3)
+        self.rows = nn.ParameterList(self._standard() for _ in range(styles))
+        if norm != "instance":
+            self.register_buffer("population", self._standard())
+
+    def _standard(self) -> Tensor:
+        """[S]: means 0 and standard deviations 1."""
+        return torch.cat([value for c in self.adaptive for value in (torch.zeros(c), torch.ones(c))])
+
+    def styles(self) -> Tensor:
+        return torch.stack(list(self.rows)).detach()
+
+    def add_style(self) -> None:
+        """One style more, which begins as the mean of the others."""
+        self.rows.append(self.styles().mean(0))
+        self.arguments = {**self.arguments, "styles": len(self.rows)}
+
+    def transfer(self, which: Tensor, done: float = 0.0) -> Adapt:
+        """The `adapt` of training.
+
+        Args:
+            which: [N], the number of the style that each picture of the batch is painted in.
+            done: share of the training that is behind, 0..1; batch renormalisation loosens its limits with it.
+        """
+        style = torch.stack(list(self.rows))[which]
+        if self.norm == "instance":
+            return Transfer(style)
+        loosened = min(1.0, max(0.0, 4 * done - 0.25)) if self.norm == "renorm" else 0.0
+        return BatchTransfer(style, self.population, 1 + 2 * loosened, 5 * loosened)
+
+    def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
+        """After training, batch normalisation puts the population's statistics in the place of the picture's own."""
+        if self.norm == "instance":
+            return Control(style, mask, strength, stats, inertia)
+        # 0 * stats: the graph keeps the inputs that every content graph has.
+        return Control(style, mask, strength, self.population + 0 * stats, torch.ones_like(inertia))
+
+    def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
+        """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""
+        height, width = image.shape[2:]
+        image = F.pad(image, (0, -width % 4, 0, -height % 4), mode="replicate")
+        features = F.relu(adapt(self.down_half(F.pixel_unshuffle(image, 2))))
+        features = F.relu(adapt(self.down_quarter(features)))
+        for block in self.blocks:
+            features = block(features, adapt)
+        features = F.relu(adapt(self.paint_half(F.relu(self.up_half(features)))))
+        painted: Tensor = self.to_picture(features) + 0.5
+        return painted[..., :height, :width]
+
+
+class BatchTransfer:
+    """Batch normalisation while training, and batch renormalisation; one style for each picture, as in `Transfer`.
+
+    Batch renormalisation (Ioffe 2017, algorithm 1) corrects the batch's statistics towards the population's within
+    limits: (x - mean) / std * r + d, with r = std / population std and d = (mean - population mean) / population std,
+    both constants to the gradient and clipped. With r within [1, 1] and d within [0, 0] it is batch normalisation.
+
+    Args:
+        style: [N, S].
+        population: [T], running means and standard deviations, brought up to date in place.
+        r_limit, d_limit: r is clipped to 1 / r_limit..r_limit, d to -d_limit..d_limit.
+    """
+
+    def __init__(self, style: Tensor, population: Tensor, r_limit: float, d_limit: float) -> None:
+        self._style, self._population = style, population
+        self._r_limit, self._d_limit = r_limit, d_limit
+        self._at = 0
+
+    def __call__(self, features: Tensor) -> Tensor:
+        channels = features.shape[1]
+        here = slice(self._at, self._at + 2 * channels)
+        self._at += 2 * channels
+        wide = features.float()
+        variance, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
+        std = (variance + EPS).sqrt()
+        with torch.no_grad():
+            population_mean, population_std = self._population[here].chunk(2)
+            r = (std / population_std).clamp(1 / self._r_limit, self._r_limit)
+            d = ((mean - population_mean) / population_std).clamp(-self._d_limit, self._d_limit)
+            self._population[here].lerp_(torch.cat([mean, std]), _MOMENTUM)
+        beta, gamma = self._style[:, here].chunk(2, dim=1)
+        scale = gamma * (r / std)
+        shift = beta + gamma * d - mean * scale
+        return features * scale[..., None, None] + shift[..., None, None]

@@ -1,0 +1,165 @@
+"""Trains the networks that know their styles: perceptual losses against Gram matrices that are computed once.
+
+Johnson et al. 2016 with one style, Dumoulin et al. 2017 with N: every picture of a batch is painted in one of the
+styles at random, and judged by
+
+* content: MSE of relu4_1 to the photo's own features (our VGG-19 ends there; Johnson took a layer a little before);
+* style: the sum over relu1_1, 2_1, 3_1 and 4_1 of ||G(x) - G(s)||^2 / ||G(s)||^2, with G the Gram matrix. The quotient,
+  which the papers do without, keeps N styles and four layers in balance without a weight for each;
+* tv: total variation, against noise;
+* identity: MSE of one unstyled picture of the batch, so that strength 0 is the photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.errors import ImpastoError
+from impasto.image import read_image, resize_short_side, to_float
+from impasto.model import find_model
+from impasto.nets.feedforward import Feedforward
+from impasto.nets.vgg import Encoder, load_encoder
+from impasto.train.data import SUFFIXES
+from impasto.train.loop import Settings, Task
+from impasto.train.losses import content_loss, gram, total_variation
+from impasto.train.tasks import grid, start_network
+
+
+def style_pictures(sources: Sequence[str], size: int) -> dict[str, Tensor]:
+    """Style pictures by the stem of their file's name, each [1, 3, H, W] in 0..1 with a short side of `size`.
+
+    Args:
+        sources: picture files, or folders of them.
+    """
+    files: list[Path] = []
+    for source in map(Path, sources):
+        files += sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES) if source.is_dir() else [source]
+    pictures = {file.stem: to_float(resize_short_side(read_image(file).pixels, size)) for file in files}
+    if len(pictures) < len(files):
+        raise ImpastoError("two style pictures have the same name: styles are named like their files, rename one")
+    return {name: torch.from_numpy(picture) for name, picture in pictures.items()}
+
+
+class FeedforwardTask(Task):
+    """Trains a feed-forward network in its last styles, those whose pictures are given.
+
+    Args:
+        kind: "feedforward" or "cin".
+        network: as many of its parameters as require a gradient are trained.
+        encoder: the normalised VGG-19.
+        settings: of the run.
+        styles: names of all its styles, in the order of its rows.
+        pictures: [1, 3, H, W] in 0..1, one for each of the last rows.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        network: Feedforward,
+        encoder: Encoder,
+        settings: Settings,
+        styles: Sequence[str],
+        pictures: Sequence[Tensor],
+    ) -> None:
+        super().__init__()
+        self.kind, self.arguments, self.styles = kind, network.arguments, styles
+        self.network: nn.Module = network
+        self.encoder = encoder
+        self.settings = settings
+        self.first = len(styles) - len(pictures)
+        self.pictures = pictures
+        with torch.no_grad():
+            grams = [[gram(tap)[0] for tap in encoder.taps(picture)] for picture in pictures]
+        self.targets = nn.ParameterList(
+            nn.Parameter(torch.stack(layer), requires_grad=False) for layer in zip(*grams, strict=True)
+        )
+
+    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(self.settings.seed * 100_000_007 + step)
+        which = torch.randint(len(self.pictures), (len(content),), generator=generator)
+        adapt = self.network.transfer(self.first + which, step / self.settings.steps)  # type: ignore[operator]
+        painted = self.network(content, adapt).float()
+        unstyled = self.network(content[:1], lambda features: features).float()
+        identity = F.mse_loss(unstyled, content[:1])
+        if step < self.settings.autoencoder_steps:
+            return {"loss": F.mse_loss(painted, content) + identity, "identity": identity}
+        with torch.no_grad():
+            features = self.encoder(content)
+        taps = self.encoder.taps(painted)
+        losses = {
+            "content": content_loss(taps[-1], features),
+            "style": self.style_loss(taps, which),
+            "tv": total_variation(painted),
+            "identity": identity,
+        }
+        weights = {
+            "content": self.settings.content_weight,
+            "style": self.settings.style_weight,
+            "tv": self.settings.tv_weight,
+            "identity": self.settings.identity_weight,
+        }
+        return {"loss": torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), **losses}
+
+    def style_loss(self, taps: Sequence[Tensor], which: Tensor) -> Tensor:
+        """Mean over the batch of the summed relative squared distances of the Gram matrices to those of the styles."""
+        losses = []
+        for tap, target in zip(taps, self.targets, strict=True):
+            wanted = target[which]
+            distance = (gram(tap) - wanted).square().sum((1, 2)) / wanted.square().sum((1, 2))
+            losses.append(distance.mean())
+        return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        one = torch.ones((), device=content.device)
+        rows = network.styles()[self.first :]  # type: ignore[operator]
+        painted = [
+            network(photo[None], network.control(row[None], one.view(1, 1, 1, 1), one, row[None], 0 * one))  # type: ignore[operator]
+            for row in rows
+            for photo in content
+        ]
+        side = content.shape[-1]
+        squares = [F.interpolate(p, (side, side), mode="bilinear", antialias=True) for p in self.pictures]
+        return grid(content, torch.cat(squares).to(content.device), torch.cat(painted))
+
+
+def make_task(
+    kind: str, settings: Settings, start: str | None, *, style: Sequence[str], add: Sequence[str], **arguments: Any
+) -> FeedforwardTask:
+    """The task that trains "feedforward" or "cin"; see :func:`impasto.train.tasks.make_task`.
+
+    With `add` only the rows of the new styles are trained, from the first step on for style.
+    """
+    pictures = style_pictures([*style, *add], settings.style_size)
+    names = list(pictures)
+    if add and style:
+        raise ImpastoError("--style and --add: the model of --start brings its styles with it, leave --style out")
+    if kind == "feedforward" and (add or len(names) != 1):
+        raise ImpastoError(f"feedforward is one network for one style, not {len(names)}: train cin for several")
+    if start is None:
+        arguments["styles"] = len(names)
+    network = start_network(kind, start, arguments)
+    assert isinstance(network, Feedforward)
+    if start is not None:
+        known = find_model(start).trained_styles
+        if add:
+            settings = replace(settings, autoencoder_steps=0)
+            if again := set(known) & set(names):
+                raise ImpastoError(f"the model {start} knows {', '.join(sorted(again))} already")
+            for _ in names:
+                network.add_style()
+            names = known + names
+        elif sorted(known) != sorted(names):
+            raise ImpastoError(f"the model {start} has the styles {', '.join(known)}: give their pictures with --style")
+        else:
+            names, pictures = known, {name: pictures[name] for name in known}
+    if not add:
+        network.requires_grad_(True)
+    return FeedforwardTask(kind, network, load_encoder(), settings, names, list(pictures.values()))
