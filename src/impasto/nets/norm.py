@@ -88,17 +88,33 @@ def feature_statistics(features: Tensor, eps: float = EPS) -> tuple[Tensor, Tens
     return mean, std
 
 
-def adain(content: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def adain(content: Tensor, mean: Tensor, std: Tensor, floor: Tensor | None = None) -> Tensor:
     """Adaptive instance normalisation (Huang and Belongie 2017, eq. 8): std * (x - mean(x)) / std(x) + mean.
 
     Args:
         content: features [N, C, H, W].
         mean, std: the style's feature statistics [N, C].
+        floor: see :func:`above_floor`.
     """
     own_mean, own_std = feature_statistics(content)
+    if floor is not None:
+        std = above_floor(std, own_std, floor)
     scale = std / own_std
     shift = mean - own_mean * scale
     return content * scale[..., None, None] + shift[..., None, None]
+
+
+def above_floor(std: Tensor, own: Tensor, floor: Tensor) -> Tensor:
+    """The standard deviation to give content features: the style's, or their own where those are next to constant.
+
+    Normalisation would blow up what little there is, the noise of a clear sky, to strokes and dots, layer by layer.
+    own + (std - own) / (1 + (floor / own)^4) is within 1 % of the style's for an `own` of three times the floor.
+
+    Args:
+        std, own: standard deviations of style and content, each [N, C].
+        floor: [C], below which content features hold noise; 0 leaves the style's as it is.
+    """
+    return torch.lerp(own, std, 1 / (1 + (floor / own) ** 4))
 
 
 class Observe:
@@ -116,16 +132,22 @@ class Observe:
 
 
 class Transfer:
-    """Gives each picture of a batch the statistics of one style: features [N, C, H, W] with style tensors [N, S]."""
+    """Gives each picture of a batch the statistics of one style.
 
-    def __init__(self, style: Tensor) -> None:
-        self._left = style
+    Args:
+        style: [N, S], for features [N, C, H, W].
+        floor: [S / 2], see :func:`above_floor`.
+    """
+
+    def __init__(self, style: Tensor, floor: Tensor | None = None) -> None:
+        self._style, self._floor = style, floor
+        self._at = 0
 
     def __call__(self, features: Tensor) -> Tensor:
-        channels = features.shape[1]
-        mean, std = self._left[:, :channels], self._left[:, channels : 2 * channels]
-        self._left = self._left[:, 2 * channels :]
-        return adain(features, mean, std)
+        channels, at = features.shape[1], self._at
+        self._at += channels
+        mean, std = torch.split(self._style[:, 2 * at : 2 * at + 2 * channels], channels, 1)
+        return adain(features, mean, std, None if self._floor is None else self._floor[at : at + channels])
 
 
 class Control:
@@ -138,10 +160,19 @@ class Control:
         strength: scalar; 0 keeps the content's statistics, 1 takes the style's.
         stats: [K, T], content statistics from elsewhere, in the layout of a style tensor.
         inertia: scalar; 0 uses the picture's own statistics, 1 uses `stats`.
+        floor: [T / 2], see :func:`above_floor`; None leaves the style's statistics as they are.
     """
 
-    def __init__(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> None:
-        self._style, self._stats = style, stats
+    def __init__(
+        self,
+        style: Tensor,
+        mask: Tensor,
+        strength: Tensor,
+        stats: Tensor,
+        inertia: Tensor,
+        floor: Tensor | None = None,
+    ) -> None:
+        self._style, self._stats, self._floor = style, stats, floor
         self._mask, self._strength, self._inertia = mask, strength, inertia
         self._at = 0
         self._used: list[Tensor] = []
@@ -151,8 +182,12 @@ class Control:
         return torch.cat(self._used, dim=1)
 
     def __call__(self, features: Tensor) -> Tensor:
-        style = self._style[:, self._at : self._at + 2 * int(features.shape[1])]
+        channels, at = int(features.shape[1]), self._at
         share, own = self._content(features)
+        style = self._style[:, at : at + 2 * channels]
+        if self._floor is not None:
+            std = above_floor(style[:, channels:], own[:, channels:], self._floor[at // 2 : at // 2 + channels])
+            style = torch.cat([style[:, :channels], std], 1)
         return restated(features, share, own, torch.lerp(own, style, self._strength))
 
     def _content(self, features: Tensor) -> tuple[Tensor, Tensor]:
