@@ -186,7 +186,7 @@ def bench(
                 cases["content", engine, LITE_SIZE] = _content_path(stylizer, LITE_SIZE)
             for size in sizes:
                 cases |= _engine_cases(stylizer, size, folder)
-            cases["command", engine, COMMAND_SIZE] = _command(model, engine, folder, peaks[engine])
+            cases["command", engine, COMMAND_SIZE] = _command(found, engine, folder, peaks[engine])
         if has_lite:
             cases[LITE, "", LITE_SIZE] = _lite(threads)
         if has_torch:
@@ -354,12 +354,13 @@ main()
 """
 
 
-def _command(model: str, engine: str, folder: Path, peaks: list[float]) -> Action:
+def _command(model: Model, engine: str, folder: Path, peaks: list[float]) -> Action:
     """``impasto stylize`` in a process of its own. Each run adds its peak memory in megabytes to `peaks`."""
     photo, painting, painted = (folder / f"{engine}-{name}.jpg" for name in ("photo", "painting", "painted"))
     write_image(photo, _picture(COMMAND_SIZE))
     write_image(painting, _picture(512))
-    arguments = ["stylize", str(photo), str(painting), "-o", str(painted), "--model", model, "--engine", engine]
+    style = (*model.trained_styles, str(painting))[0]
+    arguments = ["stylize", str(photo), style, "-o", str(painted), "--model", str(model.folder), "--engine", engine]
 
     def run() -> None:
         painted.unlink(missing_ok=True)

@@ -227,8 +227,7 @@ class GraphStylizer(Stylizer):
     def take(self, pixels: Pixels, name: str) -> Style:
         """A picture's style is the statistics that the network uses when it runs on it at strength 0."""
         if self.model.trained_styles:
-            raise ImpastoError(f"the model {self.name} only knows the styles it was trained on: "
-                               f"choose {', '.join(self.gallery)}")  # fmt: skip
+            raise self._unknown_style()
         _, used = self._run(pixels, self._any_style(), _WHOLE, 0.0)
         return Style(name, used[0], self.fingerprint, pixels)
 
@@ -250,6 +249,15 @@ class GraphStylizer(Stylizer):
                 f"the style {style.name} is not of the model {self.name}: take it again from its picture"
             )
         return super()._own(style)
+
+    def _from_gallery(self, name: str) -> Style:
+        if self.model.trained_styles and name not in self.gallery:
+            raise self._unknown_style()
+        return super()._from_gallery(name)
+
+    def _unknown_style(self) -> ImpastoError:
+        known = ", ".join(self.gallery)
+        return ImpastoError(f"the model {self.name} only knows the styles it was trained on: choose {known}")
 
     def _any_style(self) -> np.ndarray:
         """[1, S], to go in where strength is 0 and no style counts."""

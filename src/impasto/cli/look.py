@@ -9,15 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from impasto.cli.common import JsonOption, print_json, print_table
+from impasto.cli.common import JsonOption, ModelOption, print_json, print_table
 
 
-def styles(as_json: JsonOption = False) -> None:
-    """List the paintings whose styles ship."""
+def styles(model: ModelOption = None, as_json: JsonOption = False) -> None:
+    """List the styles that a model knows by name: the paintings that ship, or those that it was trained on."""
+    from impasto.model import find_model
     from impasto.style import gallery
 
+    trained = find_model(model).trained_styles if model is not None else []
     if as_json:
-        print_json([vars(painting) for painting in gallery().values()])
+        print_json([{"name": name} for name in trained] or [vars(painting) for painting in gallery().values()])
+        return
+    if trained:
+        print(*trained, sep="\n")
         return
     from rich.table import Table
 

@@ -27,6 +27,11 @@ def train(
     add: Annotated[
         list[str] | None, typer.Option(help="Picture of a style to teach the model of --start, all else frozen.")
     ] = None,
+    norm: Annotated[
+        Literal["instance", "batch", "renorm"] | None,
+        typer.Option(help="How feedforward normalises.", show_default="instance"),
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Channels, for feedforward and cin.")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Save and stop after so long.")] = None,
     save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
     short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
@@ -88,7 +93,7 @@ def train(
         raise ImpastoError(f"--add teaches the model of --start another style: for {', '.join(OWN_STYLES)} only")
     pictures = {"style": style or [], "add": add or []} if own else {}
     settings = Settings(**{**RECIPES[network], **chosen})
-    task = make_task(network, settings, start, **pictures)
+    task = make_task(network, settings, start, **pictures, **given(norm=norm, width=width))
     run(
         task,
         content,

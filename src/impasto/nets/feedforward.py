@@ -18,6 +18,7 @@ from impasto.nets.compact import Double, DoubleToPicture, convolution
 from impasto.nets.norm import EPS, Adapt, Control, Network, Transfer
 
 Norm = Literal["instance", "batch", "renorm"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 _MOMENTUM = 0.05  # of the population statistics
 
@@ -56,8 +57,8 @@ class Feedforward(Network):
 
     def __init__(self, styles: int = 1, norm: Norm = "instance", width: int = 32, blocks: int = 5) -> None:
         super().__init__()
-        if norm not in get_args(Norm):
-            raise ImpastoError(f"no normalisation {norm}: choose {', '.join(get_args(Norm))}")
+        if norm not in NORMS:
+            raise ImpastoError(f"no normalisation {norm}: choose {', '.join(NORMS)}")
         if min(styles, width, blocks) < 1:
             raise ImpastoError(f"styles, width and blocks must be 1 or more, not {styles}, {width} and {blocks}")
         self.arguments = {"styles": styles, "norm": norm, "width": width, "blocks": blocks}

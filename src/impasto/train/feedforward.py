@@ -86,18 +86,19 @@ class FeedforwardTask(Task):
         which = torch.randint(len(self.pictures), (len(content),), generator=generator)
         adapt = self.network.transfer(self.first + which, step / self.settings.steps)  # type: ignore[operator]
         painted = self.network(content, adapt).float()
-        unstyled = self.network(content[:1], lambda features: features).float()
-        identity = F.mse_loss(unstyled, content[:1])
+        losses = {}
+        if self.settings.identity_weight:
+            unstyled = self.network(content[:1], lambda features: features).float()
+            losses["identity"] = F.mse_loss(unstyled, content[:1])
         if step < self.settings.autoencoder_steps:
-            return {"loss": F.mse_loss(painted, content) + identity, "identity": identity}
+            return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values()]).sum(), **losses}
         with torch.no_grad():
             features = self.encoder(content)
         taps = self.encoder.taps(painted)
-        losses = {
+        losses |= {
             "content": content_loss(taps[-1], features),
             "style": self.style_loss(taps, which),
             "tv": total_variation(painted),
-            "identity": identity,
         }
         weights = {
             "content": self.settings.content_weight,
@@ -150,7 +151,7 @@ def make_task(
     if start is not None:
         known = find_model(start).trained_styles
         if add:
-            settings = replace(settings, autoencoder_steps=0)
+            settings = replace(settings, autoencoder_steps=0, identity_weight=0.0)
             if again := set(known) & set(names):
                 raise ImpastoError(f"the model {start} knows {', '.join(sorted(again))} already")
             for _ in names:

@@ -158,6 +158,9 @@ class CompactTask(StyleTransferTask):
 #: Networks that learn styles of their own instead of taking them from any picture, and the module that trains each.
 OWN_STYLES = {"feedforward": "feedforward", "cin": "feedforward", "stylebank": "stylebank"}
 
+#: What of a network can be chosen from outside, see its class.
+ARGUMENTS = {"feedforward": ("norm", "width"), "cin": ("width",)}
+
 FEEDFORWARD: dict[str, Any] = {
     "steps": 2_000,
     "batch": 4,
@@ -213,8 +216,10 @@ def make_task(
         start: name or folder of a model whose weights to begin with instead.
         style: for a network with styles of its own (`OWN_STYLES`): pictures, each a style named like its file.
         add: likewise, but learnt beside the styles of `start` while all else stays as it is.
-        arguments: of the network.
+        arguments: of the network, see `ARGUMENTS`.
     """
+    if unknown := arguments.keys() - ARGUMENTS.get(network, ()):
+        raise ImpastoError(f"{network} has no {' and no '.join(sorted(unknown))} to choose")
     torch.manual_seed(settings.seed)
     if network in OWN_STYLES:
         module = importlib.import_module(f"impasto.train.{OWN_STYLES[network]}")

@@ -1,0 +1,109 @@
+"""Instance against batch normalisation: the experiment of figure 1 of the AdaIN paper.
+
+Why does instance normalisation train faster? If because it takes contrast away, it should gain nothing on photos of
+equal contrast; if because it takes *style* away, it should gain little on photos that share one style, and only there.
+So one network is trained in one style on photos as they are, on photos with equalised luma, and on photos that another
+model has painted in that style before.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from impasto.image import Pixels, read_image, resize_short_side, write_image
+from impasto.nets.feedforward import NORMS, Norm
+from impasto.progress import track
+from impasto.stylizer import load
+from impasto.train.data import Pictures, batches, find_pictures
+from impasto.train.feedforward import make_task
+from impasto.train.loop import Settings, has_fast_bf16
+from impasto.train.tasks import RECIPES
+
+#: What is done to the photos beforehand.
+IMAGES = ("original", "contrast", "style")
+
+
+def norm_curves(
+    content: Sequence[str],
+    style: str,
+    *,
+    steps: int = 500,
+    photos: int = 200,
+    width: int = 16,
+    settings: Mapping[str, Any] | None = None,
+    paint: Callable[[Pixels], Pixels] | None = None,
+) -> dict[tuple[Norm, str], list[float]]:
+    """Trains the feed-forward network with every normalisation on every kind of photos.
+
+    Args:
+        content: folders or tar files of photos.
+        style: the picture of the style to learn.
+        steps: of each training; all see the same photos in the same order and begin with the same weights.
+        photos: how many of the photos to take, the first ones.
+        width: of the network, see :class:`impasto.nets.feedforward.Feedforward`.
+        settings: departures from the recipe, by their names in `Settings`.
+        paint: gives a photo the style beforehand; the default model at full strength if not given.
+
+    Returns:
+        For each normalisation and kind of images, the content plus weighted style loss at every step.
+    """
+    plain = {"autoencoder_steps": 0, "identity_weight": 0.0, "tv_weight": 0.0}
+    chosen = Settings(**{**RECIPES["feedforward"], **plain, **(settings or {}), "steps": steps})
+    changes: dict[str, Callable[[Pixels], Pixels]] = {
+        "original": lambda pixels: pixels,
+        "contrast": equalised,
+        "style": paint or _painter(style),
+    }
+    curves: dict[tuple[Norm, str], list[float]] = {}
+    for images in IMAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            for index, entry in enumerate(find_pictures(content)[:photos]):
+                pixels = resize_short_side(read_image(entry.read()).pixels, chosen.crop)
+                write_image(Path(folder, f"{index:05}.png"), changes[images](pixels))
+            for norm in NORMS:
+                curves[norm, images] = _curve(folder, style, norm, width, chosen, f"{norm} norm, {images} photos")
+    return curves
+
+
+def _painter(style: str) -> Callable[[Pixels], Pixels]:
+    model = load()
+    taken = model.style(style)
+    return lambda pixels: np.asarray(model.stylize(pixels, taken))
+
+
+def equalised(pixels: Pixels) -> Pixels:
+    """uint8 [H, W, 3] with its luma's histogram made level, its chroma left alone."""
+    luma, *chroma = Image.fromarray(pixels).convert("YCbCr").split()
+    return np.array(Image.merge("YCbCr", (ImageOps.equalize(luma), *chroma)).convert("RGB"))
+
+
+def _curve(content: str, style: str, norm: Norm, width: int, settings: Settings, label: str) -> list[float]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pictures = Pictures([content], settings.crop, device)
+    torch.manual_seed(settings.seed)
+    task = make_task("feedforward", settings, None, style=[style], add=[], norm=norm, width=width).to(device)
+    task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(task.network.parameters(), settings.lr)
+    losses = []
+    source = batches(pictures, None, settings.crop, settings.scale, settings.batch, settings.seed, 0, 0)
+    with closing(source):
+        for step, crops in enumerate(track(islice(source, settings.steps), label, settings.steps)):
+            for group in optimiser.param_groups:
+                group["lr"] = settings.lr * settings.learning_rate(step)
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device)):
+                loss = task(*crops, step)["loss"]
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(task.network.parameters(), settings.clip)
+            optimiser.step()
+            losses.append(loss.item())
+    return losses

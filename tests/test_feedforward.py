@@ -1,0 +1,243 @@
+"""Networks with styles of their own: their normalisations against PyTorch's, training, export, and that they paint."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage import data
+
+import impasto
+from impasto.errors import ImpastoError
+from impasto.evaluate.metrics import Observer
+from impasto.evaluate.norms import equalised, norm_curves
+from impasto.export import export
+from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
+from impasto.nets.norm import EPS
+from impasto.stylizer import GraphStylizer
+from impasto.train.loop import Settings, read_checkpoint, train
+from impasto.train.tasks import make_task
+
+TINY = Settings(steps=6, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, style_size=48, autoencoder_steps=2,
+                tv_weight=1, identity_weight=50, precision="fp32", seed=3)  # fmt: skip
+STYLES = {"brick": data.brick, "cell": data.immunohistochemistry, "grass": data.grass}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A folder `photos`, and three style pictures beside it."""
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "photos").mkdir()
+    for name, picture in {
+        "photos/a": data.astronaut,
+        "photos/b": data.coffee,
+        "photos/c": data.chelsea,
+        **STYLES,
+    }.items():
+        image = Image.fromarray(picture()).convert("RGB")
+        image.thumbnail((160, 160))
+        image.save(root / f"{name}.png")
+    return root
+
+
+def run(kind, settings, pictures, out, style=(), start=None, add=(), **arguments) -> Path:
+    styles, added = ([str(pictures / f"{name}.png") for name in names] for names in (style, add))
+    task = make_task(kind, settings, start, style=styles, add=added, **arguments)
+    return train(task, [str(pictures / "photos")], None, settings, out, short_side=96, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def model(vgg19, pictures, tmp_path_factory) -> Path:
+    """A small network of two styles after a few steps, exported."""
+    root = tmp_path_factory.mktemp("cin")
+    checkpoint = run("cin", TINY, pictures, root, ("brick", "cell"), width=8)
+    return export(checkpoint, root / "two", "two")
+
+
+@pytest.fixture(scope="module")
+def stylizer(model) -> GraphStylizer:
+    loaded = impasto.load(model, engine="onnxruntime")
+    assert isinstance(loaded, GraphStylizer)
+    return loaded
+
+
+def used(network: Feedforward) -> Feedforward:
+    """The network with rows and population other than those it begins with."""
+    with torch.no_grad():
+        for row in network.rows:
+            row += 0.3 * torch.randn_like(row)
+        for _ in range(3):
+            network(torch.rand(4, 3, 32, 32), network.transfer(torch.zeros(4, dtype=torch.long)))
+    return network
+
+
+def controlled(network: Feedforward, image: torch.Tensor, row: int) -> torch.Tensor:
+    one, style = torch.ones(()), network.styles()[row : row + 1]
+    return network(image, network.control(style, one.view(1, 1, 1, 1), one, torch.ones_like(style), 0 * one))
+
+
+class Reference:
+    """PyTorch's own normalisation with a row's scale and shift, layer after layer."""
+
+    def __init__(self, row: torch.Tensor, population: torch.Tensor | None = None) -> None:
+        self.row, self.population = row, population
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        channels = features.shape[1]
+        beta, gamma, self.row = self.row.split([channels, channels, len(self.row) - 2 * channels])
+        if self.population is None:
+            return F.instance_norm(features, weight=gamma, bias=beta, eps=EPS)
+        mean, std, self.population = self.population.split([channels, channels, len(self.row)])
+        return F.batch_norm(features, mean, std**2 - EPS, gamma, beta, training=False, eps=EPS)
+
+
+def test_conditional_instance_normalisation_is_pytorchs_with_the_rows_scale_and_shift():
+    torch.manual_seed(0)
+    network, image = used(Feedforward(3, width=8, blocks=1)), torch.rand(1, 3, 40, 32)
+    with torch.inference_mode():
+        expected = network(image, Reference(network.rows[2]))
+        assert torch.allclose(network(image, network.transfer(torch.tensor([2]))), expected, atol=1e-5)
+        assert torch.allclose(controlled(network, image, 2), expected, atol=1e-5)
+        assert not torch.allclose(controlled(network, image, 1), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("norm", ["batch", "renorm"])
+def test_batch_normalisation_runs_with_the_populations_statistics(norm):
+    torch.manual_seed(0)
+    network, image = used(Feedforward(norm=norm, width=8, blocks=1)), torch.rand(1, 3, 40, 32)
+    with torch.inference_mode():
+        expected = network(image, Reference(network.rows[0], network.population))
+        assert torch.allclose(controlled(network, image, 0), expected, atol=1e-5)
+
+
+def test_batch_normalisation_trains_with_the_batchs_statistics_and_renormalisation_with_the_populations():
+    torch.manual_seed(0)
+    features, style = torch.randn(4, 5, 8, 8) * 2 + 1, torch.randn(1, 10).expand(4, 10)
+    population = torch.cat([torch.full((5,), 0.5), torch.full((5,), 1.5)])
+    beta, gamma = style[0].chunk(2)
+    batch = BatchTransfer(style, population.clone(), 1, 0)(features)
+    assert torch.allclose(batch, F.batch_norm(features, None, None, gamma, beta, training=True, eps=EPS), atol=1e-5)
+    # With limits that cut nothing off, the batch's own statistics cancel (Ioffe 2017, eq. 3).
+    running = population.clone()
+    free = BatchTransfer(style, running, 100, 100)(features)
+    expected = (features - 0.5) / 1.5 * gamma[:, None, None] + beta[:, None, None]
+    assert torch.allclose(free, expected, atol=1e-5)
+    moved = population.lerp(torch.cat([features.mean((0, 2, 3)), features.var((0, 2, 3), correction=0).sqrt()]), 0.05)
+    assert torch.allclose(running, moved, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "style", "arguments"), [
+    ("feedforward", ["brick"], {"norm": "instance"}),
+    ("feedforward", ["brick"], {"norm": "renorm"}),
+    ("cin", ["brick", "cell"], {}),
+])  # fmt: skip
+def test_same_seed_same_losses(vgg19, pictures, tmp_path, capsys, kind, style, arguments):
+    losses = []
+    for name in "ab":
+        run(kind, TINY, pictures, tmp_path / name, style, width=8, **arguments)
+        losses.append(re.findall(r"^step \d+/\d+  (loss .*?)  [\d.]+ images/s", capsys.readouterr().out, re.MULTILINE))
+    assert len(losses[0]) == TINY.steps
+    assert losses[0] == losses[1]
+
+
+def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_path):
+    state = read_checkpoint(run("cin", TINY, pictures, tmp_path / "run", start=str(model), add=["grass"]))
+    assert state["styles"] == ["brick", "cell", "grass"]
+    before = impasto.model.find_model(model).weights()
+    for weights, prefix in ((state["network"], ""), (state["average"], "module.")):
+        assert weights.keys() - {f"{prefix}{name}" for name in before} <= {f"{prefix}rows.2", "n_averaged"}
+        for name, weight in before.items():
+            assert np.array_equal(weights[prefix + name].numpy(), weight), name
+    begun = np.mean([before["rows.0"], before["rows.1"]], axis=0)
+    assert np.abs(state["network"]["rows.2"].numpy() - begun).max() > 1e-3
+    three = impasto.load(export(tmp_path / "run" / "checkpoint.pt", tmp_path / "three", "three"), engine="onnxruntime")
+    assert list(three.gallery) == ["brick", "cell", "grass"]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_an_exported_model_runs_alike_on_every_engine(vgg19, pictures, tmp_path, photo, norm):
+    checkpoint = run("feedforward", replace(TINY, steps=2), pictures, tmp_path, ["cell"], norm=norm, width=8)
+    folder = export(checkpoint, tmp_path / "model", "mine")
+    small = photo[:70, 100:195]
+    painted = [np.asarray(impasto.load(folder, engine=engine).stylize(small, "cell")).astype(int)
+               for engine in ("torch", "onnxruntime", "openvino")]  # fmt: skip
+    assert painted[0].shape == small.shape
+    assert max(np.abs(painted[0] - other).max() for other in painted[1:]) <= 2
+
+
+def test_styles_have_names_and_nothing_else_is_a_style(stylizer, pictures, photo):
+    assert list(stylizer.gallery) == ["brick", "cell"]
+    assert stylizer.style("cell").name == "cell"
+    for wrong in ("hokusai-great-wave", "cel", str(pictures / "grass.png"), photo):
+        with pytest.raises(ImpastoError, match=r"^the model two only knows .* trained on: choose brick, cell$"):
+            stylizer.style(wrong)
+
+
+def test_strength_mixing_and_masks(stylizer, photo):
+    small = photo[:64, 100:196]
+    brick, cell = stylizer.style("brick"), stylizer.style("cell")
+    first, second = (np.asarray(stylizer.stylize(small, style)).astype(int) for style in (brick, cell))
+    assert np.array_equal(np.asarray(stylizer.stylize(small, brick, strength=0)), small)
+    assert np.abs(np.asarray(stylizer.stylize(small, {brick: 1, cell: 0})) - first).max() <= 1
+    between = np.asarray(stylizer.stylize(small, {brick: 1, cell: 1})).astype(int)
+    assert 0 < np.abs(between - first).mean() < np.abs(second - first).mean() * 1.5
+    left = np.zeros(small.shape[:2])
+    left[:, :48] = 1
+    halves = np.asarray(stylizer.stylize(small, [brick, cell], masks=[left, 1 - left])).astype(int)
+    whole = np.asarray(stylizer.stylize(small, [brick, brick], masks=[left, 1 - left])).astype(int)
+    assert np.abs(halves[:, 60:] - whole[:, 60:]).mean() > 2 * np.abs(halves[:, :36] - whole[:, :36]).mean()
+
+
+def test_what_cannot_be_trained_is_said_in_a_line(vgg19, pictures, model, tmp_path):
+    with pytest.raises(ImpastoError, match="one network for one style, not 2"):
+        run("feedforward", TINY, pictures, tmp_path, ["brick", "cell"])
+    with pytest.raises(ImpastoError, match="cin has no norm to choose"):
+        run("cin", TINY, pictures, tmp_path, ["brick"], norm="batch")
+    with pytest.raises(ImpastoError, match="knows brick already"):
+        run("cin", TINY, pictures, tmp_path, start=str(model), add=["brick"])
+    with pytest.raises(ImpastoError, match="has the styles brick, cell"):
+        run("cin", TINY, pictures, tmp_path, ["brick"], start=str(model))
+    with pytest.raises(ImpastoError, match="the same name"):
+        make_task("cin", TINY, style=[str(pictures / "brick.png"), str(pictures)])
+    with pytest.raises(ImpastoError, match="no normalisation layer"):
+        Feedforward(norm="layer")
+
+
+def test_a_network_learns_its_style(vgg19, pictures, tmp_path):
+    """The one that fails if these systems stop transferring style."""
+    settings = replace(TINY, steps=220, crop=64, batch=2, autoencoder_steps=60, schedule="cosine", lr=3e-3, ema=0.98,
+                       scale=(0.7, 1.0), style_size=96, style_weight=10)  # fmt: skip
+    folder = export(run("feedforward", settings, pictures, tmp_path, ["cell"], width=16), tmp_path / "model", "mine")
+    photo, style, other = (
+        np.asarray(Image.open(pictures / f"{name}.png")) for name in ("photos/a", "cell", "photos/b")
+    )
+    painted = np.asarray(impasto.load(folder, engine="onnxruntime").stylize(photo[:96, 16:128], "cell"))
+    look = Observer()
+    before, after, unrelated = (look(pixels) for pixels in (photo[:96, 16:128], painted, other[:96, 16:128]))
+    target = look(style).style
+    print("style", before.style_loss(target), after.style_loss(target))
+    print("content", after.content_loss(before), unrelated.content_loss(before))
+    assert after.style_loss(target) < 0.4 * before.style_loss(target)
+    assert after.content_loss(before) < unrelated.content_loss(before)
+
+
+def test_the_experiment_of_the_norms_trains_each_on_each_kind_of_photos(vgg19, pictures):
+    small = {"crop": 32, "batch": 2, "style_size": 48}
+    curves = norm_curves([str(pictures / "photos")], str(pictures / "brick.png"), steps=2, photos=2, width=8,
+                         settings=small, paint=lambda pixels: 255 - pixels)  # fmt: skip
+    assert {(norm, kind) for norm in NORMS for kind in ("original", "contrast", "style")} == curves.keys()
+    assert all(len(curve) == 2 and np.isfinite(curve).all() for curve in curves.values())
+    assert len({curve[0] for curve in curves.values()}) > 3
+
+
+def test_equalised_luma_is_spread_over_the_whole_range():
+    dull = (data.coffee() // 4 + 90).astype(np.uint8)
+    luma = np.asarray(Image.fromarray(equalised(dull)).convert("L"))
+    assert np.percentile(luma, 2) < 25
+    assert np.percentile(luma, 98) > 230
