@@ -16,7 +16,7 @@ from impasto.errors import ImpastoError
 _COMMANDS = {
     "Paint": (paint.stylize, paint.style, paint.sheet),
     "Look around": (look.styles, look.models, look.info, look.fetch),
-    "Train and measure": (make.train, make.export, make.evaluate, make.bench),
+    "Train and measure": (make.train, make.export, make.evaluate, make.bench, make.reproduce),
 }
 
 app = typer.Typer(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # typer brings its own copy of click, or uses the installed one; both call the base of BadParameter UsageError.
 UsageError: Any = typer.BadParameter.__base__
 
-EXTRAS = {"torch": "train", "onnx": "train", "accelerate": "train", "tensorboard": "train", "openvino": "openvino"}
+EXTRAS = {"torch": "train", "onnx": "train", "accelerate": "train", "tensorboard": "train", "matplotlib": "train",
+          "openvino": "openvino"}
 
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="A shipped model or a model folder.", show_default="adain")

@@ -162,3 +162,49 @@ def bench(
     report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads))
     if as_json:
         print_json(report.to_json())
+
+
+def reproduce(
+    experiment: Annotated[
+        Literal["losses", "speed", "controls", "ablation", "norms"],
+        typer.Argument(metavar="losses|speed|controls|ablation|norms", help="Which experiment."),
+    ],
+    content: Annotated[Path, typer.Option(help="Folder of photos.")],
+    style: Annotated[Path, typer.Option(help="Folder of style pictures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page and the CSV.")] = Path("reproduced"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all"),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side in pixels, for controls.")] = 512,
+    fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Repeat an experiment of the AdaIN paper on your pictures.
+
+    losses: content and style loss of every system, and how long Gatys' method takes to get there.
+    speed: seconds for a picture. controls: strength, mixing, colours, regions.
+    ablation: the paper's four decoders, trained. norms: instance against batch normalisation, trained.
+    """
+    from impasto.evaluate import paper
+    from impasto.evaluate.controls import controls
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    if model and experiment in ("ablation", "norms"):
+        raise ImpastoError(f"{experiment} trains its own networks: leave out --model")
+    out.mkdir(parents=True, exist_ok=True)
+    sources = str(content), str(style), out
+    if experiment == "losses":
+        paper.losses(*sources, fast=fast, **given(systems=model))
+    elif experiment == "speed":
+        paper.speed(*sources, fast=fast, **given(systems=model))
+    elif experiment == "controls":
+        controls(*sources, size=256 if fast else size, **given(model=model and model[0]))
+    elif experiment == "ablation":
+        paper.ablation(*sources, fast=fast)
+    else:
+        paper.norms(*sources, fast=fast)
+    print(out / f"{experiment}.html")

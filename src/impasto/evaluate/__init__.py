@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from statistics import fmean, median
 
 import numpy as np
@@ -22,17 +23,19 @@ import torch
 
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer, psnr, ssim
-from impasto.evaluate.report import UNCHANGED, Evaluation, Row, Score, record, table, thumbnail
+from impasto.evaluate.page import thumbnail
+from impasto.evaluate.report import UNCHANGED, Evaluation, Row, Score, record, table
 from impasto.image import Pixels, center_crop, read_image
 from impasto.progress import track
-from impasto.stylizer import GraphStylizer, load
+from impasto.style import Style
+from impasto.stylizer import GraphStylizer, Stylizer, load
 from impasto.train.data import Entry, find_pictures
 
 __all__ = ["Evaluation", "Row", "Score", "evaluate", "record", "table"]
 
 
 def evaluate(
-    models: Sequence[str],
+    models: Sequence[str] | Mapping[str, Stylizer],
     content: str | os.PathLike[str],
     style: str | os.PathLike[str],
     *,
@@ -40,16 +43,19 @@ def evaluate(
     engine: str = "auto",
     threads: int | None = None,
     limit: int | None = None,
+    style_limit: int | None = None,
 ) -> Evaluation:
     """Measures models on every pair of a photo and a style picture.
 
     Args:
-        models: names of shipped models or model folders.
+        models: names of models, model folders or methods, or such as are loaded already, by name. One that was trained
+            on certain styles paints in those of them that are named like a style picture's file.
         content, style: folders of pictures (or tar files of them).
         size: side in pixels of the squares that photos and styles are brought to.
         engine: what runs the models, see :func:`impasto.engine.open_engine`.
         threads: processor threads for painting and measuring; None leaves one for each physical core.
-        limit: take only the first so many photos, by name, each in all styles.
+        limit: take only the first so many photos, by name.
+        style_limit: take only the first so many style pictures.
 
     Raises:
         ImpastoError: a model, a folder or a picture cannot be read, or the VGG-19 weights are not on this machine.
@@ -58,18 +64,22 @@ def evaluate(
         raise ImpastoError("no model to evaluate: name at least one")
     if limit is not None and limit < 1:
         raise ImpastoError(f"limit must be 1 photo or more, not {limit}")
-    photos, paintings = find_pictures([content])[:limit], find_pictures([style])
-    stylizers = {str(name): load(name, engine=engine, threads=threads) for name in models}
+    photos, paintings = find_pictures([content])[:limit], find_pictures([style])[:style_limit]
+    if not isinstance(models, Mapping):
+        models = {str(name): load(name, engine=engine, threads=threads) for name in models}
+    stylizers = models
     if threads is not None:
         torch.set_num_threads(threads)
     observe = Observer()
 
-    targets, styles, style_thumbnails = {}, {}, {}
+    targets, styles, style_thumbnails = {}, dict[tuple[str, str], Style](), {}
     for painting in paintings:
-        pixels = _square(painting, size)
+        pixels = square(painting, size)
         targets[painting.name] = observe(pixels).style
         for model, stylizer in stylizers.items():
-            styles[model, painting.name] = stylizer.style(pixels, size=size, name=painting.name)
+            own = _style(stylizer, painting.name, pixels, size)
+            if own is not None:
+                styles[model, painting.name] = own
         style_thumbnails[painting.name] = thumbnail(pixels)
 
     photo_thumbnails: dict[str, bytes] = {}
@@ -79,7 +89,7 @@ def evaluate(
     def judge() -> Iterator[Score]:
         # One photo at a time: its features are shared by all models and styles, and nothing of full size is kept.
         for photo in photos:
-            pixels = _square(photo, size)
+            pixels = square(photo, size)
             photo_thumbnails[photo.name] = thumbnail(pixels)
             own = observe(pixels)
             for name, target in targets.items():
@@ -90,6 +100,8 @@ def evaluate(
                     back = stylizer.reconstruct(pixels)
                     rebuilt[model].append((ssim(back, pixels), psnr(back, pixels)))
                 for name, target in targets.items():
+                    if (model, name) not in styles:
+                        continue
                     start = time.perf_counter()
                     painted = np.asarray(stylizer.stylize(pixels, styles[model, name]))
                     seconds = time.perf_counter() - start
@@ -98,7 +110,9 @@ def evaluate(
                     yield Score(model, photo.name, name, seen.content_loss(own), seen.style_loss(target),
                                 ssim(painted, pixels), seconds)  # fmt: skip
 
-    total = len(photos) * len(paintings) * (len(stylizers) + 1)
+    if idle := [model for model in stylizers if not any(known == model for known, _ in styles)]:
+        raise ImpastoError(f"the model {idle[0]} knows none of these styles: name the pictures like its styles")
+    total = len(photos) * (len(paintings) + len(styles))
     scores = list(track(judge(), "evaluate", total))
     rows = [_row(UNCHANGED, None, scores, [])]
     rows += [_row(name, stylizer.fingerprint, scores, rebuilt[name]) for name, stylizer in stylizers.items()]
@@ -113,11 +127,23 @@ def evaluate(
     )
 
 
-def _square(entry: Entry, size: int) -> Pixels:
+def square(entry: Entry, size: int) -> Pixels:
+    """The centre square of a picture whose short side is scaled to `size`, uint8 [size, size, 3]."""
     try:
         return center_crop(read_image(entry.read()).pixels, size)
     except ImpastoError as error:  # which knows only bytes
         raise ImpastoError(f"{entry.name}: {error}") from None
+
+
+def squares(folder: str, size: int, count: int | None = None) -> dict[str, Pixels]:
+    """The first so many pictures of a folder, scaled and cropped to squares, by name."""
+    return {PurePath(entry.name).stem: square(entry, size) for entry in find_pictures([folder])[:count]}
+
+
+def _style(stylizer: Stylizer, name: str, pixels: Pixels, size: int) -> Style | None:
+    if isinstance(stylizer, GraphStylizer) and stylizer.model.trained_styles:
+        return stylizer.gallery.get(PurePath(name).stem)
+    return stylizer.style(pixels, size=size, name=name)
 
 
 def _row(model: str, fingerprint: str | None, scores: list[Score], rebuilt: list[tuple[float, float]]) -> Row:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from dataclasses import asdict, dataclass, field
-from html import escape
 from pathlib import PurePath
 from typing import Any
 
-from PIL import Image
 from rich.table import Table
 
 from impasto.errors import ImpastoError
-from impasto.files import write_file
-from impasto.image import Pixels
+from impasto.evaluate.page import Cell, Page
 from impasto.model import find_model, write_card
 
 UNCHANGED = "unchanged content"
 RESIZE = "short side to size (Lanczos), centre square"
-_THUMBNAIL = 192  # pixels
+LOSSES = (
+    "Losses on the normalised VGG-19: content, MSE of relu4_1 to the photo; style, sum over relu1_1 to relu4_1 of the "
+    "MSE of channel means plus that of standard deviations. SSIM of luma to the photo."
+)
 _COLUMNS = ("model", "content loss", "style loss", "SSIM", "s/picture", "pairs", "SSIM at 0", "PSNR at 0")
 
 
@@ -113,23 +111,26 @@ class Evaluation:
 
     def write_html(self, path: str | os.PathLike[str]) -> None:
         """Writes one self-contained page: the table, and for each model a contact sheet of photos x styles."""
-        scores = {(score.model, score.photo, score.style): score for score in self.scores}
-        sheets = []
-        for model in (row.model for row in self.rows if row.model != UNCHANGED):
-            lines = [_line("th", "", *(_picture(data, _label(name)) for name, data in self.styles.items()))]
-            for photo, data in self.photos.items():
-                results = []
-                for style in self.styles:
-                    score = scores[model, photo, style]
-                    caption = f"content {score.content:.2f}, style {score.style_loss:.2f}"
-                    results.append(_picture(self.thumbnails[model, photo, style], caption))
-                lines.append(_line("td", _picture(data, _label(photo)), *results))
-            sheets.append(f"<h2>{escape(model)}</h2>\n<table class=sheet>\n{''.join(lines)}</table>")
-        figures = _line("th", *map(escape, _COLUMNS)) + "".join(
-            _line("td", *map(escape, row.cells())) for row in self.rows
-        )
-        page = _PAGE.format(title=escape(self.title()), figures=figures, sheets="\n".join(sheets))
-        write_file(path, page.encode())
+        page = Page("impasto evaluate", self.title())
+        page.table(_COLUMNS, [row.cells() for row in self.rows])
+        page.text(LOSSES + ' "At 0": the network alone, at strength 0.')
+        for row in self.rows[1:]:
+            page.heading(row.model)
+            page.sheet(self.sheet(row.model))
+        page.write(path)
+
+    def sheet(self, model: str) -> list[list[Cell]]:
+        """The results of a model, photos downwards and styles across, as a sheet of a page."""
+        scores = {(score.photo, score.style): score for score in self.scores if score.model == model}
+        rows: list[list[Cell]] = [[None, *((data, _label(name)) for name, data in self.styles.items())]]
+        for photo, data in self.photos.items():
+            results: list[Cell] = []
+            for style in self.styles:
+                score = scores.get((photo, style))
+                caption = f"content {score.content:.2f}, style {score.style_loss:.2f}" if score else ""
+                results.append((self.thumbnails[model, photo, style], caption) if score else None)
+            rows.append([(data, _label(photo)), *results])
+        return rows
 
 
 def table(evaluation: Evaluation) -> Table:
@@ -164,49 +165,6 @@ def record(evaluation: Evaluation, model: str | os.PathLike[str]) -> None:
         "strength_0_psnr": _rounded(row.reconstruction_psnr),
     }
     write_card(found.folder, found.card | {"quality": quality})
-
-
-def thumbnail(pixels: Pixels) -> bytes:
-    """A small JPEG file of a picture, uint8 [H, W, 3]."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=85)
-    return stream.getvalue()
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>impasto evaluate</title>
-<style>
-body {{ font: 14px system-ui, sans-serif; margin: 2em; color: #222 }}
-table {{ border-collapse: collapse; margin-bottom: 2em }}
-th, td {{ padding: 3px 10px; text-align: right; border-bottom: 1px solid #ddd }}
-th:first-child, td:first-child {{ text-align: left }}
-.sheet th, .sheet td {{ padding: 2px; border: 0; text-align: center; font-size: 11px; font-weight: normal }}
-figure {{ margin: 0 }}
-img {{ display: block }}
-</style>
-<h1>impasto evaluate</h1>
-<p>{title}</p>
-<table>
-{figures}</table>
-<p>Losses on the normalised VGG-19: content, MSE of relu4_1 to the photo; style, sum over relu1_1 to relu4_1 of the MSE
-of channel means plus that of standard deviations. SSIM of luma to the photo. "At 0": the network alone, at
-strength 0.</p>
-{sheets}
-</html>
-"""
-
-
-def _picture(data: bytes, caption: str) -> str:
-    source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-    return f'<figure><img src="{source}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def _line(tag: str, *cells: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>\n"
 
 
 def _label(name: str) -> str:
