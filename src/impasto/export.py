@@ -33,6 +33,7 @@ DESCRIPTIONS = {
     "adain": "the network of the paper: VGG-19 encoder, AdaIN at relu4_1, mirrored decoder",
     "compact": "a compact auto-encoder with AdaIN at every depth, for real time on a CPU",
     "feedforward": "a transform network for the one style it was trained on",
+    "stylebank": "an auto-encoder with a bank of filters for each of the styles it was trained on",
     "cin": "a transform network with conditional instance normalisation, for the styles it was trained on",
 }
 #: Where the trained weights of a network stand among all its weights, if they are only a part.
@@ -73,8 +74,9 @@ def content_graph(network: Network) -> onnx.ModelProto:
     for initializer in graph.graph.initializer:
         initializer.name = initializer.name.removeprefix("network.")
     for node in graph.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = name.removeprefix("network.")
+        for names in (node.input, node.output):  # an output too, where the exporter found two weights to be alike
+            for index, name in enumerate(names):
+                names[index] = name.removeprefix("network.")
     onnx.checker.check_model(graph)
     return graph
 

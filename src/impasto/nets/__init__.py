@@ -11,6 +11,7 @@ from impasto.nets.adain import AdaIN
 from impasto.nets.compact import Compact
 from impasto.nets.feedforward import Feedforward
 from impasto.nets.norm import Network
+from impasto.nets.stylebank import StyleBank
 
 if TYPE_CHECKING:
     from impasto.model import Model
@@ -21,6 +22,7 @@ NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
     "feedforward": Feedforward,
     "cin": Feedforward,
+    "stylebank": StyleBank,
 }
 
 

@@ -25,6 +25,7 @@ from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side, to_float
 from impasto.model import find_model
 from impasto.nets.feedforward import Feedforward
+from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.train.data import SUFFIXES
 from impasto.train.loop import Settings, Task
@@ -51,7 +52,7 @@ class FeedforwardTask(Task):
     """Trains a feed-forward network in its last styles, those whose pictures are given.
 
     Args:
-        kind: "feedforward" or "cin".
+        kind: "feedforward", "cin" or "stylebank".
         network: as many of its parameters as require a gradient are trained.
         encoder: the normalised VGG-19.
         settings: of the run.
@@ -62,7 +63,7 @@ class FeedforwardTask(Task):
     def __init__(
         self,
         kind: str,
-        network: Feedforward,
+        network: Feedforward | StyleBank,
         encoder: Encoder,
         settings: Settings,
         styles: Sequence[str],
@@ -82,8 +83,7 @@ class FeedforwardTask(Task):
         )
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(self.settings.seed * 100_000_007 + step)
-        which = torch.randint(len(self.pictures), (len(content),), generator=generator)
+        which = self.draw(len(content), step)
         adapt = self.network.transfer(self.first + which, step / self.settings.steps)  # type: ignore[operator]
         painted = self.network(content, adapt).float()
         losses = {}
@@ -92,14 +92,26 @@ class FeedforwardTask(Task):
             losses["identity"] = F.mse_loss(unstyled, content[:1])
         if step < self.settings.autoencoder_steps:
             return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values()]).sum(), **losses}
+        return self.weigh({**losses, **self.perceptual(painted, content, which)})
+
+    def draw(self, count: int, step: int) -> Tensor:
+        """[count], the number of the style, among those with a picture, for each photo of a step's batch."""
+        generator = torch.Generator().manual_seed(self.settings.seed * 100_000_007 + step)
+        return torch.randint(len(self.pictures), (count,), generator=generator)
+
+    def perceptual(self, painted: Tensor, content: Tensor, which: Tensor) -> dict[str, Tensor]:
+        """What photos [N, 3, H, W] painted in the styles of these numbers [N] lose."""
         with torch.no_grad():
             features = self.encoder(content)
         taps = self.encoder.taps(painted)
-        losses |= {
+        return {
             "content": content_loss(taps[-1], features),
             "style": self.style_loss(taps, which),
             "tv": total_variation(painted),
         }
+
+    def weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses with their weighted sum, "loss"."""
         weights = {
             "content": self.settings.content_weight,
             "style": self.settings.style_weight,
@@ -132,9 +144,16 @@ class FeedforwardTask(Task):
 
 
 def make_task(
-    kind: str, settings: Settings, start: str | None, *, style: Sequence[str], add: Sequence[str], **arguments: Any
+    kind: str,
+    settings: Settings,
+    start: str | None,
+    *,
+    style: Sequence[str],
+    add: Sequence[str],
+    task: type[FeedforwardTask] | None = None,
+    **arguments: Any,
 ) -> FeedforwardTask:
-    """The task that trains "feedforward" or "cin"; see :func:`impasto.train.tasks.make_task`.
+    """The task that trains "feedforward" or "cin", or another `task`; see :func:`impasto.train.tasks.make_task`.
 
     With `add` only the rows of the new styles are trained, from the first step on for style.
     """
@@ -147,7 +166,7 @@ def make_task(
     if start is None:
         arguments["styles"] = len(names)
     network = start_network(kind, start, arguments)
-    assert isinstance(network, Feedforward)
+    assert isinstance(network, Feedforward | StyleBank)
     if start is not None:
         known = find_model(start).trained_styles
         if add:
@@ -163,4 +182,4 @@ def make_task(
             names, pictures = known, {name: pictures[name] for name in known}
     if not add:
         network.requires_grad_(True)
-    return FeedforwardTask(kind, network, load_encoder(), settings, names, list(pictures.values()))
+    return (task or FeedforwardTask)(kind, network, load_encoder(), settings, names, list(pictures.values()))

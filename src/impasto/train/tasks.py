@@ -14,6 +14,7 @@ from impasto.errors import ImpastoError
 from impasto.model import find_model
 from impasto.nets import load_network, make_network
 from impasto.nets.adain import AdaIN
+from impasto.nets.compact import Compact
 from impasto.nets.norm import Network, Observe, Transfer, adain
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.progress import track
@@ -69,7 +70,7 @@ class StyleTransferTask(Task):
 
     def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
         """Style loss of unpainted photos, 16 of the content set, against each style picture."""
-        size = min(256, style.short_side)
+        size = self.settings.crop
         some = content.squares(size, every=max(1, len(content) // 16))
         photos = [style_statistics(self.encoder.taps(photo)) for photo in some if photo is not None]
         found = torch.zeros(len(style), dtype=torch.float64)  # a broken picture stays at 0: it is never drawn
@@ -127,9 +128,18 @@ class CompactTask(StyleTransferTask):
     """Trains the compact network: reconstruction first, then the paper's losses with its own statistics as style."""
 
     kind = "compact"
+    network: Compact
 
-    def __init__(self, network: Network, encoder: Encoder, settings: Settings) -> None:
+    def __init__(self, network: Compact, encoder: Encoder, settings: Settings) -> None:
         super().__init__(network, encoder, settings)
+
+    @torch.no_grad()
+    def _remember_photos(self, statistics: Tensor) -> None:
+        """Moves the network's `photo_std` towards that of a batch, given in the layout of style tensors [N, S]."""
+        layers = torch.split(statistics.mean(0), [2 * channels for channels in self.network.adaptive])
+        std = torch.cat([layer[len(layer) // 2 :] for layer in layers])
+        known = self.network.photo_std
+        known.lerp_(std, 0.01 if known.any() else 1.0)
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
         observe = Observe()
@@ -143,15 +153,18 @@ class CompactTask(StyleTransferTask):
             features = self.encoder(content).float()
             statistics = _paired_statistics(style_statistics(self.encoder.taps(style)), times)
             target = adain(_again(features, times), *statistics[-1])
-        own = _rolled(observe.style()[: len(style)], times)
-        painted = self.network(_again(content, times), Transfer(own))
+        noted = observe.style()
+        self._remember_photos(noted[len(style) :])
+        own = _rolled(noted[: len(style)], times)
+        painted = self.network(_again(content, times), Transfer(own, self.network.floor))
         return self.weigh({**self.losses(painted, target, statistics), "identity": identity})
 
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         observe = Observe()
         network(style, observe)
-        painted = [network(content, Transfer(own[None].expand(len(content), -1))) for own in observe.style()]
+        styles = observe.style()[:, None].expand(-1, len(content), -1)
+        painted = [network(content, Transfer(style, self.network.floor)) for style in styles]
         return grid(content, style, torch.cat(painted))
 
 
@@ -159,7 +172,7 @@ class CompactTask(StyleTransferTask):
 OWN_STYLES = {"feedforward": "feedforward", "cin": "feedforward", "stylebank": "stylebank"}
 
 #: What of a network can be chosen from outside, see its class.
-ARGUMENTS = {"feedforward": ("norm", "width"), "cin": ("width",)}
+ARGUMENTS = {"feedforward": ("norm", "width"), "cin": ("width",), "stylebank": ("width",)}
 
 FEEDFORWARD: dict[str, Any] = {
     "steps": 2_000,
@@ -195,7 +208,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "feedforward": FEEDFORWARD,
     "cin": FEEDFORWARD,
-    "stylebank": {},
+    # Its auto-encoder has turns of its own, whose gradient `identity_weight` scales.
+    "stylebank": {**FEEDFORWARD, "steps": 3_000, "identity_weight": 1.0, "autoencoder_steps": 300},
 }
 
 
@@ -231,6 +245,7 @@ def make_task(
             made.encoder = load_encoder()
         made.decoder.requires_grad_(True)
         return AdaINTask(made, settings)
+    assert isinstance(made, Compact)
     return CompactTask(made.requires_grad_(True), load_encoder(), settings)
 
 

@@ -1,0 +1,167 @@
+"""StyleBank (Chen et al., CVPR 2017): one auto-encoder, and between its halves a bank of filters for each style.
+
+The halves know nothing of styles: without a bank they give their input back. A style is its bank alone, C x C filters
+of 3 x 3, so its style tensor is those filters, flattened. Convolution is linear in them: a weighted mean of style
+tensors gives the same weighted mean of stylised features (the paper's linear fusion, section 4.2, exactly).
+
+Every convolution but the last is followed by instance normalisation and ReLU, as in the paper. Up-sampling is nearest
+neighbours and a convolution instead of the paper's fractionally strided convolution, which leaves a checkerboard.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.errors import ImpastoError
+from impasto.nets.norm import Control, Network, adain, resized, restated
+
+
+class BankAdapt(Protocol):
+    """What decides how the network normalises, and which filters stand between its halves."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features [N, C, H, W] with mean 0 and standard deviation 1 in each channel."""
+        ...
+
+    def convolve(self, features: Tensor) -> Tensor:
+        """The encoder's features [N, C, H, W] through the bank."""
+        ...
+
+
+class Plain:
+    """No bank: the network as an auto-encoder."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        zeros = torch.zeros(features.shape[:2], device=features.device)
+        return adain(features, zeros, zeros + 1)
+
+    def convolve(self, features: Tensor) -> Tensor:
+        return features
+
+
+class Banks(Plain):
+    """Each picture of a batch through a bank of its own, [N, 9 C C]: training."""
+
+    def __init__(self, style: Tensor) -> None:
+        self._style = style
+
+    def convolve(self, features: Tensor) -> Tensor:
+        filters = as_filters(self._style, features.shape[1])
+        padded = F.pad(features, (1, 1, 1, 1), mode="reflect")
+        return torch.cat([F.conv2d(one[None], bank) for one, bank in zip(padded, filters, strict=True)])
+
+
+class BankControl(Control):
+    """All run-time controls for one picture and K banks; arguments as in :class:`~impasto.nets.norm.Control`.
+
+    Regions have normalisation statistics of their own, and each pixel of the bank layer blends what its regions' banks
+    make of it (the paper's region-specific transfer, section 4.3). Strength goes from the identity to the bank.
+    """
+
+    def __call__(self, features: Tensor) -> Tensor:
+        share, own = self._content(features)
+        channels = int(features.shape[1])
+        standard = torch.cat([torch.zeros_like(own[:, :channels]), torch.ones_like(own[:, channels:])], 1)
+        return restated(features, share, own, standard)
+
+    def convolve(self, features: Tensor) -> Tensor:
+        height, width = features.shape[2:]
+        weight = resized(self._mask, height, width)
+        share = weight / weight.sum(0, keepdim=True)
+        channels = int(features.shape[1])  # a plain number also while the graph is being traced
+        filters = torch.lerp(identity_bank(channels).to(features), as_filters(self._style, channels), self._strength)
+        painted = (filters.reshape(-1, 9 * channels) @ _windows(features)).view(-1, channels, height, width)
+        return (share * painted).sum(0, keepdim=True)
+
+
+def identity_bank(channels: int) -> Tensor:
+    """[C, C, 3, 3], the filters that leave features as they are."""
+    return nn.init.dirac_(torch.empty(channels, channels, 3, 3))
+
+
+def as_filters(style: Tensor, channels: int) -> Tensor:
+    """Style tensors [K, 9 C C] as filters [K, C, C, 3, 3]."""
+    return style.view(-1, channels, channels, 3, 3)
+
+
+def _windows(features: Tensor) -> Tensor:
+    """The 3 x 3 windows around every pixel of [1, C, H, W], as columns [9 C, H W].
+
+    With them a convolution is a matrix product, which every engine runs with filters that come in from outside.
+    """
+    height, width = features.shape[2:]
+    padded = F.pad(features, (1, 1, 1, 1), mode="reflect")
+    taps = [padded[0, :, y : y + height, x : x + width].flatten(1) for y in range(3) for x in range(3)]
+    return torch.stack(taps, 1).flatten(0, 1)
+
+
+class _Layer(nn.Module):
+    """Convolution, instance normalisation with a learnt scale and shift, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        # No bias: the normalisation would take it away again.
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode="reflect", bias=False)
+        self.scale = nn.Parameter(torch.ones(outputs, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(outputs, 1, 1))
+
+    def forward(self, features: Tensor, adapt: BankAdapt) -> Tensor:
+        return F.relu(adapt(self.convolution(features)) * self.scale + self.shift)
+
+
+class StyleBank(Network):
+    """The auto-encoder and its banks.
+
+    Args:
+        styles: how many.
+        width: channels at full size; twice as many at half size, and four times (C) at a quarter. The paper has 32.
+    """
+
+    def __init__(self, styles: int = 1, width: int = 16) -> None:
+        super().__init__()
+        if min(styles, width) < 1:
+            raise ImpastoError(f"styles and width must be 1 or more, not {styles} and {width}")
+        self.arguments = {"styles": styles, "width": width}
+        self.adaptive = (width, 2 * width, 4 * width, 2 * width, width)
+        self.down = nn.ModuleList(
+            [_Layer(3, width, 9), _Layer(width, 2 * width, 3, 2), _Layer(2 * width, 4 * width, 3, 2)]
+        )
+        #: For each style its tensor [S]. They begin as the identity: every style starts from the reconstruction.
+        self.banks = nn.ParameterList(identity_bank(4 * width).flatten() for _ in range(styles))
+        self.up = nn.ModuleList([_Layer(4 * width, 2 * width, 3), _Layer(2 * width, width, 3)])
+        self.to_picture = nn.Conv2d(width, 3, 9, 1, 4, padding_mode="reflect")
+
+    @property
+    def style_size(self) -> int:
+        return 9 * self.adaptive[2] ** 2
+
+    def styles(self) -> Tensor:
+        return torch.stack(list(self.banks)).detach()
+
+    def add_style(self) -> None:
+        """One style more, which begins as the mean of the others."""
+        self.banks.append(self.styles().mean(0))
+        self.arguments = {**self.arguments, "styles": len(self.banks)}
+
+    def transfer(self, which: Tensor, done: float = 0.0) -> Banks:
+        """The `adapt` of training: each picture of the batch in the style of its number, which [N]."""
+        return Banks(torch.stack(list(self.banks))[which])
+
+    def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> BankControl:
+        return BankControl(style, mask, strength, stats, inertia)
+
+    def forward(self, image: Tensor, adapt: BankAdapt) -> Tensor:
+        """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""
+        height, width = image.shape[2:]
+        features = F.pad(image, (0, -width % 4, 0, -height % 4), mode="replicate")
+        for layer in self.down:
+            features = layer(features, adapt)
+        features = adapt.convolve(features)
+        for layer in self.up:
+            features = layer(F.interpolate(features, scale_factor=2, mode="nearest"), adapt)
+        painted: Tensor = self.to_picture(features) + 0.5
+        return painted[..., :height, :width]
