@@ -126,6 +126,11 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         if key.startswith("module.")
     }
     network = make_network({"network": kind, "arguments": state.get("arguments", {})})
+    if network.arguments.get("decoder", "adain") != "adain":
+        raise ImpastoError(
+            f"{checkpoint} holds the decoder {network.arguments['decoder']}, which is for comparison in training: "
+            "for a model, train with --decoder adain"
+        )
     if kind == "adain":
         network.encoder = load_encoder()
     weights = network.state_dict() | {key: torch.from_numpy(weight).float() for key, weight in trained.items()}

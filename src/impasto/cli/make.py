@@ -31,7 +31,11 @@ def train(
         Literal["instance", "batch", "renorm"] | None,
         typer.Option(help="How feedforward normalises.", show_default="instance"),
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Channels, for feedforward and cin.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels, for feedforward, cin and stylebank.")] = None,
+    decoder: Annotated[
+        Literal["adain", "concat", "bn", "in"] | None,
+        typer.Option(help="What decodes for adain: the paper's decoder, or one of its comparisons."),
+    ] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Save and stop after so long.")] = None,
     save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
     short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
@@ -93,7 +97,7 @@ def train(
         raise ImpastoError(f"--add teaches the model of --start another style: for {', '.join(OWN_STYLES)} only")
     pictures = {"style": style or [], "add": add or []} if own else {}
     settings = Settings(**{**RECIPES[network], **chosen})
-    task = make_task(network, settings, start, **pictures, **given(norm=norm, width=width))
+    task = make_task(network, settings, start, **pictures, **given(norm=norm, width=width, decoder=decoder))
     run(
         task,
         content,
@@ -177,6 +181,7 @@ def reproduce(
         typer.Option("--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all"),
     ] = None,
     size: Annotated[int, typer.Option(help="Side in pixels, for controls.")] = 512,
+    steps: Annotated[int | None, typer.Option(help="Of each training, for ablation and norms.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
     threads: ThreadsOption = None,
 ) -> None:
@@ -204,7 +209,7 @@ def reproduce(
     elif experiment == "controls":
         controls(*sources, size=256 if fast else size, **given(model=model and model[0]))
     elif experiment == "ablation":
-        paper.ablation(*sources, fast=fast)
+        paper.ablation(*sources, **given(steps=steps or (40 if fast else None)))
     else:
-        paper.norms(*sources, fast=fast)
+        paper.norms(*sources, **given(steps=steps or (150 if fast else None)))
     print(out / f"{experiment}.html")

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from impasto.evaluate.curves import device, loss_curves
 from impasto.image import Pixels, read_image, resize_short_side, write_image
 from impasto.nets.feedforward import NORMS, Norm
-from impasto.progress import track
 from impasto.stylizer import load
-from impasto.train.data import Pictures, batches, find_pictures
+from impasto.train.data import Pictures, find_pictures
 from impasto.train.feedforward import make_task
-from impasto.train.loop import Settings, has_fast_bf16
+from impasto.train.loop import Settings
 from impasto.train.tasks import RECIPES
 
 #: What is done to the photos beforehand.
@@ -69,8 +67,12 @@ def norm_curves(
             for index, entry in enumerate(find_pictures(content)[:photos]):
                 pixels = resize_short_side(read_image(entry.read()).pixels, chosen.crop)
                 write_image(Path(folder, f"{index:05}.png"), changes[images](pixels))
+            crops = Pictures([folder], chosen.crop, device())
             for norm in NORMS:
-                curves[norm, images] = _curve(folder, style, norm, width, chosen, f"{norm} norm, {images} photos")
+                torch.manual_seed(chosen.seed)
+                task = make_task("feedforward", chosen, None, style=[style], add=[], norm=norm, width=width)
+                found = loss_curves(task, crops, None, chosen, f"{norm} norm, {images} photos")
+                curves[norm, images] = found["loss"]
     return curves
 
 
@@ -84,26 +86,3 @@ def equalised(pixels: Pixels) -> Pixels:
     """uint8 [H, W, 3] with its luma's histogram made level, its chroma left alone."""
     luma, *chroma = Image.fromarray(pixels).convert("YCbCr").split()
     return np.array(Image.merge("YCbCr", (ImageOps.equalize(luma), *chroma)).convert("RGB"))
-
-
-def _curve(content: str, style: str, norm: Norm, width: int, settings: Settings, label: str) -> list[float]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pictures = Pictures([content], settings.crop, device)
-    torch.manual_seed(settings.seed)
-    task = make_task("feedforward", settings, None, style=[style], add=[], norm=norm, width=width).to(device)
-    task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(task.network.parameters(), settings.lr)
-    losses = []
-    source = batches(pictures, None, settings.crop, settings.scale, settings.batch, settings.seed, 0, 0)
-    with closing(source):
-        for step, crops in enumerate(track(islice(source, settings.steps), label, settings.steps)):
-            for group in optimiser.param_groups:
-                group["lr"] = settings.lr * settings.learning_rate(step)
-            with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device)):
-                loss = task(*crops, step)["loss"]
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(task.network.parameters(), settings.clip)
-            optimiser.step()
-            losses.append(loss.item())
-    return losses

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal, get_args
+
 from torch import Tensor, nn
 
+from impasto.errors import ImpastoError
 from impasto.nets.norm import Adapt, Network
 from impasto.nets.vgg import Encoder
 
+DecoderKind = Literal["adain", "concat", "bn", "in"]
+DECODERS: tuple[DecoderKind, ...] = get_args(DecoderKind)
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3), nn.ReLU()]
+
+def _batch_norm(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels)]
 
 
-def _double() -> nn.Module:
-    return nn.Upsample(scale_factor=2, mode="nearest")
+def _instance_norm(channels: int) -> list[nn.Module]:
+    return [nn.InstanceNorm2d(channels, affine=True)]
+
+
+def _no_norm(channels: int) -> list[nn.Module]:
+    return []
+
+
+_NORMS: dict[str, Callable[[int], list[nn.Module]]] = {"bn": _batch_norm, "in": _instance_norm}
 
 
 class Decoder(nn.Sequential):
@@ -22,27 +36,47 @@ class Decoder(nn.Sequential):
     Nearest up-sampling against checkerboards, reflection padding against borders, and no normalisation layers: those
     would pull every picture towards one style (section 5 of the paper). Module indices, hence the keys
     ``1 5 8 11 14 18 21 25 28``, are those of the widely used ``decoder.pth``.
+
+    Args:
+        kind: "adain" is that. The others are what the paper compares it with (section 7.1): "bn" and "in" have batch or
+            instance normalisation after every convolution but the last; "concat" takes features of content and style
+            side by side, [N, 1024, H/8, W/8], instead of those that AdaIN has made of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: DecoderKind = "adain") -> None:
+        norm = _NORMS.get(kind, _no_norm)
+
+        def convolution(inputs: int, outputs: int) -> list[nn.Module]:
+            return [nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3), *norm(outputs), nn.ReLU()]
+
+        def double() -> nn.Module:
+            return nn.Upsample(scale_factor=2, mode="nearest")
+
         super().__init__(
-            *_convolution(512, 256), _double(),
-            *_convolution(256, 256), *_convolution(256, 256), *_convolution(256, 256),
-            *_convolution(256, 128), _double(),
-            *_convolution(128, 128), *_convolution(128, 64), _double(),
-            *_convolution(64, 64), nn.ReflectionPad2d(1), nn.Conv2d(64, 3, 3),
+            *convolution(1024 if kind == "concat" else 512, 256), double(),
+            *convolution(256, 256), *convolution(256, 256), *convolution(256, 256),
+            *convolution(256, 128), double(),
+            *convolution(128, 128), *convolution(128, 64), double(),
+            *convolution(64, 64), nn.ReflectionPad2d(1), nn.Conv2d(64, 3, 3),
         )  # fmt: skip
 
 
 class AdaIN(Network):
-    """T(c, s) = g(AdaIN(f(c), f(s))), eq. 9 to 11 of Huang and Belongie 2017."""
+    """T(c, s) = g(AdaIN(f(c), f(s))), eq. 9 to 11 of Huang and Belongie 2017.
+
+    Args:
+        decoder: the kind of g, see :class:`Decoder`.
+    """
 
     adaptive = (512,)
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: DecoderKind = "adain") -> None:
         super().__init__()
+        if decoder not in DECODERS:
+            raise ImpastoError(f"no decoder {decoder}: choose {', '.join(DECODERS)}")
+        self.arguments = {"decoder": decoder}
         self.encoder = Encoder()
-        self.decoder = Decoder()
+        self.decoder = Decoder(decoder)
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
         """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""

@@ -15,7 +15,7 @@ from impasto.model import find_model
 from impasto.nets import load_network, make_network
 from impasto.nets.adain import AdaIN
 from impasto.nets.compact import Compact
-from impasto.nets.norm import Network, Observe, Transfer, adain
+from impasto.nets.norm import Network, Observe, Transfer, adain, feature_statistics
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.progress import track
 from impasto.train.data import Pictures
@@ -97,31 +97,47 @@ class AdaINTask(StyleTransferTask):
 
     def __init__(self, network: AdaIN, settings: Settings) -> None:
         super().__init__(network.decoder, network.encoder, settings)
+        self.arguments = network.arguments
+
+    def decode(self, network: nn.Module, content: Tensor, style: Tensor, target: Tensor) -> Tensor:
+        """Pictures from t, or, by the decoder made for that, from relu4_1 features of content and style side by side.
+
+        Args:
+            network: the decoder.
+            content, style, target: [N, 512, H, W], the target being t = AdaIN(content, style).
+        """
+        beside = self.arguments.get("decoder") == "concat"
+        decoded: Tensor = network(torch.cat([content, style], 1) if beside else target).float()
+        return decoded
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
         if step < self.settings.autoencoder_steps:
             pictures = torch.cat([content, style])
             with torch.no_grad():
                 features = self.encoder(pictures)
-            identity = F.mse_loss(self.network(features).float(), pictures)
+            identity = F.mse_loss(self.decode(self.network, features, features, features), pictures)
             return {"loss": identity, "identity": identity}
         times = self.settings.pairings
         with torch.no_grad():
-            features = self.encoder(content)
-            statistics = _paired_statistics(style_statistics(self.encoder.taps(style)), times)
-            target = adain(_again(features.float(), times), *statistics[-1])
+            taps = self.encoder.taps(style)
+            features, styles = _again(self.encoder(content).float(), times), _rolled(taps[-1].float(), times)
+            statistics = _paired_statistics(style_statistics(taps), times)
+            target = adain(features, *statistics[-1])
         if self.settings.identity_weight == 0:
-            return self.weigh(self.losses(self.network(target).float(), target, statistics))
+            return self.weigh(self.losses(self.decode(self.network, features, styles, target), target, statistics))
         # One of the batch goes through unstyled: strength 0 shall stay a reconstruction.
-        decoded = self.network(torch.cat([target, features[:1].float()])).float()
+        own = features[:1]
+        with_own = (torch.cat([part, own]) for part in (features, styles, target))
+        decoded = self.decode(self.network, *with_own)
         losses = self.losses(decoded[:-1], target, statistics)
         return self.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
 
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        features, statistics = self.encoder(content), style_statistics([self.encoder(style)])[0]
-        targets = [adain(features, mean[None], std[None]) for mean, std in zip(*statistics, strict=True)]
-        return grid(content, style, network(torch.cat(targets)))
+        features = self.encoder(content)
+        styles = [one[None].expand_as(features) for one in self.encoder(style)]
+        painted = [self.decode(network, features, one, adain(features, *feature_statistics(one))) for one in styles]
+        return grid(content, style, torch.cat(painted))
 
 
 class CompactTask(StyleTransferTask):
@@ -172,7 +188,7 @@ class CompactTask(StyleTransferTask):
 OWN_STYLES = {"feedforward": "feedforward", "cin": "feedforward", "stylebank": "stylebank"}
 
 #: What of a network can be chosen from outside, see its class.
-ARGUMENTS = {"feedforward": ("norm", "width"), "cin": ("width",), "stylebank": ("width",)}
+ARGUMENTS = {"adain": ("decoder",), "feedforward": ("norm", "width"), "cin": ("width",), "stylebank": ("width",)}
 
 FEEDFORWARD: dict[str, Any] = {
     "steps": 2_000,

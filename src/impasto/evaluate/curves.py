@@ -1,0 +1,45 @@
+"""Loss curves: a short training whose every step counts, for the experiments that compare trainings."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import islice
+
+import torch
+
+from impasto.progress import track
+from impasto.train.data import Pictures, batches
+from impasto.train.loop import Settings, Task, has_fast_bf16
+
+
+def device() -> torch.device:
+    """Where such trainings run."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def loss_curves(
+    task: Task, content: Pictures, style: Pictures | None, settings: Settings, label: str
+) -> dict[str, list[float]]:
+    """Trains a task for `settings.steps` and returns the values of each of its losses at every step.
+
+    Args:
+        content, style: what crops are drawn from, the same ones for the same seed; see :func:`batches`.
+        label: what to call the training while it runs.
+    """
+    where = device()
+    task.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(task.network.parameters(), settings.lr)
+    curves: dict[str, list[float]] = {}
+    with closing(batches(content, style, settings.crop, settings.scale, settings.batch, settings.seed, 0, 0)) as source:
+        for step, crops in enumerate(track(islice(source, settings.steps), label, settings.steps)):
+            for group in optimiser.param_groups:
+                group["lr"] = settings.lr * settings.learning_rate(step)
+            with torch.autocast(where.type, torch.bfloat16, enabled=has_fast_bf16(where)):
+                losses = task(*crops, step)
+            optimiser.zero_grad()
+            losses["loss"].backward()
+            torch.nn.utils.clip_grad_norm_(task.network.parameters(), settings.clip)
+            optimiser.step()
+            for name, loss in losses.items():
+                curves.setdefault(name, []).append(loss.item())
+    return curves

@@ -1,0 +1,79 @@
+"""The paper's decoder and its variants: what each is made of, and their loss curves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+from torch import nn
+
+from impasto.errors import ImpastoError
+from impasto.evaluate.ablation import VARIANTS, decoder_curves
+from impasto.export import export
+from impasto.nets.adain import DECODERS, AdaIN, Decoder
+from impasto.train.loop import Settings, read_checkpoint, train
+from impasto.train.tasks import make_task
+
+TINY = Settings(steps=2, batch=2, crop=32, lr=1e-3, pairings=2, identity_weight=1, autoencoder_steps=1,
+                precision="fp32")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for name, picture in {"photos/a": data.astronaut, "photos/b": data.coffee, "styles/c": data.brick}.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture()).convert("RGB").resize((96, 96)).save(root / f"{name}.png")
+    return root
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_what_a_decoder_is_made_of(kind):
+    decoder = Decoder(kind)
+    convolutions = [layer for layer in decoder if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in decoder if isinstance(layer, (nn.BatchNorm2d, nn.InstanceNorm2d))]
+    assert convolutions[0].in_channels == (1024 if kind == "concat" else 512)
+    assert len(norms) == (len(convolutions) - 1 if kind in ("bn", "in") else 0)
+    picture = decoder(torch.rand(2, convolutions[0].in_channels, 4, 5))
+    assert picture.shape == (2, 3, 32, 40)
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_checkpoints_know_their_decoder_and_the_papers_alone_is_exported(vgg19, pictures, tmp_path, kind):
+    task = make_task("adain", TINY, decoder=kind)
+    content, style = str(pictures / "photos"), str(pictures / "styles")
+    checkpoint = train(task, [content], [style], TINY, tmp_path, short_side=64, device="cpu")
+    assert read_checkpoint(checkpoint)["arguments"] == {"decoder": kind}
+    if kind != "adain":
+        with pytest.raises(ImpastoError, match=f"holds the decoder {kind}, .* --decoder adain$"):
+            export(checkpoint, tmp_path / "model", "mine")
+
+
+def test_the_concatenating_decoder_sees_both_pictures(vgg19):
+    task = make_task("adain", replace(TINY, identity_weight=0), decoder="concat").eval()
+    content, style = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        painted, swapped = (task.preview(task.network, content, seen) for seen in (style, style.flip(0)))
+    assert painted.shape == (3, 96, 96)
+    assert not torch.allclose(painted[:, 32:64, 32:], swapped[:, 32:64, 32:], atol=1e-4)
+    assert torch.allclose(painted[:, 32:64, 32:], swapped[:, 64:, 32:], atol=1e-4)
+
+
+def test_curves_of_all_variants(vgg19, pictures):
+    small = {"crop": 32, "batch": 2}
+    found = [decoder_curves([str(pictures / "photos")], [str(pictures / "styles")], 3, small) for _ in range(2)]
+    assert found[0].keys() == VARIANTS.keys()
+    assert found[0] == found[1]
+    for curves in found[0].values():
+        assert all(len(curves[loss]) == 3 and np.isfinite(curves[loss]).all() for loss in ("content", "style"))
+    assert len({curves["style"][0] for curves in found[0].values()}) == 4
+
+
+def test_no_other_decoder():
+    with pytest.raises(ImpastoError, match="no decoder wavelet: choose adain, concat, bn, in"):
+        AdaIN("wavelet")
