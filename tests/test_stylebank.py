@@ -1,0 +1,243 @@
+"""StyleBank: its algebra against plain convolutions, the turns of its training, new banks, export; and it paints."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage import data
+
+import impasto
+from impasto.errors import ImpastoError
+from impasto.evaluate.metrics import Observer, psnr
+from impasto.export import export
+from impasto.nets.stylebank import BankControl, Banks, Plain, StyleBank, as_filters, identity_bank
+from impasto.stylizer import GraphStylizer
+from impasto.train.loop import Settings, read_checkpoint, train
+from impasto.train.stylebank import TURNS, StyleBankTask
+from impasto.train.tasks import make_task
+
+TINY = Settings(steps=8, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, style_size=48, autoencoder_steps=2,
+                tv_weight=1, identity_weight=0.5, precision="fp32", seed=3)  # fmt: skip
+LEARNING = replace(TINY, steps=220, crop=64, autoencoder_steps=60, schedule="cosine", lr=4e-3, ema=0.98,
+                   scale=(0.7, 1.0), style_size=96, style_weight=10, identity_weight=1)  # fmt: skip
+WHOLE, ONE = torch.ones(1, 1, 1, 1), torch.ones(())
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A folder `photos`, and three style pictures beside it."""
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "photos").mkdir()
+    for name, picture in {
+        "photos/a": data.astronaut,
+        "photos/b": data.coffee,
+        "photos/c": data.chelsea,
+        "brick": data.brick,
+        "cell": data.immunohistochemistry,
+        "grass": data.grass,
+    }.items():
+        image = Image.fromarray(picture()).convert("RGB")
+        image.thumbnail((160, 160))
+        image.save(root / f"{name}.png")
+    return root
+
+
+def task_for(settings, pictures, style=(), start=None, add=(), **arguments) -> StyleBankTask:
+    styles, added = ([str(pictures / f"{name}.png") for name in names] for names in (style, add))
+    task = make_task("stylebank", settings, start, style=styles, add=added, **arguments)
+    assert isinstance(task, StyleBankTask)
+    return task
+
+
+def run(settings, pictures, out, *arguments, **options) -> Path:
+    task = task_for(settings, pictures, *arguments, **options)
+    return train(task, [str(pictures / "photos")], None, settings, out, short_side=96, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def model(vgg19, pictures, tmp_path_factory) -> Path:
+    """A small network that has learnt two styles, exported."""
+    root = tmp_path_factory.mktemp("stylebank")
+    return export(run(LEARNING, pictures, root, ["cell", "brick"], width=8), root / "two", "two")
+
+
+@pytest.fixture(scope="module")
+def stylizer(model) -> GraphStylizer:
+    loaded = impasto.load(model, engine="onnxruntime")
+    assert isinstance(loaded, GraphStylizer)
+    return loaded
+
+
+def network(styles: int = 3) -> StyleBank:
+    """A fresh one with banks other than the identity."""
+    torch.manual_seed(0)
+    made = StyleBank(styles, width=4).requires_grad_(False)
+    for bank in made.banks:
+        bank += 0.1 * torch.randn_like(bank)
+    return made
+
+
+def control(style, mask=WHOLE, strength=1.0, stats=None, inertia=0.0) -> BankControl:
+    stats = torch.ones(len(style), 80) if stats is None else stats
+    return BankControl(style, mask, torch.tensor(strength), stats, torch.tensor(inertia))
+
+
+def plain_convolution(features, bank):
+    return F.conv2d(F.pad(features, (1, 1, 1, 1), mode="reflect"), as_filters(bank[None], features.shape[1])[0])
+
+
+def test_a_bank_is_a_convolution_and_banks_mix_linearly():
+    made, features = network(), torch.randn(1, 16, 9, 13)
+    first, second, _ = made.styles()
+    assert torch.allclose(control(first[None]).convolve(features), plain_convolution(features, first), atol=1e-5)
+    mixed = control((0.3 * first + 0.7 * second)[None]).convolve(features)
+    expected = 0.3 * plain_convolution(features, first) + 0.7 * plain_convolution(features, second)
+    assert torch.allclose(mixed, expected, atol=1e-5)
+    assert torch.equal(control(identity_bank(16).flatten()[None]).convolve(features), features)
+    half = control(first[None], strength=0.5).convolve(features)
+    assert torch.allclose(half, (features + plain_convolution(features, first)) / 2, atol=1e-5)
+
+
+def test_regions_go_through_their_own_banks():
+    made, features = network(), torch.randn(1, 16, 8, 12)
+    mask = torch.zeros(2, 1, 8, 12)
+    mask[0, ..., :6] = mask[1, ..., 6:] = 1
+    painted = control(made.styles()[:2], mask).convolve(features)
+    for bank, part in zip(made.styles(), (slice(0, 6), slice(6, 12)), strict=False):
+        assert torch.allclose(painted[..., part], plain_convolution(features, bank)[..., part], atol=1e-5)
+    # A pixel of both regions blends what their banks make of it.
+    even = control(made.styles()[:2], torch.ones(2, 1, 1, 1)).convolve(features)
+    mean = (plain_convolution(features, made.banks[0]) + plain_convolution(features, made.banks[1])) / 2
+    assert torch.allclose(even, mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (70, 45)])
+def test_controls_agree_with_training_at_any_size(size):
+    made, image = network(), torch.rand(1, 3, *size)
+    painted = made(image, made.transfer(torch.tensor([2])))
+    assert painted.shape == image.shape
+    adapt = control(made.styles()[2:])
+    assert torch.allclose(made(image, adapt), painted, atol=1e-4)
+    assert torch.allclose(made(image, control(made.styles()[2:], torch.ones(1, 1, *size))), painted, atol=1e-4)
+    assert torch.allclose(made(image, control(made.styles()[2:], strength=0.0)), made(image, Plain()), atol=1e-4)
+    again = control(made.styles()[2:], stats=adapt.used(), inertia=1.0)
+    assert torch.allclose(made(image, again), painted, atol=1e-4)
+    assert torch.equal(again.used(), adapt.used())
+
+
+def test_normalisation_is_pytorchs():
+    features = 3 * torch.randn(2, 5, 8, 8) + 1
+    assert torch.allclose(Plain()(features), F.instance_norm(features), atol=1e-5)
+    assert torch.allclose(control(torch.ones(1, 10), stats=torch.ones(1, 10))(features[:1]),
+                          F.instance_norm(features[:1]), atol=1e-5)  # fmt: skip
+
+
+def test_each_picture_of_a_batch_has_its_own_bank():
+    made, features = network(), torch.randn(2, 16, 8, 8)
+    painted = Banks(made.styles()[[2, 0]]).convolve(features)
+    for one, picture, bank in zip(painted, features, (2, 0), strict=True):
+        assert torch.allclose(one[None], plain_convolution(picture[None], made.banks[bank]), atol=1e-5)
+
+
+def test_turns_and_the_gradient_of_the_auto_encoders(vgg19, pictures):
+    task = task_for(TINY, pictures, ["brick", "cell"], width=4)
+    assert [task.is_style_step(step) for step in range(8)] == [False, False, *[True, True, False] * 2]
+    assert TURNS == 2
+    content = torch.rand(2, 3, 32, 32)
+
+    def gradient(step: int) -> tuple[float, torch.Tensor]:
+        task.zero_grad()
+        task(content, content, step)["loss"].backward()
+        before = task.network.up[0].convolution.weight.grad.clone()
+        task.adjust_gradients(step)
+        shared = [p.grad for name, p in task.network.named_parameters() if not name.startswith("banks.")]
+        return torch.cat([part.flatten() for part in shared]).norm().item(), before
+
+    warming, before = gradient(1)
+    assert torch.equal(task.network.up[0].convolution.weight.grad, before)  # nothing to be scaled to yet
+    assert all(bank.grad is None for bank in task.network.banks)
+    gradient(2)
+    style, _ = gradient(3)
+    assert any(bank.grad.any() for bank in task.network.banks)
+    mended, before = gradient(4)
+    assert mended == pytest.approx(TINY.identity_weight * style, rel=1e-4)
+    assert mended != pytest.approx(warming, rel=0.1)
+    after = task.network.up[0].convolution.weight.grad
+    assert F.cosine_similarity(after.flatten(), before.flatten(), dim=0) == pytest.approx(1, abs=1e-5)
+    assert all(bank.grad is None for bank in task.network.banks)
+
+
+def test_same_seed_same_losses(vgg19, pictures, tmp_path, capsys):
+    losses = []
+    for name in "ab":
+        run(TINY, pictures, tmp_path / name, ["brick", "cell"], width=4)
+        losses.append(re.findall(r"^step \d+/\d+  (loss .*?)  [\d.]+ images/s", capsys.readouterr().out, re.MULTILINE))
+    assert len(losses[0]) == TINY.steps
+    assert losses[0] == losses[1]
+
+
+def test_a_new_bank_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_path):
+    state = read_checkpoint(run(TINY, pictures, tmp_path / "run", start=str(model), add=["grass"]))
+    assert state["styles"] == ["cell", "brick", "grass"]
+    before = impasto.model.find_model(model).weights()
+    for weights, prefix in ((state["network"], ""), (state["average"], "module.")):
+        assert weights.keys() - {f"{prefix}{name}" for name in before} <= {f"{prefix}banks.2", "n_averaged"}
+        for name, weight in before.items():
+            assert np.array_equal(weights[prefix + name].numpy(), weight), name
+    begun = np.mean([before["banks.0"], before["banks.1"]], axis=0)
+    assert np.abs(state["network"]["banks.2"].numpy() - begun).max() > 1e-3
+    three = impasto.load(export(tmp_path / "run" / "checkpoint.pt", tmp_path / "three", "three"), engine="onnxruntime")
+    assert list(three.gallery) == ["cell", "brick", "grass"]
+
+
+def test_an_exported_model_runs_alike_on_every_engine(model, photo):
+    small = photo[:70, 100:195]
+    left = np.zeros(small.shape[:2])
+    left[:, :48] = 1
+    for styles, masks in ((["cell"], None), (["cell", "brick"], None), (["cell", "brick"], [left, 1 - left])):
+        painted = [
+            np.asarray(impasto.load(model, engine=engine).stylize(small, styles, masks=masks, strength=0.8)).astype(int)
+            for engine in ("torch", "onnxruntime", "openvino")
+        ]
+        assert painted[0].shape == small.shape
+        assert max(np.abs(painted[0] - other).max() for other in painted[1:]) <= 2
+
+
+def test_a_network_learns_its_styles_and_gives_photos_back(stylizer, pictures):
+    """The one that fails if this system stops transferring style."""
+    photo, other, style = (
+        np.asarray(Image.open(pictures / f"{name}.png")) for name in ("photos/a", "photos/b", "cell")
+    )
+    photo, other = photo[:96, 16:128], other[:96, 16:128]
+    painted = np.asarray(stylizer.stylize(photo, "cell"))
+    look = Observer()
+    before, after, unrelated = look(photo), look(painted), look(other)
+    target = look(style).style
+    assert after.style_loss(target) < 0.4 * before.style_loss(target)
+    assert after.content_loss(before) < unrelated.content_loss(before)
+    assert np.array_equal(np.asarray(stylizer.stylize(photo, "cell", strength=0)), photo)
+    back = stylizer.reconstruct(photo)
+    assert psnr(back, photo) > max(psnr(painted, photo), psnr(other, photo)) + 3
+
+
+def test_styles_have_names_and_nothing_else_is_a_style(stylizer, pictures):
+    assert list(stylizer.gallery) == ["cell", "brick"]
+    assert stylizer.style("cell").tensor.shape == (9 * 32 * 32,)
+    with pytest.raises(ImpastoError, match=r"^the model two only knows .* trained on: choose cell, brick$"):
+        stylizer.style(str(pictures / "grass.png"))
+
+
+def test_what_cannot_be_is_said_in_a_line(vgg19, pictures, model, tmp_path):
+    with pytest.raises(ImpastoError, match="stylebank has no norm to choose"):
+        task_for(TINY, pictures, ["brick"], norm="batch")
+    with pytest.raises(ImpastoError, match="knows brick already"):
+        task_for(TINY, pictures, start=str(model), add=["brick"])
+    with pytest.raises(ImpastoError, match="must be 1 or more"):
+        StyleBank(width=0)
