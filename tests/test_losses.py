@@ -169,7 +169,9 @@ def test_swap_is_overlapping_best_patches():
             best = style[nearest(OURS[:, y : y + 3, x : x + 3].ravel(), style)].reshape(CHANNELS, 3, 3)
             total[:, y : y + 3, x : x + 3] += best
             covered[:, y : y + 3, x : x + 3] += 1
-    assert np.allclose(swap(tensor(OURS), Patches([tensor(STYLE)]))[0].numpy(), total / covered)
+    candidates = Patches([tensor(STYLE)])
+    swapped = swap(tensor(OURS), candidates, best_matches(tensor(OURS), candidates))
+    assert np.allclose(swapped[0].numpy(), total / covered)
 
 
 def test_too_small_for_patches_is_said():

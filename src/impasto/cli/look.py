@@ -33,10 +33,15 @@ def styles(model: ModelOption = None, as_json: JsonOption = False) -> None:
 
 
 def models(as_json: JsonOption = False) -> None:
-    """List the models that ship, and whether they run here."""
+    """List the models that ship and the methods, and whether they run here."""
+    from importlib.util import find_spec
+
+    from impasto.methods import METHODS
     from impasto.model import shipped_models
     from impasto.vgg19 import locate
 
+    encoder = None if locate() else "impasto fetch vgg19"
+    torch = None if find_spec("torch") else "pip install impasto[train]"
     rows: list[dict[str, Any]] = [
         {
             "name": model.name,
@@ -44,19 +49,22 @@ def models(as_json: JsonOption = False) -> None:
             "bytes": sum(file.stat().st_size for file in model.folder.iterdir()),
             "quality": model.card.get("quality"),
             "styles": len(model.gallery),
-            "usable": model.card.get("encoder") is None or locate() is not None,
+            "missing": encoder if model.card.get("encoder") else None,
         }
         for model in shipped_models()
     ]
+    for name, method in METHODS.items():
+        rows.append({"name": name, "description": method.description, "bytes": 0, "quality": None, "styles": 0,
+                     "missing": torch or encoder})  # fmt: skip
     if as_json:
-        print_json(rows)
+        print_json([row | {"usable": row["missing"] is None} for row in rows])
         return
     from rich.table import Table
 
     table = Table("name", "what it is", "size", "measured", "styles", "here", box=None)
     for row in rows:
-        usable = "yes" if row["usable"] else "no: impasto fetch vgg19"
-        size = f"{row['bytes'] / 1e6:.1f} MB"
+        usable = f"no: {row['missing']}" if row["missing"] else "yes"
+        size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "-"
         table.add_row(row["name"], row["description"], size, _quality(row["quality"]), str(row["styles"]), usable)
     print_table(table)
 

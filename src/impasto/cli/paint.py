@@ -17,11 +17,13 @@ from impasto.cli.common import (
     EngineOption,
     MaxPixelsOption,
     ModelOption,
+    SetOption,
     StyleSizeOption,
     ThreadsOption,
     complain,
     given,
     print_json,
+    settings,
 )
 from impasto.errors import ImpastoError
 
@@ -75,6 +77,7 @@ def stylize(
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
     model: ModelOption = None,
+    set_option: SetOption = None,
     engine: EngineOption = "auto",
     threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each picture.")] = False,
@@ -85,6 +88,7 @@ def stylize(
     impasto stylize photo.jpg munch-scream klimt-kiss --weights 2,1
     impasto stylize photo.jpg sky.style ground.jpg --mask sky.png --mask ground.png
     impasto stylize *.jpg -s munch-scream -s klimt-kiss --each -o painted/
+    impasto stylize photo.jpg painting.jpg --model gatys --set iterations=200
 
     The first argument is the photo, the others its styles: pictures, .style files, or names from impasto styles.
     Several styles are mixed, or with --mask go each into its own region, or with --each make a picture each.
@@ -109,7 +113,7 @@ def stylize(
 
     from impasto.image import write_image
 
-    painter = _load(model, engine, threads)
+    painter = _load(model, engine, threads, set_option)
     limit = given(max_pixels=max_pixels)
     styles = _take(painter, sources, style_size, limit)
 
@@ -131,10 +135,10 @@ def stylize(
         raise typer.Exit(2)
 
 
-def _load(model: str | None, engine: str, threads: int | None) -> Stylizer:
+def _load(model: str | None, engine: str, threads: int | None, set_option: list[str] | None = None) -> Stylizer:
     from impasto.stylizer import load
 
-    return load(**given(model=model), engine=engine, threads=threads)
+    return load(**given(model=model), engine=engine, threads=threads, **settings(set_option))
 
 
 def _take(painter: Stylizer, sources: Sequence[str], style_size: int | None, limit: dict[str, int]) -> list[Style]:
@@ -342,6 +346,7 @@ def sheet(
     style_size: StyleSizeOption = None,
     max_pixels: MaxPixelsOption = None,
     model: ModelOption = None,
+    set_option: SetOption = None,
     engine: EngineOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
@@ -353,7 +358,7 @@ def sheet(
     target = out or Path(f"{_label(photo)}-sheet.jpg")
     _check_targets([target], None)
     _spare_inputs([_Job(photo, [0], target)], [photo, *sources])
-    painter = _load(model, engine, threads)
+    painter = _load(model, engine, threads, set_option)
     limit = given(max_pixels=max_pixels)
     taken = _take(painter, sources, style_size, limit)
     page = sheets.sheet(painter, _open(photo), taken or None, columns=columns, **given(size=size), **limit)

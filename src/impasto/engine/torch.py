@@ -10,16 +10,20 @@ from impasto.model import Model
 from impasto.nets import load_network
 
 
+def best_device() -> str:
+    """The device to compute on: "cuda" or "mps" where there is a GPU, else "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 class TorchEngine:
     """The network itself, on the best device there is."""
 
     name = "torch"
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
-        if torch.cuda.is_available():
-            self.device = "cuda"
-        else:
-            self.device = "mps" if torch.backends.mps.is_available() else "cpu"
+        self.device = best_device()
         if threads is not None:
             torch.set_num_threads(threads)
         self._network = load_network(model).to(self.device)

@@ -7,20 +7,36 @@ of a dataclass. They need PyTorch and VGG-19.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
     from impasto.stylizer import Stylizer
 
-#: Module and class of each method.
-METHODS = {
-    "gatys": ("gatys", "Gatys"),
-    "mrf": ("mrf", "MRF"),
-    "style-swap": ("swap", "StyleSwap"),
-}
+
+class Entry(NamedTuple):
+    """Where a method is, and what it is."""
+
+    module: str
+    kind: str
+    description: str
+
+
+#: The methods by name.
+METHODS: Mapping[str, Entry] = MappingProxyType({
+    "gatys": Entry("gatys", "Gatys", "optimises the picture until its Gram matrices are the style's (Gatys 2016)"),
+    "mrf": Entry("mrf", "MRF", "optimises the picture until its patches are the style's (Li and Wand 2016)"),
+    "style-swap": Entry("swap", "StyleSwap", "swaps patches of features and decodes them (Chen and Schmidt 2016)"),
+})  # fmt: skip
+
+
+def method_options(name: str) -> Any:
+    """The dataclass whose fields are the options of a method."""
+    return _method(name).Options
 
 
 def open_method(name: str, threads: int | None, options: dict[str, Any]) -> Stylizer:
@@ -28,12 +44,55 @@ def open_method(name: str, threads: int | None, options: dict[str, Any]) -> Styl
 
     Args:
         threads: processor threads; None leaves one for each physical core.
-        options: fields of the method's `Options`.
+        options: fields of the method's `Options`; text is read as what the field takes.
     """
-    module, kind = METHODS[name]
-    method = getattr(importlib.import_module(f"impasto.methods.{module}"), kind)
-    known = [field.name for field in fields(method.Options)]
+    kind = method_options(name)
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
     if unknown := [option for option in options if option not in known]:
         raise ImpastoError(f"{name} has no option {unknown[0]}: it has {', '.join(known)}")
-    stylizer: Stylizer = method(method.Options(**options), threads)
+    values = {option: _read(f"{name}: {option}", value, hints[option]) for option, value in options.items()}
+    stylizer: Stylizer = _method(name)(kind(**values), threads)
     return stylizer
+
+
+def _method(name: str) -> Any:
+    entry = METHODS[name]
+    return getattr(importlib.import_module(f"impasto.methods.{entry.module}"), entry.kind)
+
+
+def _read(name: str, value: Any, hint: Any) -> Any:
+    """The value of an option as its type hint wants it; raises `ImpastoError` where it cannot be that.
+
+    Hints are int, float, other classes, Literal, tuple[X, ...] (in text with commas between) and unions of these.
+    """
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for kind in kinds:
+        try:
+            return _convert(name, value, kind)
+        except (TypeError, ValueError):
+            continue
+    raise ImpastoError(f"{name} must be {' or '.join(map(_describe, kinds))}, not {value}")
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+    elif get_origin(kind) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(_read(name, item, get_args(kind)[0]) for item in items)
+    elif kind in (int, float) and not isinstance(value, bool) and kind(value) == float(value):
+        return kind(value)
+    elif kind not in (int, float) and isinstance(value, kind):
+        return value
+    raise ValueError
+
+
+def _describe(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    if get_origin(kind) is tuple:
+        return f"{_describe(get_args(kind)[0])}, or several with commas between"
+    names: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", type(None): "left out"}
+    return names.get(kind) or str(kind.__name__)

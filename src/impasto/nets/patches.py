@@ -91,23 +91,21 @@ def best_matches(
 
 
 @torch.no_grad()
-def swap(
-    features: Tensor, patches: Patches, chunk: int = CHUNK, each: Callable[[Sequence[int]], Iterable[int]] = iter
-) -> Tensor:
-    """Style-swap: each patch of a picture replaced by the style's best match (Chen and Schmidt 2016, section 3.1).
+def swap(features: Tensor, patches: Patches, index: Tensor) -> Tensor:
+    """Style-swap: a patch of the style at each position (Chen and Schmidt 2016, section 3.1).
 
     Where patches overlap they are averaged: a transposed convolution of the one-hot matches with the style patches,
     divided by how many patches cover each position.
 
     Args:
-        features: of the picture, [1, C, H, W].
+        features: of the picture, [1, C, H, W]; only their size counts.
         patches: of the style.
-        chunk, each: see :func:`best_matches`.
+        index: which patch goes where, long [(H - 2) * (W - 2)], as from :func:`best_matches`.
 
     Returns:
         [1, C, H, W].
     """
     size = features.shape[2], features.shape[3]
-    columns = patches[best_matches(features, patches, chunk=chunk, each=each)].flatten(1).T[None]
+    columns = patches[index].flatten(1).T[None]
     covered = F.fold(torch.ones_like(columns[:, : SIZE * SIZE]), size, SIZE)
     return F.fold(columns, size, SIZE) / covered

@@ -31,13 +31,15 @@ class Encoder(nn.Sequential):
         super().__init__(*layers)
         self.eval().requires_grad_(False)
 
-    def taps(self, image: Tensor) -> list[Tensor]:
-        """Features at relu1_1, relu2_1, relu3_1 and relu4_1 of images [N, 3, H, W] in 0..1."""
+    def taps(self, image: Tensor, count: int = len(TAPS)) -> list[Tensor]:
+        """Features at relu1_1, relu2_1, relu3_1 and relu4_1, or the first `count`, of images [N, 3, H, W] in 0..1."""
         features = []
         for index, layer in enumerate(self):
             image = layer(image)
             if index in TAPS:
                 features.append(image)
+                if len(features) == count:
+                    break
         return features
 
 

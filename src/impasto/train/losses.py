@@ -109,7 +109,7 @@ def _mean(features: Tensor, weight: Tensor | None) -> Tensor:
 class Gram(StyleLoss):
     """|E[F F^T] - E[S S^T]|^2 / C^2 (Gatys et al. 2016, eq. 4; theirs is a quarter of it)."""
 
-    weight = 30.0
+    weight = 10.0
 
     def summary(self, features: Tensor, weight: Tensor | None = None) -> Summary:
         return (gram(features, weight),)
@@ -134,7 +134,7 @@ class Coral(StyleLoss):
     Cov(F) = E[(F - E[F]) (F - E[F])^T]. Blind to means, hence to overall colour.
     """
 
-    weight = 30.0
+    weight = 20.0
 
     def summary(self, features: Tensor, weight: Tensor | None = None) -> Summary:
         return (gram(features - _mean(features, weight)[..., None, None], weight),)
@@ -160,7 +160,7 @@ class PolynomialMMD(StyleLoss):
     Gram loss, which is the point of that paper.
     """
 
-    weight = 20.0
+    weight = 10.0
     constant = 1.0
 
     def summary(self, features: Tensor, weight: Tensor | None = None) -> Summary:
@@ -180,7 +180,7 @@ class GaussianMMD(StyleLoss):
         chunk: pixels at once. Memory grows with it, the result does not depend on it.
     """
 
-    weight = 1000.0
+    weight = 200.0
 
     def __init__(self, frequencies: int = 1024, chunk: int = 16384) -> None:
         self.frequencies, self.chunk = frequencies, chunk
@@ -271,7 +271,7 @@ class MRF(StyleLoss):
     """
 
     mixes = False
-    weight = 1.0
+    weight = 3.0
 
     def __init__(self, stride: int = 2, chunk: int = CHUNK) -> None:
         self.stride, self.chunk = stride, chunk

@@ -1,0 +1,105 @@
+"""What the methods share: styles that are pictures, VGG-19 on the best device, and what can go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from impasto.engine.torch import best_device
+from impasto.errors import ImpastoError
+from impasto.image import Pixels, to_float, to_uint8
+from impasto.nets.vgg import Encoder, load_encoder
+from impasto.style import Style
+from impasto.stylizer import Stylizer
+
+#: Side in pixels below which relu4_1 has no room for patches; smaller pictures are continued by mirroring.
+SMALLEST = 32
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+class Method(Stylizer):
+    """A system whose styles are the pictures themselves, and that looks at them with VGG-19.
+
+    Args:
+        threads: processor threads; None leaves one for each physical core.
+    """
+
+    engine_name = "torch"
+    gallery: Mapping[str, Style] = MappingProxyType({})
+
+    def __init__(self, threads: int | None) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise ImpastoError(f"threads must be 1 or more, not {threads}")
+            torch.set_num_threads(threads)
+        self.device = best_device()
+        # Channels last is twice as fast on a processor.
+        self.encoder: Encoder = load_encoder().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def take(self, pixels: Pixels, name: str) -> Style:
+        """See :meth:`Stylizer.take`; the tensor stays empty."""
+        return Style(name, np.empty(0, np.float32), self.fingerprint, pixels)
+
+    def paint(
+        self, content: Pixels, styles: Mapping[Style, float], regions: np.ndarray | None, strength: float
+    ) -> Pixels:
+        """See :meth:`Stylizer.paint`."""
+        if strength == 0:
+            return content
+        total = sum(styles.values())
+        pictures = [(self._picture(style), weight / total) for style, weight in styles.items() if weight]
+        if regions is not None:
+            regions = regions[[weight > 0 for weight in styles.values()]]
+        height, width = content.shape[:2]
+        short = [(0, max(0, SMALLEST - side)) for side in (height, width)]
+        content = np.pad(content, [*short, (0, 0)], mode="symmetric")
+        if regions is not None:
+            regions = np.pad(regions, [(0, 0), (0, 0), *short], mode="symmetric")
+        with enough_memory(width, height):
+            masks = None if regions is None else self._tensor(regions)
+            painted = self.render(self._tensor(to_float(content)), pictures, masks, strength)
+        return to_uint8(painted.contiguous().cpu().numpy())[:height, :width]
+
+    @abstractmethod
+    def render(
+        self, content: Tensor, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+    ) -> Tensor:
+        """Paints one picture.
+
+        Args:
+            content: [1, 3, H, W] in 0..1, of 32 x 32 pixels or more.
+            styles: the pictures of K styles, each with its weight; the weights sum to 1.
+            regions: None, or [K, 1, H, W], see :meth:`Stylizer.paint`; then the weights do not count.
+            strength: above 0, at most 1.
+
+        Returns:
+            [1, 3, H, W].
+        """
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    @staticmethod
+    def _picture(style: Style) -> Pixels:
+        assert style.picture is not None  # only `take` makes these styles
+        return style.picture
+
+
+@contextlib.contextmanager
+def enough_memory(width: int, height: int) -> Iterator[None]:
+    """Turns a lack of memory into advice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error).lower() for sign in _NO_MEMORY):
+            raise
+        raise ImpastoError(
+            f"not enough memory for {width} x {height} pixels: scale the photo down (--max-size), take smaller styles "
+            "(--style-size), or fewer patches (a smaller chunk, a larger stride)"
+        ) from error

@@ -1,0 +1,278 @@
+"""Painting by optimisation: the picture's own pixels descend a loss, from coarse to fine."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.errors import ImpastoError
+from impasto.image import Pixels, read_image, to_float, to_uint8, write_image
+from impasto.methods.base import SMALLEST
+from impasto.nets.vgg import Encoder
+from impasto.progress import track
+from impasto.train.losses import StyleLoss, Summary, content_loss, total_variation
+
+#: The loss of a picture [1, 3, H, W] in 0..1, a scalar.
+Objective = Callable[[Tensor], Tensor]
+
+_ADAM_RATE = 0.02  # of the range 0..1, for each pixel and iteration
+_HISTORY = 10  # pairs of gradients that L-BFGS keeps, each as large as two pictures in float32
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How a picture is optimised: options of every method that does it.
+
+    Attributes:
+        iterations: at the coarsest level; each finer one, which begins with little left to do, takes half as many.
+        optimiser: "lbfgs" gets further in as many iterations, "adam" is steadier.
+        start: "content", "noise", or a picture (path or array) to begin with.
+        levels: how many sizes, each twice the one before; None for as many as bring the coarsest short side near
+            `coarsest`. Large pictures need it: an optimisation moves nothing further than VGG-19 sees.
+        coarsest: see `levels`, in pixels.
+        tv_weight: of the total variation, which smooths.
+        snapshots: a folder for intermediate pictures, or None. The next photo's replace them.
+        every: iterations between snapshots.
+        seed: of the noise.
+    """
+
+    iterations: int = 300
+    optimiser: Literal["lbfgs", "adam"] = "lbfgs"
+    start: str | Path | np.ndarray = "content"
+    levels: int | None = None
+    coarsest: int = 256
+    tv_weight: float = 10.0
+    snapshots: str | Path | None = None
+    every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, iterations=self.iterations, levels=self.levels or 1, every=self.every)
+        require_at_least(SMALLEST, coarsest=self.coarsest)
+        require_at_least(0, tv_weight=self.tv_weight)
+
+
+def require_at_least(lowest: float, **options: float) -> None:
+    """Raises `ImpastoError` for the first option that is below, infinite or not a number."""
+    for name, value in options.items():
+        if not lowest <= value < math.inf:
+            raise ImpastoError(f"{name} must be {lowest:g} or more, not {value:g}")
+
+
+class _Term(NamedTuple):
+    """A style to come near to: its share of the style loss, its region at each tap, its summary at each tap."""
+
+    share: float
+    regions: Sequence[Tensor | None]
+    summaries: Sequence[Summary]
+
+
+def optimise(
+    encoder: Encoder,
+    content: Tensor,
+    styles: Sequence[tuple[Sequence[Pixels], float]],
+    regions: Tensor | None,
+    strength: float,
+    *,
+    loss: StyleLoss,
+    taps: Sequence[int],
+    weights: tuple[float, float],
+    options: Descent,
+    label: str,
+) -> Tensor:
+    """Minimises w_c L_content + w_s sum over the taps of L_style + w_tv L_tv over the pixels of a picture.
+
+    Several styles are mixed in their summaries where the loss allows that, else in their losses. Regions have a loss
+    each, in proportion to their area. Strength moves the summaries from the content's own towards the styles' where the
+    loss allows that, else it scales w_s.
+
+    Args:
+        content: [1, 3, H, W] in 0..1.
+        styles: for each its picture, or several versions of it, and its weight.
+        regions, strength: as in :meth:`impasto.methods.base.Method.render`.
+        loss: L_style, at one tap.
+        taps: numbers of the taps where it is taken, 0 for relu1_1 to 3 for relu4_1. L_content is at relu4_1.
+        weights: w_c and w_s.
+        options: w_tv and how to go down.
+        label: what to call it while it runs.
+    """
+    content_weight, style_weight = weights
+
+    def objective(content: Tensor, scale: float) -> Objective:
+        with torch.no_grad():
+            own = encoder.taps(content)
+            terms = _terms(loss, taps, own, [(_summaries(v, scale), w) for v, w in styles], regions, strength)
+
+        def total(picture: Tensor) -> Tensor:
+            seen = encoder.taps(picture)
+            style = [
+                term.share * loss.distance(seen[tap], summary, region)
+                for term in terms
+                for tap, summary, region in zip(taps, term.summaries, term.regions, strict=True)
+            ]
+            return (
+                content_weight * content_loss(seen[-1], own[-1])
+                + style_weight * torch.stack(style).sum()
+                + options.tv_weight * total_variation(picture)
+            )
+
+        return total
+
+    def _summaries(versions: Sequence[Pixels], scale: float) -> list[Summary]:
+        found: list[Summary] = [()] * len(taps)
+        for version in versions:
+            picture = torch.from_numpy(to_float(version)).to(content.device)
+            seen = encoder.taps(resized(picture, scale))
+            found = [summary + loss.summary(seen[tap]) for summary, tap in zip(found, taps, strict=True)]
+        return found
+
+    return descend(content, objective, options, label)
+
+
+def _terms(
+    loss: StyleLoss,
+    taps: Sequence[int],
+    own: Sequence[Tensor],
+    styles: Sequence[tuple[list[Summary], float]],
+    regions: Tensor | None,
+    strength: float,
+) -> list[_Term]:
+    """The styles as terms of the loss, whose shares sum to 1, or to the strength."""
+    whole = [None] * len(taps)
+    terms = [_Term(weight, whole, summaries) for summaries, weight in styles]
+    if regions is not None:
+        areas = (regions.sum((1, 2, 3)) / regions.sum()).tolist()
+        terms = [
+            _Term(area, [F.interpolate(region[None], own[tap].shape[2:], mode="area") for tap in taps], summaries)
+            for area, region, (summaries, _) in zip(areas, regions, styles, strict=True)
+        ]
+    elif loss.mixes:
+        mixed = [_mixed([summaries[at] for summaries, _ in styles], [w for _, w in styles]) for at in range(len(taps))]
+        terms = [_Term(1.0, whole, mixed)]
+    if not loss.mixes:
+        return [term._replace(share=strength * term.share) for term in terms]
+    return [
+        term._replace(summaries=[
+            _mixed([loss.summary(own[tap], region), summary], [1 - strength, strength])
+            for tap, region, summary in zip(taps, term.regions, term.summaries, strict=True)
+        ])
+        for term in terms
+    ]  # fmt: skip
+
+
+def _mixed(summaries: Sequence[Summary], weights: Sequence[float]) -> Summary:
+    """A weighted sum, part by part."""
+    return tuple(
+        torch.stack([weight * part for part, weight in zip(parts, weights, strict=True)]).sum(0)
+        for parts in zip(*summaries, strict=True)
+    )
+
+
+def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], options: Descent, label: str) -> Tensor:
+    """Optimises a picture, level by level.
+
+    Ctrl-C ends it with the best picture so far.
+
+    Args:
+        content: [1, 3, H, W] in 0..1.
+        objective: makes the objective of a level from the content at that size, and its scale in 0..1.
+        label: what to call it while it runs.
+
+    Returns:
+        The picture with the lowest loss, [1, 3, H, W].
+    """
+    height, width = content.shape[2:]
+    levels = options.levels or 1 + max(0, round(math.log2(min(height, width) / options.coarsest)))
+    picture, done = None, 0
+    for level in range(levels):
+        scale = 0.5 ** (levels - 1 - level)
+        small = resized(content, scale)
+        start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
+        steps = max(1, options.iterations >> level)
+        picture, stopped = _minimise(objective(small, scale), start, steps, done, options, label)
+        done += steps
+        if stopped:
+            print(f"impasto: {label} stopped, this is the best so far", file=sys.stderr)
+            break
+    assert picture is not None  # there is one level at least
+    return _to_size(picture, height, width)
+
+
+def _minimise(
+    objective: Objective, start: Tensor, steps: int, done: int, options: Descent, label: str
+) -> tuple[Tensor, bool]:
+    """One level: the best picture, and whether Ctrl-C ended it."""
+    picture = start.contiguous().clone().requires_grad_()
+    optimiser: torch.optim.Optimizer
+    if options.optimiser == "adam":
+        optimiser = torch.optim.Adam([picture], _ADAM_RATE)
+    else:
+        optimiser = torch.optim.LBFGS(
+            [picture], max_iter=1, history_size=_HISTORY, tolerance_grad=0, tolerance_change=0
+        )
+    best, lowest, now = start, math.inf, math.inf
+
+    def evaluate() -> Tensor:
+        nonlocal best, lowest, now
+        with torch.no_grad():
+            picture.clamp_(0, 1)
+        optimiser.zero_grad()
+        loss = objective(picture.contiguous(memory_format=torch.channels_last))
+        # By the pixel, not the picture: L-BFGS leaves out curvatures below 1e-10.
+        (loss * picture.numel()).backward()  # type: ignore[no-untyped-call]
+        now = loss.item()
+        if now < lowest:
+            lowest, best = now, picture.detach().clone()
+        return loss
+
+    width, height = start.shape[3], start.shape[2]
+    try:
+        for step in track(
+            range(done + 1, done + steps + 1), lambda: f"{label} {width} x {height}, loss {now:.4g}", steps
+        ):
+            optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+            if options.snapshots is not None and step % options.every == 0:
+                _snapshot(picture, Path(options.snapshots) / f"{label}-{step:05}.png")
+    except KeyboardInterrupt:
+        if lowest == math.inf:
+            raise
+        return best, True
+    return best, False
+
+
+def _snapshot(picture: Tensor, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, to_uint8(picture.detach().contiguous().cpu().numpy()))
+
+
+def _start(content: Tensor, options: Descent) -> Tensor:
+    """The picture to begin with, of the content's size."""
+    if isinstance(options.start, str) and options.start == "content":
+        return content
+    if isinstance(options.start, str) and options.start == "noise":
+        noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(options.seed))
+        return noise.to(content.device)
+    given = torch.from_numpy(to_float(read_image(options.start).pixels)).to(content.device)
+    return _to_size(given, *content.shape[2:])
+
+
+def resized(image: Tensor, scale: float) -> Tensor:
+    """A picture [1, 3, H, W] in 0..1 at a scale, no side shorter than VGG-19 needs."""
+    height, width = (max(SMALLEST, round(scale * side)) for side in image.shape[2:])
+    return _to_size(image, height, width)
+
+
+def _to_size(image: Tensor, height: int, width: int) -> Tensor:
+    """[1, 3, any, any] in 0..1 to [1, 3, height, width]."""
+    if image.shape[2:] == (height, width):
+        return image
+    return F.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)

@@ -1,0 +1,132 @@
+"""Chen and Schmidt, "Fast patch-based style transfer of arbitrary style" (2016): style-swap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.errors import ImpastoError
+from impasto.image import Pixels, to_float
+from impasto.methods.base import Method
+from impasto.methods.optimise import Descent, Objective, descend, require_at_least, resized
+from impasto.model import find_model
+from impasto.nets import load_network
+from impasto.nets.adain import AdaIN
+from impasto.nets.norm import feature_statistics
+from impasto.nets.patches import CHUNK, Patches, best_matches, swap
+from impasto.progress import track
+from impasto.train.losses import total_variation
+
+_INVERSE = "adain-vgg19"  # the shipped model whose decoder inverts relu4_1
+
+
+@dataclass(frozen=True)
+class SwapOptions(Descent):
+    """Options of :class:`StyleSwap`; those of :class:`Descent` count with inverse "optimise" alone.
+
+    Attributes:
+        layer: whose features are swapped.
+        inverse: how features become a picture: by optimising it until it has them; or by the trained decoder of
+            `adain-vgg19`, in one pass, which knows relu4_1 only and is as good as that model.
+        normalise: whether patches are compared after each channel of either picture is brought to mean 0 and standard
+            deviation 1 (Sheng et al. 2018, Avatar-Net). Without it, as in the paper, all that is bright or flat finds
+            the same few patches.
+        stride: distance between style patches.
+        chunk: style patches that are compared at once; memory grows with it.
+    """
+
+    iterations: int = 100
+    tv_weight: float = 30.0
+    layer: Literal["relu3_1", "relu4_1"] = "relu3_1"
+    inverse: Literal["optimise", "network"] = "optimise"
+    normalise: bool = True
+    stride: int = 1
+    chunk: int = CHUNK
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, stride=self.stride, chunk=self.chunk)
+        if self.layer == "relu3_1" and self.inverse == "network":
+            raise ImpastoError("the inverse network knows relu4_1 only: give layer relu4_1 with it")
+
+
+class StyleSwap(Method):
+    """Replaces each patch of the photo's features by the style's best match, and finds the picture that has these.
+
+    Several styles are swapped in one by one; their features are mixed by their weights, or by regions. Strength mixes
+    in the photo's own features.
+    """
+
+    name = fingerprint = "style-swap"
+    Options = SwapOptions
+
+    def __init__(self, options: SwapOptions, threads: int | None = None) -> None:
+        super().__init__(threads)
+        self.options = options
+        self._taps = 3 if options.layer == "relu3_1" else 4
+        if options.inverse == "network":
+            network = load_network(find_model(_INVERSE))
+            assert isinstance(network, AdaIN)
+            self._decoder = network.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def render(
+        self, content: Tensor, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+    ) -> Tensor:
+        """See :meth:`Method.render`."""
+        if self.options.inverse == "optimise":
+            return descend(content, lambda small, scale: self._objective(small, scale, styles, regions, strength),
+                           self.options, self.name)  # fmt: skip
+        with torch.inference_mode():
+            decoded: Tensor = self._decoder(self._swapped(content, 1.0, styles, regions, strength))
+            return decoded[..., : content.shape[2], : content.shape[3]]  # VGG-19 rounds sizes up to multiples of 8
+
+    def _objective(
+        self, content: Tensor, scale: float, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+    ) -> Objective:
+        """|Phi(x) - swapped|^2 + tv_weight TV(x), eq. 3 of the paper, averaged."""
+        target = self._swapped(content, scale, styles, regions, strength)
+        return lambda picture: (
+            F.mse_loss(self._features(picture), target) + self.options.tv_weight * total_variation(picture)
+        )
+
+    @torch.no_grad()
+    def _swapped(
+        self, content: Tensor, scale: float, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+    ) -> Tensor:
+        """The features that the picture shall have."""
+        own = self._features(content)
+        shares = [torch.tensor(weight, device=own.device) for _, weight in styles]
+        if regions is not None:
+            areas = F.interpolate(regions, own.shape[2:], mode="area")
+            shares = list((areas / areas.sum(0))[:, None])
+        target = torch.zeros_like(own)
+        for (pixels, _), share in zip(styles, shares, strict=True):
+            picture = resized(torch.from_numpy(to_float(pixels)).to(own.device), scale)
+            features = self._features(picture)
+            index = self._matches(own, features)
+            target += share * swap(own, Patches([features], self.options.stride), index)
+        return torch.lerp(own, target, strength)
+
+    def _matches(self, own: Tensor, style: Tensor) -> Tensor:
+        if self.options.normalise:
+            own, style = _normalised(own), _normalised(style)
+        patches = Patches([style], self.options.stride)
+        return best_matches(own, patches, chunk=self.options.chunk, each=self._watched)
+
+    def _features(self, picture: Tensor) -> Tensor:
+        features: Tensor = self.encoder.taps(picture, self._taps)[-1]
+        return features
+
+    @staticmethod
+    def _watched(chunks: Sequence[int]) -> Iterator[int]:
+        return track(chunks, "Matching patches", len(chunks))
+
+
+def _normalised(features: Tensor) -> Tensor:
+    mean, std = feature_statistics(features)
+    return (features - mean[..., None, None]) / std[..., None, None]
