@@ -23,15 +23,22 @@ from impasto.train.data import find_pictures
 
 #: What takes part unless told otherwise.
 SYSTEMS = ("adain", "adain-vgg19", *METHODS)
+SIZES = (256, 512)
 _STYLE_WEIGHT = 10.0  # of the paper's objective, L_c + 10 L_s
 _ROUNDS = 5
 _SMOOTH = 20  # steps that a point of a loss curve is the mean of
 
 
 def losses(
-    content: str, style: str, out: Path, *, systems: Sequence[str] = SYSTEMS, fast: bool = False
+    content: str,
+    style: str,
+    out: Path,
+    *,
+    systems: Sequence[str] = SYSTEMS,
+    sizes: Sequence[int] = SIZES,
+    fast: bool = False,
 ) -> list[Evaluation]:
-    """Content and style loss of every system at 256 and 512, beside the objective of Gatys' method as it iterates.
+    """Content and style loss of every system, beside the objective of Gatys' method as it iterates.
 
     Figure 3 of the paper: the optimisation minimises the paper's own objective, L_c + 10 L_s on means and standard
     deviations, so the iteration at which it passes a feed-forward system says what that system is worth.
@@ -40,15 +47,17 @@ def losses(
         content, style: folders of photos and style pictures.
         out: folder to write ``losses.html`` and ``losses.csv`` to.
         systems: names of models, model folders and methods.
-        fast: fewer pairs and iterations: two photos and two styles at 256, one pair at 512.
+        sizes: short sides in pixels.
+        fast: fewer pairs and iterations: two photos in two styles, from the second size on one pair.
     """
     loaded = _load(systems, _FAST if fast else {})
     page = Page("impasto reproduce losses", LOSSES)
     columns = ["system", "content loss", "style loss", "SSIM", "s/picture", "pairs", "Gatys iterations"]
     rows: list[list[object]] = []
     found = []
-    for size, photos, styles in ((256, 2, 2), (512, 1, 1)) if fast else ((256, None, None), (512, None, None)):
-        evaluation = evaluate(loaded, content, style, size=size, limit=photos, style_limit=styles)
+    for size in sizes:
+        limit = (2 if size == sizes[0] else 1) if fast else None
+        evaluation = evaluate(loaded, content, style, size=size, limit=limit, style_limit=limit)
         found.append(evaluation)
         iterations, measured = _gatys_curve(content, style, size, 100 if fast else 500)
         cells = [[*row.cells()[:6], _reached(row.model, evaluation, iterations, measured)] for row in evaluation.rows]
@@ -123,23 +132,31 @@ def _contact_sheet(evaluation: Evaluation) -> list[list[Cell]]:
     return rows
 
 
-def speed(content: str, style: str, out: Path, *, systems: Sequence[str] = SYSTEMS, fast: bool = False) -> None:
-    """Seconds for a picture of 256 and of 512 pixels, with the style taken beforehand and with it, as ratios.
+def speed(
+    content: str,
+    style: str,
+    out: Path,
+    *,
+    systems: Sequence[str] = SYSTEMS,
+    sizes: Sequence[int] = SIZES,
+    fast: bool = False,
+) -> None:
+    """Seconds for a picture, with the style taken beforehand and with it, as ratios.
 
     Table 1 of the paper. All systems run in turn, in rounds of which the median counts; what takes longer than ten
     seconds runs once. The first system is the unit.
 
     Args:
-        content, style, out, systems: as in :func:`losses`.
+        content, style, out, systems, sizes: as in :func:`losses`.
         fast: the methods that optimise run a tenth of their iterations, and their seconds are scaled up.
     """
     loaded = _load(systems, _tenths(systems) if fast else {})
     unit = next(iter(loaded))
     scaled = "Methods that optimise ran a tenth of their iterations; ten times their seconds are given." if fast else ""
     page = Page("impasto reproduce speed", f"Seconds for a picture, and as a multiple of {unit}'s. {scaled}")
-    columns = ["system", "seconds", f"x {unit}", "seconds with taking the style", f"x {unit}"]
+    columns = ["system", "seconds", f"x {unit}", "with taking the style", f"that x {unit}"]
     rows: list[list[object]] = []
-    for size in (256, 512):
+    for size in sizes:
         [photo], [painting] = squares(content, size, 1).values(), squares(style, size, 1).values()
         jobs: dict[tuple[str, bool], Callable[[], object]] = {}
         for name, stylizer in loaded.items():
@@ -185,17 +202,17 @@ def _rounds(jobs: Mapping[tuple[str, bool], Callable[[], object]], label: str) -
     return {job: median(measured) for job, measured in times.items()}
 
 
-def ablation(content: str, style: str, out: Path, *, fast: bool = False) -> None:
+def ablation(content: str, style: str, out: Path, *, steps: int = 400) -> None:
     """Loss curves of the paper's decoder variants under equal steps (section 7.1 of the paper).
 
     Args:
         content, style: folders or tar files of training pictures.
         out: folder to write ``ablation.html`` and ``ablation.csv`` to.
-        fast: fewer steps and smaller crops.
+        steps: of each training.
     """
     from impasto.evaluate.ablation import decoder_curves
 
-    found = decoder_curves([content], [style], 40 if fast else 400)
+    found = decoder_curves([content], [style], steps)
     page = Page("impasto reproduce ablation", "The paper's decoder and its variants after equal steps from equal "
                 f"seeds, on the training crops; means of {_SMOOTH} steps.")  # fmt: skip
     for loss in ("content", "style"):
@@ -205,7 +222,7 @@ def ablation(content: str, style: str, out: Path, *, fast: bool = False) -> None
     _finish_curves(page, named, out / "ablation")
 
 
-def norms(content: str, style: str, out: Path, *, fast: bool = False) -> None:
+def norms(content: str, style: str, out: Path, *, steps: int = 1000) -> None:
     """Loss curves of instance and batch normalisation on photos as they are, of equal contrast, and of one style.
 
     Figure 1 of the paper.
@@ -214,7 +231,7 @@ def norms(content: str, style: str, out: Path, *, fast: bool = False) -> None:
         content: folder or tar file of photos.
         style: folder of style pictures, of which the first is learnt.
         out: folder to write ``norms.html`` and ``norms.csv`` to.
-        fast: fewer steps.
+        steps: of each training.
     """
     from impasto.evaluate.norms import IMAGES, norm_curves
 
@@ -222,7 +239,7 @@ def norms(content: str, style: str, out: Path, *, fast: bool = False) -> None:
     with tempfile.TemporaryDirectory() as folder:
         painting = Path(folder, PurePath(first.name).name)
         painting.write_bytes(first.read())
-        curves = norm_curves([content], str(painting), steps=150 if fast else 1000)
+        curves = norm_curves([content], str(painting), steps=steps)
     page = Page("impasto reproduce norms", "A feed-forward network learns the style of one picture: content plus "
                 f"weighted style loss, means of {_SMOOTH} steps. {PurePath(first.name).stem}, {IMAGES[0]}, "
                 "contrast-normalised and style-normalised photos.")  # fmt: skip

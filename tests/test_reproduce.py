@@ -1,0 +1,78 @@
+"""The experiments of the paper, small: each writes its page and its table, from systems that really run."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from impasto.errors import ImpastoError
+from impasto.evaluate import paper
+from impasto.evaluate.controls import controls
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[str, str]:
+    """Two photos and four style pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    for kind, pictures in {
+        "content": {"astronaut": data.astronaut(), "cat": data.chelsea()},
+        "style": {"bricks": data.brick(), "grass": data.grass(), "gravel": data.gravel(), "coffee": data.coffee()},
+    }.items():
+        (root / kind).mkdir()
+        for name, pixels in pictures.items():
+            image = Image.fromarray(pixels).convert("RGB")
+            image.thumbnail((160, 160))
+            image.save(root / kind / f"{name}.png")
+    return str(root / "content"), str(root / "style")
+
+
+def rows(path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_losses_say_how_many_iterations_a_system_is_worth(vgg19, folders, tmp_path):
+    [evaluation] = paper.losses(*folders, tmp_path, systems=["adain", "style-swap"], sizes=[64], fast=True)
+    unchanged, adain, swap = rows(tmp_path / "losses.csv")
+    assert [row["system"] for row in (unchanged, adain, swap)] == ["unchanged content", "adain", "style-swap"]
+    assert unchanged["Gatys iterations"] == "0"
+    assert float(adain["style loss"]) < float(unchanged["style loss"])
+    assert int(adain["pairs"]) == 4
+    assert re.fullmatch(r"\d+|more than 100", adain["Gatys iterations"])
+    assert adain["Gatys iterations"] != "0"
+    assert [row.model for row in evaluation.rows] == ["unchanged content", "adain", "style-swap"]
+    page = (tmp_path / "losses.html").read_text()
+    assert page.count("<svg") == 1
+    assert page.count("<img") == 4 * 4  # photo, style and two systems for each pair
+
+
+def test_speed_gives_ratios_to_the_first_system(vgg19, folders, tmp_path):
+    paper.speed(*folders, tmp_path, systems=["adain", "gatys"], sizes=[48], fast=True)
+    adain, gatys = rows(tmp_path / "speed.csv")
+    assert adain["x adain"] == "1.0"
+    assert float(gatys["seconds"]) > 10 * float(adain["seconds"])
+    assert "ten times their seconds" in (tmp_path / "speed.html").read_text()
+
+
+def test_controls_show_what_they_control(vgg19, folders, tmp_path):
+    controls(*folders, tmp_path, size=64)
+    found = {(row["figure"], row["setting"]): row for row in rows(tmp_path / "controls.csv")}
+    strengths = [row for (figure, _), row in found.items() if figure == "strength"]
+    to_style = [float(row["style loss to bricks"]) for row in strengths]
+    assert to_style == sorted(to_style, reverse=True)
+    assert float(strengths[0]["content loss"]) == 0
+    corner = found["interpolation", "0 : 0 : 0 : 100"]
+    assert float(corner["style loss to gravel"]) < float(
+        found["interpolation", "100 : 0 : 0 : 0"]["style loss to gravel"]
+    )
+    assert len(found) == 5 + 25 + 3 + 1
+    assert (tmp_path / "controls.html").read_text().count("<img") == 5 + len(found)
+
+
+def test_controls_need_four_styles(vgg19, folders, tmp_path):
+    with pytest.raises(ImpastoError, match="4 style pictures"):
+        controls(folders[0], folders[0], tmp_path)
