@@ -25,6 +25,7 @@ from impasto.train.losses import StyleLoss, Summary, content_loss, total_variati
 Objective = Callable[[Tensor], Tensor]
 
 _ADAM_RATE = 0.02  # of the range 0..1, for each pixel and iteration
+_STEP = 0.003  # of the range 0..1, mean over the pixels: what L-BFGS moves where it knows no curvature
 _HISTORY = 10  # pairs of gradients that L-BFGS keeps, each as large as two pictures in float32
 
 
@@ -219,16 +220,20 @@ def _minimise(
         optimiser = torch.optim.LBFGS(
             [picture], max_iter=1, history_size=_HISTORY, tolerance_grad=0, tolerance_change=0
         )
-    best, lowest, now = start, math.inf, math.inf
+    best, lowest, now, unit = start, math.inf, math.inf, 1.0
 
     def evaluate() -> Tensor:
-        nonlocal best, lowest, now
+        nonlocal best, lowest, now, unit
         with torch.no_grad():
             picture.clamp_(0, 1)
         optimiser.zero_grad()
         loss = objective(picture.contiguous(memory_format=torch.channels_last))
-        # By the pixel, not the picture: L-BFGS leaves out curvatures below 1e-10.
-        (loss * picture.numel()).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert picture.grad is not None
+        if now == math.inf:
+            # Where L-BFGS meets negative curvature it steps along the bare gradient, which must be of a sensible size.
+            unit = _STEP / max(picture.grad.abs().mean().item(), 1e-30)
+        picture.grad.mul_(unit)
         now = loss.item()
         if now < lowest:
             lowest, best = now, picture.detach().clone()

@@ -1,0 +1,229 @@
+"""The systems that optimise or match while they paint, with the real VGG-19 on small pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+import impasto
+from impasto.cli import main
+from impasto.errors import ImpastoError
+from impasto.evaluate.metrics import Observer
+from impasto.image import center_crop
+from impasto.methods import METHODS, method_options
+from impasto.methods.base import enough_memory
+from impasto.methods.mrf import turned
+
+SIZE = 80
+PHOTO, CAT, UNRELATED = (center_crop(picture(), SIZE) for picture in (data.astronaut, data.chelsea, data.coffee))
+#: Options with which each system comes far enough, in seconds.
+QUICK = {"gatys": {"iterations": 25}, "mrf": {"iterations": 40}, "style-swap": {"iterations": 30}}
+
+pytestmark = pytest.mark.usefixtures("vgg19")
+
+
+@pytest.fixture(scope="module")
+def observe() -> Observer:
+    return Observer()
+
+
+def paint(name: str, photo=PHOTO, styles=CAT, controls=None, **options) -> np.ndarray:
+    painter = impasto.load(name, **options)
+    return np.asarray(painter.stylize(photo, styles, style_size=SIZE, **(controls or {})))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_style_is_transferred_and_content_kept(name, observe):
+    photo, style = observe(PHOTO), observe(CAT).style
+    painted = observe(paint(name, **QUICK[name]))
+    assert painted.style_loss(style) < 0.4 * photo.style_loss(style)
+    assert painted.content_loss(photo) < observe(UNRELATED).content_loss(photo)
+
+
+def test_the_inverse_network_brings_the_swapped_style(observe):
+    style = observe(CAT).style
+    painted = observe(paint("style-swap", layer="relu4_1", inverse="network"))
+    assert painted.style_loss(style) < observe(PHOTO).style_loss(style)
+
+
+@pytest.mark.parametrize("loss", ["mean_std", "histogram", "mmd_gaussian", "mrf"])
+def test_gatys_with_another_style_loss(loss, observe):
+    style = observe(CAT).style
+    painted = observe(paint("gatys", style_loss=loss, iterations=15))
+    assert painted.style_loss(style) < 0.6 * observe(PHOTO).style_loss(style)
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
+def test_from_noise(optimiser, observe):
+    style = observe(CAT).style
+    first, second = (paint("gatys", start="noise", optimiser=optimiser, iterations=20, seed=3) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert observe(first).style_loss(style) < 0.6 * observe(PHOTO).style_loss(style)
+
+
+def test_from_a_given_picture():
+    assert np.abs(paint("gatys", start=CAT, iterations=1).astype(int) - CAT).mean() < 3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_masks_take_each_style_to_its_region(name, observe):
+    left = np.zeros((SIZE, SIZE))
+    left[:, : SIZE // 2] = 1
+    styles, options = [CAT, UNRELATED], QUICK[name] | {"iterations": 12}
+    halves = (slice(None), slice(SIZE // 2)), (slice(None), slice(SIZE // 2, None))
+    one, other = (paint(name, styles=styles, controls={"masks": masks}, **options)
+                  for masks in ([left, 1 - left], [1 - left, left]))  # fmt: skip
+    cat, coffee = (observe(style).style for style in styles)
+    for half, here, there in ((halves[0], cat, coffee), (halves[1], coffee, cat)):
+        assert observe(one[half]).style_loss(here) < observe(other[half]).style_loss(here)
+        assert observe(other[half]).style_loss(there) < observe(one[half]).style_loss(there)
+    alone = paint(name, styles=styles, controls={"masks": [left, 0.001 * left]}, **options)
+    assert np.array_equal(alone[halves[1]], PHOTO[halves[1]])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_weights_lean_towards_a_style(name, observe):
+    painter = impasto.load(name, **(QUICK[name] | {"iterations": 10}))
+    cat, coffee = (painter.style(picture, size=SIZE) for picture in (CAT, UNRELATED))
+    losses = []
+    for share in (0.9, 0.1):
+        seen = observe(np.asarray(painter.stylize(PHOTO, {cat: share, coffee: 1 - share})))
+        losses.append(seen.style_loss(observe(CAT).style) - seen.style_loss(observe(UNRELATED).style))
+    assert losses[0] < losses[1]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_strength(name, observe):
+    style = observe(CAT).style
+    assert np.array_equal(paint(name, controls={"strength": 0}), PHOTO)
+    weak, full = (
+        observe(paint(name, controls={"strength": strength}, **(QUICK[name] | {"iterations": 10}))).style_loss(style)
+        for strength in (0.3, 1)
+    )
+    assert full < weak < observe(PHOTO).style_loss(style)
+
+
+def test_coarse_to_fine_and_snapshots(tmp_path):
+    painted = paint("gatys", iterations=8, levels=2, every=4, snapshots=tmp_path)
+    assert painted.shape == PHOTO.shape
+    sizes = {path.stem: Image.open(path).width for path in sorted(tmp_path.iterdir())}
+    assert sizes == {"gatys-00004": SIZE // 2, "gatys-00008": SIZE // 2, "gatys-00012": SIZE}
+
+
+def test_ctrl_c_gives_the_best_so_far(tmp_path, capfd, observe):
+    def interrupt() -> None:
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    painted = paint("gatys", iterations=100_000, every=8, snapshots=tmp_path)
+    assert "stopped, this is the best so far" in capfd.readouterr().err
+    style = observe(CAT).style
+    assert observe(painted).style_loss(style) < observe(PHOTO).style_loss(style)
+
+
+@pytest.mark.parametrize("name", ["mrf", "style-swap"])
+def test_chunks_do_not_change_the_picture(name):
+    whole, chunked = (paint(name, iterations=2, chunk=chunk) for chunk in (10_000, 7))
+    assert np.abs(whole.astype(int) - chunked).max() <= 1
+
+
+def test_turned_and_scaled_styles_are_searched_too():
+    turning = paint("mrf", iterations=6, rotations=(0, 30), scales="1,1.5")
+    assert not np.array_equal(turning, paint("mrf", iterations=6))
+    white = np.full((60, 90, 3), 255, np.uint8)
+    for angle in (-45, -7.5, 0, 30):
+        assert turned(white, angle).min() == 255  # no empty corner is left
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_tiny_pictures(name):
+    for shape in ((1, 1), (5, 40)):
+        assert paint(name, PHOTO[: shape[0], : shape[1]], iterations=1).shape == (*shape, 3)
+
+
+def test_colours_can_be_kept():
+    painted = paint("gatys", controls={"keep_color": "match"}, iterations=5)
+    assert not np.array_equal(painted, paint("gatys", iterations=5))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gatys", {"steps": 3}, "gatys has no option steps: it has iterations, "),
+        ("gatys", {"iterations": "many"}, "gatys: iterations must be a whole number, not many"),
+        ("gatys", {"iterations": 2.5}, "iterations must be a whole number, not 2.5"),
+        ("gatys", {"iterations": 0}, "iterations must be 1 or more"),
+        ("gatys", {"optimiser": "sgd"}, "optimiser must be lbfgs or adam, not sgd"),
+        ("gatys", {"style_loss": "cubism"}, "no style loss cubism: choose gram, "),
+        ("gatys", {"tv_weight": float("nan")}, "tv_weight must be a number, not nan"),
+        ("mrf", {"rotations": "0,90"}, "rotations must be angles from -45 to 45"),
+        ("mrf", {"scales": ()}, "scales must be"),
+        ("style-swap", {"inverse": "network"}, "knows relu4_1 only"),
+    ],
+)
+def test_wrong_options_are_one_line(name, options, message):
+    with pytest.raises(ImpastoError, match=message) as caught:
+        impasto.load(name, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_lack_of_memory_is_advice():
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17179869184 bytes")
+    with pytest.raises(ImpastoError, match="not enough memory for 4000 x 3000 pixels"), enough_memory(4000, 3000):
+        raise error
+    with pytest.raises(RuntimeError, match="something else"), enough_memory(4000, 3000):
+        raise RuntimeError("something else")
+
+
+def test_from_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PHOTO).save("photo.png")
+    Image.fromarray(CAT).save("cat.png")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit:
+            main(["stylize", "photo.png", "cat.png", "--style-size", str(SIZE), *arguments])
+        captured = capsys.readouterr()
+        return exit.value.code, captured.out, captured.err
+
+    code, out, _ = run("--model", "mrf", "--set", "iterations=2", "--set", "rotations=-10,10", "--json")
+    made = json.loads(out)
+    assert (code, made["model"], made["engine"]) == (0, "mrf", "torch")
+    assert Image.open(made["out"]).size == (SIZE, SIZE)
+    for arguments, message in (
+        (("--model", "gatys", "--set", "strokes=2"), "gatys has no option strokes"),
+        (("--model", "gatys", "--set", "iterations"), "--set takes NAME=VALUE, like iterations=100, not iterations"),
+        (("--model", "gatys", "--set", "threads=2"), "give --threads instead"),
+        (("--set", "iterations=2"), "iterations: only methods take options"),
+        (("--model", "gatys", "--engine", "openvino"), "gatys runs on PyTorch only"),
+    ):
+        code, _, err = run(*arguments)
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_methods_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        main(["models", "--json"])
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert all(rows[name]["usable"] for name in METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_is_described(name):
+    kind = method_options(name)
+    described = "".join(base.__doc__ or "" for base in kind.__mro__)
+    assert all(field.name in described for field in fields(kind))
