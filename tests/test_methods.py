@@ -51,7 +51,7 @@ def test_style_is_transferred_and_content_kept(name, observe):
 
 def test_the_inverse_network_brings_the_swapped_style(observe):
     style = observe(CAT).style
-    painted = observe(paint("style-swap", layer="relu4_1", inverse="network"))
+    painted = observe(paint("style-swap", layer="relu4_1", inverse="network", normalise="true"))
     assert painted.style_loss(style) < observe(PHOTO).style_loss(style)
 
 
@@ -170,6 +170,7 @@ def test_colours_can_be_kept():
         ("gatys", {"tv_weight": float("nan")}, "tv_weight must be a number, not nan"),
         ("mrf", {"rotations": "0,90"}, "rotations must be angles from -45 to 45"),
         ("mrf", {"scales": ()}, "scales must be"),
+        ("style-swap", {"normalise": "perhaps"}, "normalise must be true or false, not perhaps"),
         ("style-swap", {"inverse": "network"}, "knows relu4_1 only"),
     ],
 )

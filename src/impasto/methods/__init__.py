@@ -64,7 +64,7 @@ def _method(name: str) -> Any:
 def _read(name: str, value: Any, hint: Any) -> Any:
     """The value of an option as its type hint wants it; raises `ImpastoError` where it cannot be that.
 
-    Hints are int, float, other classes, Literal, tuple[X, ...] (in text with commas between) and unions of these.
+    Hints are int, float, bool (in text true or false), other classes, Literal, tuple[X, ...] (in text with commas between) and unions of these.
     """
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for kind in kinds:
@@ -82,6 +82,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
     elif get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
         return tuple(_read(name, item, get_args(kind)[0]) for item in items)
+    elif kind is bool and value in ("true", "false"):
+        return value == "true"
     elif kind in (int, float) and not isinstance(value, bool) and kind(value) == float(value):
         return kind(value)
     elif kind not in (int, float) and isinstance(value, kind):
@@ -94,5 +96,6 @@ def _describe(kind: Any) -> str:
         return " or ".join(get_args(kind))
     if get_origin(kind) is tuple:
         return f"{_describe(get_args(kind)[0])}, or several with commas between"
-    names: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", type(None): "left out"}
+    names: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false",
+                             type(None): "left out"}  # fmt: skip
     return names.get(kind) or str(kind.__name__)
