@@ -64,7 +64,8 @@ def _method(name: str) -> Any:
 def _read(name: str, value: Any, hint: Any) -> Any:
     """The value of an option as its type hint wants it; raises `ImpastoError` where it cannot be that.
 
-    Hints are int, float, bool (in text true or false), other classes, Literal, tuple[X, ...] (in text with commas between) and unions of these.
+    Hints are int, float, bool (in text true or false), other classes, Literal, tuple[X, ...] (in text with commas
+    between) and unions of these.
     """
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for kind in kinds:
