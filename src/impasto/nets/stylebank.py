@@ -2,10 +2,10 @@
 
 The halves know nothing of styles: without a bank they give their input back. A style is its bank alone, C x C filters
 of 3 x 3, so its style tensor is those filters, flattened. Convolution is linear in them: a weighted mean of style
-tensors gives the same weighted mean of stylised features (the paper's linear fusion, section 4.2, exactly).
+tensors gives the same weighted mean of stylised features: the paper's linear fusion, exactly.
 
-Every convolution but the last is followed by instance normalisation and ReLU, as in the paper. Up-sampling is nearest
-neighbours and a convolution instead of the paper's fractionally strided convolution, which leaves a checkerboard.
+Every convolution but the last is followed by instance normalisation and ReLU, as in the paper. Sizes are doubled by
+linear interpolation before a convolution; the paper's fractionally strided convolution leaves a checkerboard.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class BankControl(Control):
     """All run-time controls for one picture and K banks; arguments as in :class:`~impasto.nets.norm.Control`.
 
     Regions have normalisation statistics of their own, and each pixel of the bank layer blends what its regions' banks
-    make of it (the paper's region-specific transfer, section 4.3). Strength goes from the identity to the bank.
+    make of it (the paper's region-specific fusion). Strength goes from the identity to the bank.
     """
 
     def __call__(self, features: Tensor) -> Tensor:
@@ -162,6 +162,7 @@ class StyleBank(Network):
             features = layer(features, adapt)
         features = adapt.convolve(features)
         for layer in self.up:
-            features = layer(F.interpolate(features, scale_factor=2, mode="nearest"), adapt)
+            doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+            features = layer(doubled, adapt)
         painted: Tensor = self.to_picture(features) + 0.5
         return painted[..., :height, :width]

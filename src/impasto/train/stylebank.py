@@ -1,8 +1,8 @@
 """Trains StyleBank in turns: T steps for banks and auto-encoder together, then one for the auto-encoder alone.
 
 The losses of a style step are those of :mod:`impasto.train.feedforward`; that of an auto-encoder step is the MSE of the
-reconstruction (Chen et al. 2017, eq. 2 to 5). The two differ in size by far, so that the latter's gradient is scaled to
-a set share of the former's, or the auto-encoder would forget the photo, or the styles (eq. 6).
+reconstruction (Chen et al. 2017). The two differ in size by far, so the latter's gradient is scaled to a set share of
+the former's (their algorithm 1), or the auto-encoder would forget the photo, or the styles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from impasto.nets.stylebank import Plain
 from impasto.train import feedforward
 from impasto.train.loop import Settings
 
-#: T, the style steps between two auto-encoder steps: the paper's choice.
+#: T, the style steps between two auto-encoder steps.
 TURNS = 2
 
 
@@ -53,7 +53,7 @@ class StyleBankTask(feedforward.FeedforwardTask):
         return {"loss": identity + 0 * unused, "identity": identity}
 
     def adjust_gradients(self, step: int) -> None:
-        """Scales the gradient of an auto-encoder step to lambda times the norm of the last style step's (eq. 6)."""
+        """Scales the gradient of an auto-encoder step to lambda times the norm of the last style step's."""
         if self.is_style_step(step):
             self._style_norm = self._norm()
             return
