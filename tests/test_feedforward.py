@@ -72,7 +72,7 @@ def used(network: Feedforward) -> Feedforward:
     """The network with rows and population other than those it begins with."""
     with torch.no_grad():
         for row in network.rows:
-            row += 0.3 * torch.randn_like(row)
+            row += 0.03 * torch.randn_like(row)
         for _ in range(3):
             network(torch.rand(4, 3, 32, 32), network.transfer(torch.zeros(4, dtype=torch.long)))
     return network
@@ -102,7 +102,7 @@ def test_conditional_instance_normalisation_is_pytorchs_with_the_rows_scale_and_
     torch.manual_seed(0)
     network, image = used(Feedforward(3, width=8, blocks=1)), torch.rand(1, 3, 40, 32)
     with torch.inference_mode():
-        expected = network(image, Reference(network.rows[2]))
+        expected = network(image, Reference(network.styles()[2]))
         assert torch.allclose(network(image, network.transfer(torch.tensor([2]))), expected, atol=1e-5)
         assert torch.allclose(controlled(network, image, 2), expected, atol=1e-5)
         assert not torch.allclose(controlled(network, image, 1), expected, atol=1e-2)
@@ -113,7 +113,7 @@ def test_batch_normalisation_runs_with_the_populations_statistics(norm):
     torch.manual_seed(0)
     network, image = used(Feedforward(norm=norm, width=8, blocks=1)), torch.rand(1, 3, 40, 32)
     with torch.inference_mode():
-        expected = network(image, Reference(network.rows[0], network.population))
+        expected = network(image, Reference(network.styles()[0], network.population))
         assert torch.allclose(controlled(network, image, 0), expected, atol=1e-5)
 
 
@@ -156,7 +156,7 @@ def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_p
         for name, weight in before.items():
             assert np.array_equal(weights[prefix + name].numpy(), weight), name
     begun = np.mean([before["rows.0"], before["rows.1"]], axis=0)
-    assert np.abs(state["network"]["rows.2"].numpy() - begun).max() > 1e-3
+    assert np.abs(state["network"]["rows.2"].numpy() - begun).max() > 1e-4
     three = impasto.load(export(tmp_path / "run" / "checkpoint.pt", tmp_path / "three", "three"), engine="onnxruntime")
     assert list(three.gallery) == ["brick", "cell", "grass"]
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_trained_is_said_in_a_line(vgg19, pictures, model, tmp_pa
 def test_a_network_learns_its_style(vgg19, pictures, tmp_path):
     """The one that fails if these systems stop transferring style."""
     settings = replace(TINY, steps=160, crop=64, batch=2, autoencoder_steps=40, schedule="cosine", lr=3e-3, ema=0.98,
-                       scale=(0.7, 1.0), style_size=96, style_weight=10)  # fmt: skip
+                       scale=(0.7, 1.0), style_size=96, style_weight=5)  # fmt: skip
     folder = export(run("feedforward", settings, pictures, tmp_path, ["cell"], width=16), tmp_path / "model", "mine")
     photo, style, other = (
         np.asarray(Image.open(pictures / f"{name}.png")) for name in ("photos/a", "cell", "photos/b")

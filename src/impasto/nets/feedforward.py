@@ -21,6 +21,8 @@ Norm = Literal["instance", "batch", "renorm"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
 _MOMENTUM = 0.05  # of the population statistics
+#: Shifts and scales have further to go than weights, and Adam moves all parameters alike: one unit of theirs is this.
+_UNIT = 10.0
 
 
 class Block(nn.Module):
@@ -49,7 +51,8 @@ class Feedforward(Network):
         blocks: number of residual blocks.
 
     Attributes:
-        rows: for each style its tensor [S]: at every layer the means (beta) and standard deviations (gamma) to give.
+        rows: for each style [S], what its tensor adds to means of 0 and standard deviations of 1, in tens. A style's
+            tensor holds at every layer the means (beta) and standard deviations (gamma) to give.
         population: [T], running statistics of the features, which batch normalisation runs with once trained.
     """
 
@@ -70,7 +73,8 @@ class Feedforward(Network):
         self.up_half = Double(2 * width, width)
         self.paint_half = convolution(width, width)
         self.to_picture = DoubleToPicture(width, 3)
-        self.rows = nn.ParameterList(self._standard() for _ in range(styles))
+        # Not all alike, so that the shared weights have something to tell styles by.
+        self.rows = nn.ParameterList(0.3 / _UNIT * torch.randn(self.style_size) for _ in range(styles))
         if norm != "instance":
             self.register_buffer("population", self._standard())
 
@@ -79,11 +83,15 @@ class Feedforward(Network):
         return torch.cat([value for c in self.adaptive for value in (torch.zeros(c), torch.ones(c))])
 
     def styles(self) -> Tensor:
-        return torch.stack(list(self.rows)).detach()
+        return self._tensors().detach()
+
+    def _tensors(self) -> Tensor:
+        rows = torch.stack(list(self.rows))
+        return self._standard().to(rows.device) + _UNIT * rows
 
     def add_style(self) -> None:
         """One style more, which begins as the mean of the others."""
-        self.rows.append(self.styles().mean(0))
+        self.rows.append(torch.stack(list(self.rows)).detach().mean(0))
         self.arguments = {**self.arguments, "styles": len(self.rows)}
 
     def transfer(self, which: Tensor, done: float = 0.0) -> Adapt:
@@ -93,7 +101,7 @@ class Feedforward(Network):
             which: [N], the number of the style that each picture of the batch is painted in.
             done: share of the training that is behind, 0..1; batch renormalisation loosens its limits with it.
         """
-        style = torch.stack(list(self.rows))[which]
+        style = self._tensors()[which]
         if self.norm == "instance":
             return Transfer(style)
         loosened = min(1.0, max(0.0, 4 * done - 0.25)) if self.norm == "renorm" else 0.0

@@ -4,8 +4,9 @@ Johnson et al. 2016 with one style, Dumoulin et al. 2017 with N: every picture o
 styles at random, and judged by
 
 * content: MSE of relu4_1 to the photo's own features (our VGG-19 ends there; Johnson took a layer a little before);
-* style: the sum over relu1_1, 2_1, 3_1 and 4_1 of ||G(x) - G(s)||^2 / ||G(s)||^2, with G the Gram matrix. The quotient,
-  which the papers do without, keeps N styles and four layers in balance without a weight for each;
+* style: the sum over relu1_1, 2_1, 3_1 and 4_1 of ||G(x) - G(s)|| / ||G(s)||, with G the Gram matrix. The papers take
+  the squared distance; but Gram matrices of quiet pictures are ten times smaller than those of loud ones, and with the
+  squares, as they are or as a quotient, one kind would drown the other;
 * tv: total variation, against noise;
 * identity: MSE of one unstyled picture of the batch, so that strength 0 is the photo.
 """
@@ -121,11 +122,11 @@ class FeedforwardTask(Task):
         return {"loss": torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), **losses}
 
     def style_loss(self, taps: Sequence[Tensor], which: Tensor) -> Tensor:
-        """Mean over the batch of the summed relative squared distances of the Gram matrices to those of the styles."""
+        """Mean over the batch of the summed relative distances of the Gram matrices to those of the styles."""
         losses = []
         for tap, target in zip(taps, self.targets, strict=True):
             wanted = target[which]
-            distance = (gram(tap) - wanted).square().sum((1, 2)) / wanted.square().sum((1, 2))
+            distance = torch.linalg.matrix_norm(gram(tap) - wanted) / torch.linalg.matrix_norm(wanted)
             losses.append(distance.mean())
         return torch.stack(losses).sum()
 

@@ -191,17 +191,18 @@ OWN_STYLES = {"feedforward": "feedforward", "cin": "feedforward", "stylebank": "
 ARGUMENTS = {"adain": ("decoder",), "feedforward": ("norm", "width"), "cin": ("width",), "stylebank": ("width",)}
 
 FEEDFORWARD: dict[str, Any] = {
-    "steps": 2_000,
+    "steps": 3_000,
     "batch": 4,
-    "crop": 128,
-    "lr": 1e-3,
+    "crop": 96,
+    "scale": (0.4, 1.0),
+    "lr": 2e-3,
     "schedule": "cosine",
     "warmup": 50,
     "ema": 0.995,
-    "style_weight": 10.0,
+    "style_weight": 5.0,
     "tv_weight": 5.0,
     "identity_weight": 50.0,
-    "autoencoder_steps": 150,
+    "autoencoder_steps": 300,
 }
 
 #: What each network's settings default to, beside the defaults of `Settings`, which are the paper's.
