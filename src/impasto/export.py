@@ -163,7 +163,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         write_card(made, card)
         stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
         if card["styles"]:
-            vectors = dict(zip(card["styles"], network.styles().numpy(), strict=True))
+            vectors = dict(zip(card["styles"], network.styles().half().numpy(), strict=True))
             save_file(vectors, made / "gallery.safetensors")
             # The reference picture below is painted in the first of them.
             stylizer = GraphStylizer(find_model(made), engine="onnxruntime")

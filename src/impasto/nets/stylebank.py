@@ -59,7 +59,7 @@ class BankControl(Control):
     """All run-time controls for one picture and K banks; arguments as in :class:`~impasto.nets.norm.Control`.
 
     Regions have normalisation statistics of their own, and each pixel of the bank layer blends what its regions' banks
-    make of it (the paper's region-specific fusion). Strength goes from the identity to the bank.
+    make of it (the paper's region-specific fusion). Strength goes from the plain features to those.
     """
 
     def __call__(self, features: Tensor) -> Tensor:
@@ -73,9 +73,8 @@ class BankControl(Control):
         weight = resized(self._mask, height, width)
         share = weight / weight.sum(0, keepdim=True)
         channels = int(features.shape[1])  # a plain number also while the graph is being traced
-        filters = torch.lerp(identity_bank(channels).to(features), as_filters(self._style, channels), self._strength)
-        painted = (filters.reshape(-1, 9 * channels) @ _windows(features)).view(-1, channels, height, width)
-        return (share * painted).sum(0, keepdim=True)
+        painted = (self._style.view(-1, 9 * channels) @ _windows(features)).view(-1, channels, height, width)
+        return torch.lerp(features, (share * painted).sum(0, keepdim=True), self._strength)
 
 
 def identity_bank(channels: int) -> Tensor:
@@ -93,9 +92,9 @@ def _windows(features: Tensor) -> Tensor:
 
     With them a convolution is a matrix product, which every engine runs with filters that come in from outside.
     """
-    height, width = features.shape[2:]
-    padded = F.pad(features, (1, 1, 1, 1), mode="reflect")
-    taps = [padded[0, :, y : y + height, x : x + width].flatten(1) for y in range(3) for x in range(3)]
+    padded = F.pad(features, (1, 1, 1, 1), mode="reflect")[0]
+    shifts = (slice(0, -2), slice(1, -1), slice(2, None))
+    taps = [padded[:, rows, columns].flatten(1) for rows in shifts for columns in shifts]
     return torch.stack(taps, 1).flatten(0, 1)
 
 
