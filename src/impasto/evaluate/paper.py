@@ -59,7 +59,7 @@ def losses(
         limit = (2 if size == sizes[0] else 1) if fast else None
         evaluation = evaluate(loaded, content, style, size=size, limit=limit, style_limit=limit)
         found.append(evaluation)
-        iterations, measured = _gatys_curve(content, style, size, 100 if fast else 500)
+        iterations, measured = _gatys_curve(content, style, size, 50 if fast else 500)
         cells = [[*row.cells()[:6], _reached(row.model, evaluation, iterations, measured)] for row in evaluation.rows]
         rows += [[size, *cell] for cell in cells]
         page.heading(f"{size} x {size}")
@@ -84,7 +84,7 @@ def losses(
 
 
 #: Options of the methods for a look that takes minutes.
-_FAST = {"gatys": {"iterations": 100}, "mrf": {"iterations": 50}}
+_FAST = {"gatys": {"iterations": 50}, "mrf": {"iterations": 25}, "style-swap": {"iterations": 40}}
 
 
 def _load(systems: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Stylizer]:
