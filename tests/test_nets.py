@@ -243,3 +243,15 @@ def test_encoder_is_frozen():
     network = AdaIN().train()
     assert not any(parameter.requires_grad for parameter in network.encoder.parameters())
     assert isinstance(network.encoder, Encoder)
+
+
+def test_next_to_constant_features_are_left_alone():
+    random = torch.Generator().manual_seed(0)
+    content = torch.randn(1, 3, 32, 32, generator=random) * torch.tensor([1.0, 0.3, 0.001])[:, None, None]
+    mean, std = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[2.0, 2.0, 2.0]])
+    floor = torch.full((3,), 0.1)
+    plain, floored = adain(content, mean, std), adain(content, mean, std, floor)
+    assert torch.allclose(floored[:, 0], plain[:, 0], atol=1e-3)
+    assert feature_statistics(floored)[1][0].tolist() == pytest.approx([2, 2, 0.0033], rel=0.02)
+    assert feature_statistics(floored)[0][0].tolist() == pytest.approx([1, 2, 3], abs=1e-4)
+    assert torch.equal(adain(content, mean, std, torch.zeros(3)), plain)
