@@ -82,6 +82,7 @@ def test_the_compact_network_learns_to_give_its_input_back(vgg19, folders, tmp_p
 def test_training_starts_from_a_model(vgg19, folders, tmp_path):
     settings = replace(TINY, steps=1, lr=0.0)
     state = read_checkpoint(run("compact", settings, folders, tmp_path, start="adain"))
+    assert state["stages"][:-1] == find_model("adain").card["training"]
     shipped = find_model("adain").weights()
     assert all(np.allclose(state["network"][name], weight) for name, weight in shipped.items())
     with pytest.raises(ImpastoError, match="not adain"):

@@ -79,12 +79,14 @@ class Task(nn.Module):
         network: holds what is trained: those of its parameters that require a gradient.
         arguments: what the network was made with.
         styles: names of the styles that the network itself learns; empty where any picture will do.
+        stages: records of the runs that the weights it begins with come from.
     """
 
     kind: str
     network: nn.Module
     arguments: Mapping[str, Any] = MappingProxyType({})
     styles: Sequence[str] = ()
+    stages: Sequence[dict[str, Any]] = ()
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -183,7 +185,7 @@ def train(
             paintings.weights = task.difficulty(photos, paintings) ** settings.style_emphasis
     optimiser = torch.optim.Adam([p for p in task.network.parameters() if p.requires_grad], settings.lr)
     average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
-    step, stages = 0, []
+    step, stages = 0, list(task.stages)
     if state is not None:
         task.network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])

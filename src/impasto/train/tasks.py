@@ -252,18 +252,23 @@ def make_task(
     if unknown := arguments.keys() - ARGUMENTS.get(network, ()):
         raise ImpastoError(f"{network} has no {' and no '.join(sorted(unknown))} to choose")
     torch.manual_seed(settings.seed)
+    task: Task
     if network in OWN_STYLES:
         module = importlib.import_module(f"impasto.train.{OWN_STYLES[network]}")
-        task: Task = module.make_task(network, settings, start, style=style, add=add, **arguments)
-        return task
-    made = start_network(network, start, arguments)
-    if isinstance(made, AdaIN):
-        if start is None:
-            made.encoder = load_encoder()
-        made.decoder.requires_grad_(True)
-        return AdaINTask(made, settings)
-    assert isinstance(made, Compact)
-    return CompactTask(made.requires_grad_(True), load_encoder(), settings)
+        task = module.make_task(network, settings, start, style=style, add=add, **arguments)
+    else:
+        made = start_network(network, start, arguments)
+        if isinstance(made, AdaIN):
+            if start is None:
+                made.encoder = load_encoder()
+            made.decoder.requires_grad_(True)
+            task = AdaINTask(made, settings)
+        else:
+            assert isinstance(made, Compact)
+            task = CompactTask(made.requires_grad_(True), load_encoder(), settings)
+    if start is not None:
+        task.stages = find_model(start).card["training"]
+    return task
 
 
 def start_network(network: str, start: str | None, arguments: Mapping[str, Any]) -> Network:
