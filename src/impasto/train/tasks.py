@@ -217,7 +217,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "warmup": 150,
         "clip": 200.0,  # far above most gradients: a lower one would give easy pairs as much say as hard ones
-        "style_weight": 20.0,
+        "style_weight": 14.0,
         "identity_weight": 200.0,
         "autoencoder_steps": 300,
         "pairings": 2,
