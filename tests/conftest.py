@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 from impasto.errors import ImpastoError
@@ -29,3 +32,22 @@ def vgg19() -> dict[str, np.ndarray]:
         return find_weights()
     except ImpastoError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A folder `photos` of three, and three style pictures beside it: brick, cell and grass."""
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "photos").mkdir()
+    for name, picture in {
+        "photos/a": data.astronaut,
+        "photos/b": data.coffee,
+        "photos/c": data.chelsea,
+        "brick": data.brick,
+        "cell": data.immunohistochemistry,
+        "grass": data.grass,
+    }.items():
+        image = Image.fromarray(picture()).convert("RGB")
+        image.thumbnail((160, 160))
+        image.save(root / f"{name}.png")
+    return root

@@ -27,24 +27,6 @@ from impasto.train.tasks import make_task
 
 TINY = Settings(steps=6, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, style_size=48, autoencoder_steps=2,
                 tv_weight=1, identity_weight=50, precision="fp32", seed=3)  # fmt: skip
-STYLES = {"brick": data.brick, "cell": data.immunohistochemistry, "grass": data.grass}
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """A folder `photos`, and three style pictures beside it."""
-    root = tmp_path_factory.mktemp("pictures")
-    (root / "photos").mkdir()
-    for name, picture in {
-        "photos/a": data.astronaut,
-        "photos/b": data.coffee,
-        "photos/c": data.chelsea,
-        **STYLES,
-    }.items():
-        image = Image.fromarray(picture()).convert("RGB")
-        image.thumbnail((160, 160))
-        image.save(root / f"{name}.png")
-    return root
 
 
 def run(kind, settings, pictures, out, style=(), start=None, add=(), **arguments) -> Path:

@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from skimage import data
 
 import impasto
 from impasto.errors import ImpastoError
@@ -28,25 +27,6 @@ TINY = Settings(steps=8, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, style_size
 LEARNING = replace(TINY, steps=220, crop=64, autoencoder_steps=60, schedule="cosine", lr=3e-3, ema=0.98,
                    scale=(0.7, 1.0), style_size=96, style_weight=10, identity_weight=1)  # fmt: skip
 WHOLE, ONE = torch.ones(1, 1, 1, 1), torch.ones(())
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """A folder `photos`, and three style pictures beside it."""
-    root = tmp_path_factory.mktemp("pictures")
-    (root / "photos").mkdir()
-    for name, picture in {
-        "photos/a": data.astronaut,
-        "photos/b": data.coffee,
-        "photos/c": data.chelsea,
-        "brick": data.brick,
-        "cell": data.immunohistochemistry,
-        "grass": data.grass,
-    }.items():
-        image = Image.fromarray(picture()).convert("RGB")
-        image.thumbnail((160, 160))
-        image.save(root / f"{name}.png")
-    return root
 
 
 def task_for(settings, pictures, style=(), start=None, add=(), **arguments) -> StyleBankTask:
