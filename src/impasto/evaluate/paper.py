@@ -67,7 +67,8 @@ def losses(
         page.table(columns, cells)
         page.curves(
             {
-                "content loss": (iterations, [content for content, _ in measured]),
+                # Without the photo itself, whose content loss of 0 has no logarithm.
+                "content loss": (iterations[1:], [content for content, _ in measured[1:]]),
                 "style loss": (iterations, [style for _, style in measured]),
             },
             "iteration of Gatys' method",
