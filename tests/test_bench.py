@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from impasto.bench import LITE_SIZE, VGG, BenchReport, bench, count_gflop
+from impasto.cli import main
 from impasto.engine import installed
 from impasto.errors import ImpastoError
 from impasto.model import find_model
@@ -90,6 +91,17 @@ def test_without_a_baseline_or_pytorch_nothing_is_compared(monkeypatch):
     assert not any(report.rivals.values())
     assert report.matrix_rate is None
     Console(file=io.StringIO()).print(report.table())
+
+
+def test_the_command_prints_the_tables(monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "--size", "32", "--engine", "onnxruntime"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "content ms" in text
+    assert "peak memory" in text
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ def bench(
     report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads))
     if as_json:
         print_json(report.to_json())
+    else:
+        print_table(report.table())
 
 
 def reproduce(
