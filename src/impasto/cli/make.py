@@ -55,6 +55,10 @@ def train(
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_SETTINGS)] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the weights' average.", rich_help_panel=_SETTINGS)] = None,
     content_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    content_target: Annotated[
+        Literal["adain", "photo"] | None,
+        typer.Option(help="Features that the content loss compares with.", rich_help_panel=_SETTINGS),
+    ] = None,
     style_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     identity_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Of the total variation.", rich_help_panel=_SETTINGS)] = None,

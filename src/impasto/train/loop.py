@@ -49,6 +49,8 @@ class Settings:
     clip: float = 5.0
     ema: float = 0.999
     content_weight: float = 1.0
+    content_target: Literal["adain", "photo"] = "adain"
+    """What relu4_1 of the painted picture is held to: the paper's t, or relu4_1 of the photo, as quality is measured."""
     style_weight: float = 10.0
     identity_weight: float = 0.0
     tv_weight: float = 0.0

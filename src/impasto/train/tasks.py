@@ -55,7 +55,7 @@ class StyleTransferTask(Task):
         self.settings = settings
 
     def losses(self, painted: Tensor, target: Tensor, statistics: Statistics) -> dict[str, Tensor]:
-        """Content loss against the AdaIN target t, and style loss, of painted pictures."""
+        """Content loss against relu4_1 features, and style loss, of painted pictures."""
         taps = self.encoder.taps(painted)
         return {"content": content_loss(taps[-1], target), "style": style_loss(style_statistics(taps), statistics)}
 
@@ -123,13 +123,14 @@ class AdaINTask(StyleTransferTask):
             features, styles = _again(self.encoder(content).float(), times), _rolled(taps[-1].float(), times)
             statistics = _paired_statistics(style_statistics(taps), times)
             target = adain(features, *statistics[-1])
+        wanted = target if self.settings.content_target == "adain" else features
         if self.settings.identity_weight == 0:
-            return self.weigh(self.losses(self.decode(self.network, features, styles, target), target, statistics))
+            return self.weigh(self.losses(self.decode(self.network, features, styles, target), wanted, statistics))
         # One of the batch goes through unstyled: strength 0 shall stay a reconstruction.
         own = features[:1]
         with_own = (torch.cat([part, own]) for part in (features, styles, target))
         decoded = self.decode(self.network, *with_own)
-        losses = self.losses(decoded[:-1], target, statistics)
+        losses = self.losses(decoded[:-1], wanted, statistics)
         return self.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
 
     @torch.no_grad()
@@ -168,7 +169,9 @@ class CompactTask(StyleTransferTask):
         with torch.no_grad():
             features = self.encoder(content).float()
             statistics = _paired_statistics(style_statistics(self.encoder.taps(style)), times)
-            target = adain(_again(features, times), *statistics[-1])
+            target = _again(features, times)
+            if self.settings.content_target == "adain":
+                target = adain(target, *statistics[-1])
         noted = observe.style()
         self._remember_photos(noted[len(style) :])
         own = _rolled(noted[: len(style)], times)
