@@ -15,7 +15,7 @@ from PIL import Image
 
 import impasto
 from impasto.errors import ImpastoError
-from impasto.export import INPUTS, ContentGraph, content_graph, export
+from impasto.export import INPUTS, ContentGraph, content_graph, export, style_graph
 from impasto.model import find_model, shipped_models
 from impasto.nets import NETWORKS
 from impasto.style import gallery
@@ -86,6 +86,21 @@ def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tm
         for ours, theirs in zip(got, expected, strict=True):
             assert ours.shape == theirs.shape
             assert np.abs(ours - theirs.numpy()).max() < 1e-3
+
+
+def test_style_graph_is_the_head_of_the_compact_network(tmp_path):
+    torch.manual_seed(0)
+    network = NETWORKS["compact"]().eval()
+    network.style_head.layers[-1].weight.data.normal_(0, 0.1)
+    network.photo_std.uniform_(0.1, 0.5)
+    path = tmp_path / "style.onnx"
+    onnx.save(style_graph(network), path)
+    statistics = torch.randn(3, network.style_size).abs() + 0.01
+    [got] = onnxruntime.InferenceSession(str(path)).run(["style"], {"statistics": statistics.numpy()})
+    expected = network.style_from(statistics).detach().numpy()
+    assert np.abs(expected - statistics.numpy()).max() > 0.1
+    assert np.allclose(got, expected, atol=1e-4)
+    assert style_graph(NETWORKS["adain"]()) is None  # the paper's own: a picture's statistics are its style
 
 
 def test_export_replaces_a_model_or_leaves_it(checkpoint, paintings, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from impasto.errors import ImpastoError
 from impasto.image import to_float
 from impasto.nets import NETWORKS
 from impasto.nets.adain import AdaIN, Decoder
-from impasto.nets.compact import Compact, DoubleToPicture
+from impasto.nets.compact import Compact, DoubleToPicture, StyleHead
 from impasto.nets.norm import Control, Observe, Transfer, adain, feature_statistics
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.train.losses import content_loss, style_loss, style_statistics
@@ -196,6 +198,19 @@ def test_statistics_of_a_region_ignore_the_rest():
     control(features)
     mean, std = feature_statistics(features[..., :16])
     assert torch.allclose(control.used(), torch.cat([mean, std], 1), atol=2e-2)
+
+
+def test_style_head_starts_from_adain_and_stays_bounded():
+    head = StyleHead((3, 2))
+    unit = torch.tensor([0.5] * 10)
+    statistics = torch.tensor([[-1.0, 0.0, 2.0, 0.1, 1.0, 3.0, 0.5, -0.5, 0.2, 9.0]])
+    assert torch.allclose(head(statistics, unit), statistics)
+    head.layers[-1].bias.data.fill_(1e6)  # what a picture unlike all of training might call forth
+    styled = head(statistics, unit)
+    std = torch.tensor([False] * 3 + [True] * 3 + [False] * 2 + [True] * 2)
+    assert torch.allclose(styled[:, std], statistics[:, std] * math.exp(3))
+    assert torch.allclose(styled[:, ~std], statistics[:, ~std] + 3 * 0.5)
+    assert torch.isfinite(head(torch.full((1, 10), 1e-5), unit)).all()
 
 
 def test_doubling_equals_upsampling_and_convolving():

@@ -65,11 +65,17 @@ def content_graph(network: Network) -> onnx.ModelProto:
     """The ONNX content graph of a network, with any number of regions and any sizes."""
     arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, network.style_size), torch.rand(2, 1, 24, 40),
                  torch.tensor(1.0), torch.ones(2, 2 * sum(network.adaptive)), torch.tensor(0.0))  # fmt: skip
+    return _traced(ContentGraph(network), arguments, INPUTS, OUTPUTS, _DYNAMIC)
+
+
+def _traced(
+    module: nn.Module, arguments: tuple[Tensor, ...], inputs: list[str], outputs: list[str], dynamic: dict[str, Any]
+) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every size it turns into a plain number on purpose
-        path = Path(folder) / "content.onnx"
-        torch.onnx.export(ContentGraph(network).eval(), arguments, str(path), input_names=INPUTS,
-                          output_names=OUTPUTS, dynamic_axes=_DYNAMIC, opset_version=OPSET, dynamo=False)  # fmt: skip
+        path = Path(folder) / "graph.onnx"
+        torch.onnx.export(module.eval(), arguments, str(path), input_names=inputs, output_names=outputs,
+                          dynamic_axes=dynamic, opset_version=OPSET, dynamo=False)  # fmt: skip
         graph = onnx.load(path)
     for initializer in graph.graph.initializer:
         initializer.name = initializer.name.removeprefix("network.")
@@ -79,6 +85,25 @@ def content_graph(network: Network) -> onnx.ModelProto:
                 names[index] = name.removeprefix("network.")
     onnx.checker.check_model(graph)
     return graph
+
+
+class StyleGraph(nn.Module):
+    """How a network makes styles of feature statistics, for those where these are not the styles themselves."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, statistics: Tensor) -> Tensor:
+        return self.network.style_from(statistics)
+
+
+def style_graph(network: Network) -> onnx.ModelProto | None:
+    """The ONNX graph from statistics [N, T] to styles [N, S]; None where a picture's statistics are its style."""
+    if type(network).style_from is Network.style_from:
+        return None
+    return _traced(StyleGraph(network), (torch.ones(2, 2 * sum(network.adaptive)),), ["statistics"], ["style"],
+                   {"statistics": {0: "pictures"}})  # fmt: skip
 
 
 def halve_weights(graph: onnx.ModelProto) -> None:
@@ -153,11 +178,15 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         card |= {"encoder": "vgg19", "external": detach_weights(graph, set(weights))}
     else:
         halve_weights(graph)
+    head = style_graph(network)
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         (made / "content.onnx").write_bytes(graph.SerializeToString())
+        if head is not None:
+            halve_weights(head)
+            (made / "style.onnx").write_bytes(head.SerializeToString())
         save_file(trained, made / "weights.safetensors")
         card["fingerprint"] = fingerprint(made)
         write_card(made, card)

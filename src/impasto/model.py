@@ -1,4 +1,7 @@
-"""A model is a folder: ``content.onnx``, ``weights.safetensors``, ``card.json`` and perhaps ``gallery.safetensors``.
+"""A model is a folder: ``content.onnx``, ``weights.safetensors``, ``card.json`` and perhaps two files more.
+
+``style.onnx`` makes a picture's style of its feature statistics where these are not the style themselves;
+``gallery.safetensors`` holds the styles that come with the model.
 
 A graph whose weights may not ship (the paper's network holds VGG-19) names an external ``weights.bin`` instead of
 carrying them. That file is put together once, in the cache, from the encoder found on this machine and the trained
@@ -88,6 +91,11 @@ class Model:
             return self.folder / "content.onnx"
         return self._assembled()
 
+    def style_graph(self) -> Path | None:
+        """The path of the graph that makes styles of feature statistics; None where these are the styles."""
+        path = self.folder / "style.onnx"
+        return path if path.is_file() else None
+
     def _assembled(self) -> Path:
         # Which VGG-19 it was made from is told by the file, not by its contents: those need not be read every time.
         source = locate()
@@ -118,10 +126,11 @@ class Model:
 
 
 def fingerprint(folder: Path) -> str:
-    """Identifies what a model computes: sha256 over its graph and trained weights, 16 hex digits."""
+    """Identifies what a model computes: sha256 over its graphs and trained weights, 16 hex digits."""
     digest = hashlib.sha256()
-    for name in ("content.onnx", "weights.safetensors"):
-        digest.update((folder / name).read_bytes())
+    for name in ("content.onnx", "weights.safetensors", "style.onnx"):
+        if name != "style.onnx" or (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:16]
 
 

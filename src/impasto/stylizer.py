@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,11 +226,20 @@ class GraphStylizer(Stylizer):
         self.engine_name, self.device = self.engine.name, self.engine.device
 
     def take(self, pixels: Pixels, name: str) -> Style:
-        """A picture's style is the statistics that the network uses when it runs on it at strength 0."""
+        """A picture's style comes from the statistics that the network uses when it runs on it at strength 0."""
         if self.model.trained_styles:
             raise self._unknown_style()
         _, used = self._run(pixels, self._any_style(), _WHOLE, 0.0)
-        return Style(name, used[0], self.fingerprint, pixels)
+        return Style(name, self._style_from(used)[0], self.fingerprint, pixels)
+
+    @cached_property
+    def _style_from(self) -> Callable[[np.ndarray], np.ndarray]:
+        graph = self.model.style_graph()
+        if graph is None:
+            return np.asarray
+        from impasto.engine.onnxruntime import StyleGraph
+
+        return StyleGraph(self.model, graph)
 
     def paint(
         self, content: Pixels, styles: Mapping[Style, float], regions: np.ndarray | None, strength: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 
@@ -19,23 +21,42 @@ def accelerators() -> list[str]:
     return [provider for provider in _ACCELERATORS if provider in available]
 
 
+def _open(model: Model, graph: Path, providers: list[str], threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # a warning for each fallback node helps nobody who only wants a picture
+    # Threads that spin while they wait would slow down everything else on the machine, a second session included.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    except Exception as error:  # the runtime's own errors share no narrower public base
+        raise ImpastoError(f"ONNX Runtime cannot load {model.name}: {str(error).splitlines()[0]}") from error
+
+
+class StyleGraph:
+    """The graph that makes a picture's style of its feature statistics, for a model that has one.
+
+    Whatever engine paints, ONNX Runtime runs this: it is part of every installation, and a style takes it a
+    millisecond, once.
+    """
+
+    def __init__(self, model: Model, graph: Path) -> None:
+        self._session = _open(model, graph, ["CPUExecutionProvider"], threads=1)
+
+    def __call__(self, statistics: np.ndarray) -> np.ndarray:
+        """[N, T] to style tensors [N, S]."""
+        style: np.ndarray = self._session.run(["style"], {"statistics": statistics})[0]
+        return style
+
+
 class OnnxRuntimeEngine:
     """A content graph in an inference session."""
 
     name = "onnxruntime"
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # a warning for each fallback node helps nobody who only wants a picture
-        # Threads that spin while they wait would slow down everything else on the machine, a second session included.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        providers = [*accelerators(), "CPUExecutionProvider"]
-        try:
-            self._session = onnxruntime.InferenceSession(str(model.graph()), options, providers=providers)
-        except Exception as error:  # the runtime's own errors share no narrower public base
-            raise ImpastoError(f"ONNX Runtime cannot load {model.name}: {str(error).splitlines()[0]}") from error
+        self._session = _open(model, model.graph(), [*accelerators(), "CPUExecutionProvider"], threads)
         # A provider that fails to start is dropped without a word; this is what really runs.
         self.device = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
 

@@ -1,4 +1,4 @@
-"""The paper's decoder against its variants: the experiment of section 7.1 and figure 7 of the AdaIN paper.
+"""The paper's decoder against its variants: the experiment of section 7.1 of the AdaIN paper.
 
 Enc-AdaIN-Dec is the paper's; Enc-Concat-Dec sees features of content and style side by side instead of AdaIN's output;
 Enc-AdaIN-BNDec and Enc-AdaIN-INDec normalise in the decoder. All are trained on the same crops, from the same seed,

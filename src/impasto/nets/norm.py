@@ -4,7 +4,7 @@ A network is written once, as ``forward(image, adapt)``. At each adaptive layer 
 on with what comes back. What ``adapt`` is decides what the network does:
 
 * :class:`Observe` leaves the features alone and notes their statistics: the network reconstructs its input, and the
-  noted statistics *are* the style of that picture.
+  noted statistics are what the style of that picture comes from (:meth:`Network.style_from`).
 * :class:`Transfer` gives the features of a batch the statistics of a batch of styles: training.
 * :class:`Control` does the same for one picture with all run-time controls: the exported content graph.
 
@@ -46,6 +46,10 @@ class Network(nn.Module):
     def styles(self) -> Tensor:
         """[N, S], the style tensors that the network itself has learnt; none where any picture's will do."""
         return torch.empty(0, self.style_size)
+
+    def style_from(self, statistics: Tensor) -> Tensor:
+        """Style tensors [N, S] of pictures with these statistics [N, T]: the statistics themselves, as in the paper."""
+        return statistics
 
     def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
         """The `adapt` with every run-time control, see :class:`Control`."""

@@ -93,7 +93,7 @@ class FeedforwardTask(Task):
             losses["identity"] = F.mse_loss(unstyled, content[:1])
         if step < self.settings.autoencoder_steps:
             return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values()]).sum(), **losses}
-        return self.weigh({**losses, **self.perceptual(painted, content, which)})
+        return self.settings.weigh({**losses, **self.perceptual(painted, content, which)})
 
     def draw(self, count: int, step: int) -> Tensor:
         """[count], the number of the style, among those with a picture, for each photo of a step's batch."""
@@ -110,16 +110,6 @@ class FeedforwardTask(Task):
             "style": self.style_loss(taps, which),
             "tv": total_variation(painted),
         }
-
-    def weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The losses with their weighted sum, "loss"."""
-        weights = {
-            "content": self.settings.content_weight,
-            "style": self.settings.style_weight,
-            "tv": self.settings.tv_weight,
-            "identity": self.settings.identity_weight,
-        }
-        return {"loss": torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), **losses}
 
     def style_loss(self, taps: Sequence[Tensor], which: Tensor) -> Tensor:
         """Mean over the batch of the summed relative distances of the Gram matrices to those of the styles."""

@@ -50,7 +50,7 @@ class Settings:
     ema: float = 0.999
     content_weight: float = 1.0
     content_target: Literal["adain", "photo"] = "adain"
-    """What relu4_1 of the painted picture is held to: the paper's t, or relu4_1 of the photo, as quality is measured."""
+    """What relu4_1 of a painted picture is held to: the paper's t, or relu4_1 of the photo, as quality is measured."""
     style_weight: float = 10.0
     identity_weight: float = 0.0
     tv_weight: float = 0.0
@@ -64,6 +64,11 @@ class Settings:
     """Style pictures are drawn in proportion to their difficulty, how far photos are from them, to this power."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
+
+    def weigh(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, and under "loss" their sum, each weighted by the setting of its name: "content", "style", ..."""
+        weighted = [getattr(self, f"{name}_weight") * loss for name, loss in losses.items()]
+        return {"loss": torch.stack(weighted).sum(), **losses}
 
     def learning_rate(self, step: int) -> float:
         """Share of `lr` at a step: linear warm-up, then 1 / (1 + 5e-5 t) as in the paper's code, or a cosine to 2 %."""

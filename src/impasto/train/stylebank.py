@@ -46,7 +46,7 @@ class StyleBankTask(feedforward.FeedforwardTask):
         if self.is_style_step(step):
             which = self.draw(len(content), step)
             painted = self.network(content, self.network.transfer(self.first + which)).float()  # type: ignore[operator]
-            return self.weigh(self.perceptual(painted, content, which))
+            return self.settings.weigh(self.perceptual(painted, content, which))
         identity = F.mse_loss(self.network(content, Plain()).float(), content)
         # Several processes wait for a gradient of every parameter: the banks' is 0.
         unused = torch.stack([bank.sum() for bank in self._banks]).sum()

@@ -59,15 +59,6 @@ class StyleTransferTask(Task):
         taps = self.encoder.taps(painted)
         return {"content": content_loss(taps[-1], target), "style": style_loss(style_statistics(taps), statistics)}
 
-    def weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        weights = {
-            "content": self.settings.content_weight,
-            "style": self.settings.style_weight,
-            "identity": self.settings.identity_weight,
-        }
-        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-        return {"loss": total, **losses}
-
     def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
         """Style loss of unpainted photos, 16 of the content set, against each style picture."""
         size = self.settings.crop
@@ -125,13 +116,15 @@ class AdaINTask(StyleTransferTask):
             target = adain(features, *statistics[-1])
         wanted = target if self.settings.content_target == "adain" else features
         if self.settings.identity_weight == 0:
-            return self.weigh(self.losses(self.decode(self.network, features, styles, target), wanted, statistics))
+            return self.settings.weigh(
+                self.losses(self.decode(self.network, features, styles, target), wanted, statistics)
+            )
         # One of the batch goes through unstyled: strength 0 shall stay a reconstruction.
         own = features[:1]
         with_own = (torch.cat([part, own]) for part in (features, styles, target))
         decoded = self.decode(self.network, *with_own)
         losses = self.losses(decoded[:-1], wanted, statistics)
-        return self.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
+        return self.settings.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
 
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
@@ -174,15 +167,16 @@ class CompactTask(StyleTransferTask):
                 target = adain(target, *statistics[-1])
         noted = observe.style()
         self._remember_photos(noted[len(style) :])
-        own = _rolled(noted[: len(style)], times)
-        painted = self.network(_again(content, times), Transfer(own, self.network.floor))
-        return self.weigh({**self.losses(painted, target, statistics), "identity": identity})
+        taken = _rolled(self.network.style_from(noted[: len(style)]), times)
+        painted = self.network(_again(content, times), Transfer(taken, self.network.floor))
+        return self.settings.weigh({**self.losses(painted, target, statistics), "identity": identity})
 
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        assert isinstance(network, Compact)
         observe = Observe()
         network(style, observe)
-        styles = observe.style()[:, None].expand(-1, len(content), -1)
+        styles = network.style_from(observe.style())[:, None].expand(-1, len(content), -1)
         painted = [network(content, Transfer(style, self.network.floor)) for style in styles]
         return grid(content, style, torch.cat(painted))
 
