@@ -12,10 +12,14 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
+import impasto
 from impasto.errors import ImpastoError
 from impasto.evaluate.ablation import VARIANTS, decoder_curves
 from impasto.export import export
+from impasto.image import to_float
 from impasto.nets.adain import DECODERS, AdaIN, Decoder
+from impasto.nets.norm import feature_statistics
+from impasto.nets.vgg import load_encoder
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task
 
@@ -48,7 +52,7 @@ def test_checkpoints_know_their_decoder_and_the_papers_alone_is_exported(vgg19, 
     task = make_task("adain", TINY, decoder=kind)
     content, style = str(pictures / "photos"), str(pictures / "styles")
     checkpoint = train(task, [content], [style], TINY, tmp_path, short_side=64, device="cpu")
-    assert read_checkpoint(checkpoint)["arguments"] == {"decoder": kind}
+    assert read_checkpoint(checkpoint)["arguments"] == {"decoder": kind, "layer": "relu4_1"}
     if kind != "adain":
         with pytest.raises(ImpastoError, match=f"holds the decoder {kind}, .* --decoder adain$"):
             export(checkpoint, tmp_path / "model", "mine")
@@ -74,6 +78,25 @@ def test_curves_of_all_variants(vgg19, pictures):
     assert len({curves["style"][0] for curves in found[0].values()}) == 4
 
 
+def test_a_decoder_of_a_shallower_layer(vgg19, pictures, tmp_path):
+    task = make_task("adain", TINY, layer="relu3_1")
+    assert [w.shape for w in task.network.state_dict().values()] == [w.shape for w in Decoder().state_dict().values()][
+        -len(task.network.state_dict()) :
+    ]
+    checkpoint = train(task, [str(pictures / "photos")], [str(pictures / "styles")], TINY, tmp_path, short_side=64)
+    model = impasto.load(export(checkpoint, tmp_path / "model", "mine"), engine="onnxruntime")
+    photo = np.asarray(Image.open(pictures / "photos" / "a.png"))
+    # AdaIN at relu3_1: its statistics are the style.
+    style = model.style(photo, size=96)
+    seen = load_encoder().taps(torch.from_numpy(to_float(photo)), 3)[-1]
+    assert np.allclose(style.tensor, torch.cat(feature_statistics(seen), 1)[0], atol=1e-3)
+    engines = [np.asarray(model.stylize(photo, style)).astype(int),
+               np.asarray(impasto.load(tmp_path / "model", engine="torch").stylize(photo, style))]  # fmt: skip
+    assert np.abs(engines[0] - engines[1]).max() <= 2
+
+
 def test_no_other_decoder():
     with pytest.raises(ImpastoError, match="no decoder wavelet: choose adain, concat, bn, in"):
         AdaIN("wavelet")
+    with pytest.raises(ImpastoError, match="no layer relu5_1: choose relu3_1, relu4_1"):
+        AdaIN(layer="relu5_1")

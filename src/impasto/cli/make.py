@@ -36,6 +36,10 @@ def train(
         Literal["adain", "concat", "bn", "in"] | None,
         typer.Option(help="What decodes for adain: the paper's decoder, or one of its comparisons."),
     ] = None,
+    layer: Annotated[
+        Literal["relu3_1", "relu4_1"] | None,
+        typer.Option(help="Where adain's encoder ends.", show_default="relu4_1, as in the paper"),
+    ] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Save and stop after so long.")] = None,
     save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
     short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
@@ -101,7 +105,9 @@ def train(
         raise ImpastoError(f"--add teaches the model of --start another style: for {', '.join(OWN_STYLES)} only")
     pictures = {"style": style or [], "add": add or []} if own else {}
     settings = Settings(**{**RECIPES[network], **chosen})
-    task = make_task(network, settings, start, **pictures, **given(norm=norm, width=width, decoder=decoder))
+    task = make_task(
+        network, settings, start, **pictures, **given(norm=norm, width=width, decoder=decoder, layer=layer)
+    )
     run(
         task,
         content,

@@ -12,6 +12,8 @@ from impasto.nets.norm import Adapt, Network
 from impasto.nets.vgg import Encoder
 
 DecoderKind = Literal["adain", "concat", "bn", "in"]
+#: Layers of VGG-19 whose features are adapted: how many taps lead there, and how many channels it has.
+LAYERS = {"relu3_1": (3, 256), "relu4_1": (4, 512)}
 DECODERS: tuple[DecoderKind, ...] = get_args(DecoderKind)
 
 
@@ -31,7 +33,7 @@ _NORMS: dict[str, Callable[[int], list[nn.Module]]] = {"bn": _batch_norm, "in": 
 
 
 class Decoder(nn.Sequential):
-    """relu4_1 features [N, 512, H/8, W/8] back to a picture [N, 3, H, W].
+    """relu4_1 features [N, 512, H/8, W/8], or relu3_1's [N, 256, H/4, W/4], back to a picture [N, 3, H, W].
 
     Nearest up-sampling against checkerboards, reflection padding against borders, and no normalisation layers: those
     would pull every picture towards one style (section 5 of the paper). Module indices, hence the keys
@@ -40,10 +42,11 @@ class Decoder(nn.Sequential):
     Args:
         kind: "adain" is that. The others are what the paper compares it with (section 7.1): "bn" and "in" have batch or
             instance normalisation after every convolution but the last; "concat" takes features of content and style
-            side by side, [N, 1024, H/8, W/8], instead of those that AdaIN has made of them.
+            side by side, twice the channels, instead of those that AdaIN has made of them.
+        layer: "relu4_1", or "relu3_1", whose decoder is the last part of the other.
     """
 
-    def __init__(self, kind: DecoderKind = "adain") -> None:
+    def __init__(self, kind: DecoderKind = "adain", layer: str = "relu4_1") -> None:
         norm = _NORMS.get(kind, _no_norm)
 
         def convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -52,10 +55,14 @@ class Decoder(nn.Sequential):
         def double() -> nn.Module:
             return nn.Upsample(scale_factor=2, mode="nearest")
 
-        super().__init__(
-            *convolution(1024 if kind == "concat" else 512, 256), double(),
+        inputs = LAYERS[layer][1] * (2 if kind == "concat" else 1)
+        deepest = [
+            *convolution(inputs, 256), double(),
             *convolution(256, 256), *convolution(256, 256), *convolution(256, 256),
-            *convolution(256, 128), double(),
+        ]  # fmt: skip
+        super().__init__(
+            *(deepest if layer == "relu4_1" else []),
+            *convolution(256 if layer == "relu4_1" else inputs, 128), double(),
             *convolution(128, 128), *convolution(128, 64), double(),
             *convolution(64, 64), nn.ReflectionPad2d(1), nn.Conv2d(64, 3, 3),
         )  # fmt: skip
@@ -66,21 +73,24 @@ class AdaIN(Network):
 
     Args:
         decoder: the kind of g, see :class:`Decoder`.
+        layer: where f ends: "relu4_1" as in the paper, or "relu3_1", which keeps more of the photo.
     """
 
-    adaptive = (512,)
-
-    def __init__(self, decoder: DecoderKind = "adain") -> None:
+    def __init__(self, decoder: DecoderKind = "adain", layer: str = "relu4_1") -> None:
         super().__init__()
         if decoder not in DECODERS:
             raise ImpastoError(f"no decoder {decoder}: choose {', '.join(DECODERS)}")
-        self.arguments = {"decoder": decoder}
+        if layer not in LAYERS:
+            raise ImpastoError(f"no layer {layer}: choose {', '.join(LAYERS)}")
+        self.arguments = {"decoder": decoder, "layer": layer}
+        self.depth, channels = LAYERS[layer]
+        self.adaptive = (channels,)
         self.encoder = Encoder()
-        self.decoder = Decoder(decoder)
+        self.decoder = Decoder(decoder, layer)
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
         """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""
-        features = adapt(self.encoder(image))
+        features = adapt(self.encoder.taps(image, self.depth)[-1])
         decoded: Tensor = self.decoder(features)
         return decoded[..., : image.shape[2], : image.shape[3]]  # the encoder rounds sizes up to multiples of 8
 

@@ -48,6 +48,9 @@ def grid(content: Tensor, style: Tensor, painted: Tensor) -> Tensor:
 class StyleTransferTask(Task):
     """Paints every content crop in `pairings` styles and compares with the AdaIN target and the style statistics."""
 
+    #: Taps up to the layer of the content loss.
+    depth = 4
+
     def __init__(self, network: nn.Module, encoder: Encoder, settings: Settings) -> None:
         super().__init__()
         self.network = network
@@ -55,8 +58,8 @@ class StyleTransferTask(Task):
         self.settings = settings
 
     def losses(self, painted: Tensor, target: Tensor, statistics: Statistics) -> dict[str, Tensor]:
-        """Content loss against relu4_1 features, and style loss, of painted pictures."""
-        taps = self.encoder.taps(painted)
+        """Content loss against features at the deepest tap, and style loss up to there, of painted pictures."""
+        taps = self.encoder.taps(painted, self.depth)
         return {"content": content_loss(taps[-1], target), "style": style_loss(style_statistics(taps), statistics)}
 
     def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
@@ -88,14 +91,14 @@ class AdaINTask(StyleTransferTask):
 
     def __init__(self, network: AdaIN, settings: Settings) -> None:
         super().__init__(network.decoder, network.encoder, settings)
-        self.arguments = network.arguments
+        self.arguments, self.depth = network.arguments, network.depth
 
     def decode(self, network: nn.Module, content: Tensor, style: Tensor, target: Tensor) -> Tensor:
-        """Pictures from t, or, by the decoder made for that, from relu4_1 features of content and style side by side.
+        """Pictures from t, or, by the decoder made for that, from the features of content and style side by side.
 
         Args:
             network: the decoder.
-            content, style, target: [N, 512, H, W], the target being t = AdaIN(content, style).
+            content, style, target: features [N, C, H, W], the target being t = AdaIN(content, style).
         """
         beside = self.arguments.get("decoder") == "concat"
         decoded: Tensor = network(torch.cat([content, style], 1) if beside else target).float()
@@ -105,13 +108,13 @@ class AdaINTask(StyleTransferTask):
         if step < self.settings.autoencoder_steps:
             pictures = torch.cat([content, style])
             with torch.no_grad():
-                features = self.encoder(pictures)
+                features = self._features(pictures)
             identity = F.mse_loss(self.decode(self.network, features, features, features), pictures)
             return {"loss": identity, "identity": identity}
         times = self.settings.pairings
         with torch.no_grad():
-            taps = self.encoder.taps(style)
-            features, styles = _again(self.encoder(content).float(), times), _rolled(taps[-1].float(), times)
+            taps = self.encoder.taps(style, self.depth)
+            features, styles = _again(self._features(content).float(), times), _rolled(taps[-1].float(), times)
             statistics = _paired_statistics(style_statistics(taps), times)
             target = adain(features, *statistics[-1])
         wanted = target if self.settings.content_target == "adain" else features
@@ -126,10 +129,13 @@ class AdaINTask(StyleTransferTask):
         losses = self.losses(decoded[:-1], wanted, statistics)
         return self.settings.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
 
+    def _features(self, pictures: Tensor) -> Tensor:
+        return self.encoder.taps(pictures, self.depth)[-1]
+
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        features = self.encoder(content)
-        styles = [one[None].expand_as(features) for one in self.encoder(style)]
+        features = self._features(content)
+        styles = [one[None].expand_as(features) for one in self._features(style)]
         painted = [self.decode(network, features, one, adain(features, *feature_statistics(one))) for one in styles]
         return grid(content, style, torch.cat(painted))
 
@@ -185,7 +191,12 @@ class CompactTask(StyleTransferTask):
 OWN_STYLES = {"feedforward": "feedforward", "cin": "feedforward", "stylebank": "stylebank"}
 
 #: What of a network can be chosen from outside, see its class.
-ARGUMENTS = {"adain": ("decoder",), "feedforward": ("norm", "width"), "cin": ("width",), "stylebank": ("width",)}
+ARGUMENTS = {
+    "adain": ("decoder", "layer"),
+    "feedforward": ("norm", "width"),
+    "cin": ("width",),
+    "stylebank": ("width",),
+}
 
 FEEDFORWARD: dict[str, Any] = {
     "steps": 3_000,
