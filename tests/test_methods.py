@@ -24,9 +24,7 @@ from impasto.methods.base import enough_memory
 from impasto.methods.mrf import turned
 
 SIZE = 80
-PHOTO, CAT, UNRELATED = (center_crop(picture(), SIZE) for picture in (data.astronaut, data.chelsea, data.coffee))
-#: Options with which each system comes far enough, in seconds.
-QUICK = {"gatys": {"iterations": 25}, "mrf": {"iterations": 40}, "style-swap": {"iterations": 30}}
+PHOTO, CAT, COFFEE = (center_crop(picture(), SIZE) for picture in (data.astronaut, data.chelsea, data.coffee))
 
 pytestmark = pytest.mark.usefixtures("vgg19")
 
@@ -39,14 +37,6 @@ def observe() -> Observer:
 def paint(name: str, photo=PHOTO, styles=CAT, controls=None, **options) -> np.ndarray:
     painter = impasto.load(name, **options)
     return np.asarray(painter.stylize(photo, styles, style_size=SIZE, **(controls or {})))
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_style_is_transferred_and_content_kept(name, observe):
-    photo, style = observe(PHOTO), observe(CAT).style
-    painted = observe(paint(name, **QUICK[name]))
-    assert painted.style_loss(style) < 0.4 * photo.style_loss(style)
-    assert painted.content_loss(photo) < observe(UNRELATED).content_loss(photo)
 
 
 def test_the_inverse_network_brings_the_swapped_style(observe):
@@ -78,7 +68,7 @@ def test_from_a_given_picture():
 def test_masks_take_each_style_to_its_region(name, observe):
     left = np.zeros((SIZE, SIZE))
     left[:, : SIZE // 2] = 1
-    styles, options = [CAT, UNRELATED], QUICK[name] | {"iterations": 12}
+    styles, options = [CAT, COFFEE], {"iterations": 12}
     halves = (slice(None), slice(SIZE // 2)), (slice(None), slice(SIZE // 2, None))
     one, other = (paint(name, styles=styles, controls={"masks": masks}, **options)
                   for masks in ([left, 1 - left], [1 - left, left]))  # fmt: skip
@@ -92,12 +82,12 @@ def test_masks_take_each_style_to_its_region(name, observe):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_weights_lean_towards_a_style(name, observe):
-    painter = impasto.load(name, **(QUICK[name] | {"iterations": 10}))
-    cat, coffee = (painter.style(picture, size=SIZE) for picture in (CAT, UNRELATED))
+    painter = impasto.load(name, iterations=10)
+    cat, coffee = (painter.style(picture, size=SIZE) for picture in (CAT, COFFEE))
     losses = []
     for share in (0.9, 0.1):
         seen = observe(np.asarray(painter.stylize(PHOTO, {cat: share, coffee: 1 - share})))
-        losses.append(seen.style_loss(observe(CAT).style) - seen.style_loss(observe(UNRELATED).style))
+        losses.append(seen.style_loss(observe(CAT).style) - seen.style_loss(observe(COFFEE).style))
     assert losses[0] < losses[1]
 
 
@@ -106,8 +96,7 @@ def test_strength(name, observe):
     style = observe(CAT).style
     assert np.array_equal(paint(name, controls={"strength": 0}), PHOTO)
     weak, full = (
-        observe(paint(name, controls={"strength": strength}, **(QUICK[name] | {"iterations": 10}))).style_loss(style)
-        for strength in (0.3, 1)
+        observe(paint(name, controls={"strength": strength}, iterations=10)).style_loss(style) for strength in (0.3, 1)
     )
     assert full < weak < observe(PHOTO).style_loss(style)
 
