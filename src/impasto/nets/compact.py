@@ -88,6 +88,8 @@ class StyleHead(nn.Module):
     """
 
     is_std: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, adaptive: Sequence[int], hidden: int = 512) -> None:
         super().__init__()
@@ -99,16 +101,22 @@ class StyleHead(nn.Module):
             nn.init.zeros_(last)  # type: ignore[arg-type]
         layout = [torch.arange(2 * channels) >= channels for channels in adaptive]
         self.register_buffer("is_std", torch.cat(layout), persistent=False)
+        #: How `relative` statistics are spread over style pictures; training keeps them up to date.
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
 
-    def forward(self, statistics: Tensor, unit: Tensor) -> Tensor:
-        """Style tensors [N, S].
+    def relative(self, statistics: Tensor, unit: Tensor) -> Tensor:
+        """Statistics [N, S] compared with those of photos: means as a ratio, standard deviations as its logarithm.
 
         Args:
-            statistics: [N, S] of pictures.
             unit: [S], the standard deviation of each one's channel on photos.
         """
         ratio = statistics / unit
-        known = torch.where(self.is_std, torch.where(self.is_std, ratio, 1.0).log(), ratio).clamp(-4, 4)
+        return torch.where(self.is_std, torch.where(self.is_std, ratio, 1.0).log(), ratio)
+
+    def forward(self, statistics: Tensor, unit: Tensor) -> Tensor:
+        """Style tensors [N, S] of pictures with these statistics [N, S]; for `unit` see :meth:`relative`."""
+        known = ((self.relative(statistics, unit) - self.mean) / self.std.clamp(min=0.05)).clamp(-4, 4)
         change = 3 * torch.tanh(self.layers(known).float() / 3)  # bounded, so that no odd picture can blow up
         return torch.where(self.is_std, statistics * change.exp(), statistics + unit * change)
 
@@ -141,10 +149,25 @@ class Compact(Network):
         """[sum(adaptive)]: content features with a lower standard deviation than this are next to constant."""
         return _FLOOR * self.photo_std
 
+    @property
+    def unit(self) -> Tensor:
+        """[S]: `photo_std` of the channel that each entry of a style tensor belongs to."""
+        layers = torch.split(self.photo_std.clamp(min=1e-3), list(self.adaptive))
+        return torch.cat([std for std in layers for _ in range(2)])
+
     def style_from(self, statistics: Tensor) -> Tensor:
         """See :class:`StyleHead`."""
-        layers = torch.split(self.photo_std.clamp(min=1e-3), list(self.adaptive))
-        return self.style_head(statistics, torch.cat([std for std in layers for _ in range(2)]))  # type: ignore[no-any-return]
+        style: Tensor = self.style_head(statistics, self.unit)
+        return style
+
+    @torch.no_grad()
+    def remember(self, photos: Tensor, paintings: Tensor) -> None:
+        """Moves what the network knows of pictures' statistics a little towards those of a batch, each [N, S]."""
+        std = photos.mean(0)[self.style_head.is_std]
+        self.photo_std.lerp_(std, 0.01 if self.photo_std.any() else 1.0)
+        head, relative = self.style_head, self.style_head.relative(paintings, self.unit)
+        head.mean.lerp_(relative.mean(0), 0.01)
+        head.std.copy_(head.std.square().lerp((relative - head.mean).square().mean(0), 0.01).sqrt())
 
     def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
         """See :meth:`Network.control`."""

@@ -149,14 +149,6 @@ class CompactTask(StyleTransferTask):
     def __init__(self, network: Compact, encoder: Encoder, settings: Settings) -> None:
         super().__init__(network, encoder, settings)
 
-    @torch.no_grad()
-    def _remember_photos(self, statistics: Tensor) -> None:
-        """Moves the network's `photo_std` towards that of a batch, given in the layout of style tensors [N, S]."""
-        layers = torch.split(statistics.mean(0), [2 * channels for channels in self.network.adaptive])
-        std = torch.cat([layer[len(layer) // 2 :] for layer in layers])
-        known = self.network.photo_std
-        known.lerp_(std, 0.01 if known.any() else 1.0)
-
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
         observe = Observe()
         pictures = torch.cat([style, content])
@@ -172,7 +164,7 @@ class CompactTask(StyleTransferTask):
             if self.settings.content_target == "adain":
                 target = adain(target, *statistics[-1])
         noted = observe.style()
-        self._remember_photos(noted[len(style) :])
+        self.network.remember(noted[len(style) :], noted[: len(style)])
         taken = _rolled(self.network.style_from(noted[: len(style)]), times)
         painted = self.network(_again(content, times), Transfer(taken, self.network.floor))
         return self.settings.weigh({**self.losses(painted, target, statistics), "identity": identity})
