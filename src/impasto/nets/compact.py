@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from impasto.nets.norm import Adapt, Control, Network
+from impasto.nets.norm import Adapt, Control, Network, Transfer
 
 #: The floor under content features (see `impasto.nets.norm.above_floor`) as a share of what photos have. Skies with
 #: noise of one level in 255 lie below it at many layers; the losses on photos change by a hundredth.
@@ -168,6 +168,10 @@ class Compact(Network):
         head, relative = self.style_head, self.style_head.relative(paintings, self.unit)
         head.mean.lerp_(relative.mean(0), 0.01)
         head.std.copy_(head.std.square().lerp((relative - head.mean).square().mean(0), 0.01).sqrt())
+
+    def adapt_to(self, style: Tensor) -> Transfer:
+        """See :meth:`Network.adapt_to`."""
+        return Transfer(style, self.floor)
 
     def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
         """See :meth:`Network.control`."""

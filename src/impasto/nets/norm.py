@@ -51,6 +51,10 @@ class Network(nn.Module):
         """Style tensors [N, S] of pictures with these statistics [N, T]: the statistics themselves, as in the paper."""
         return statistics
 
+    def adapt_to(self, style: Tensor) -> Transfer:
+        """The `adapt` that gives each picture of a batch a style of [N, S]: training."""
+        return Transfer(style)
+
     def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
         """The `adapt` with every run-time control, see :class:`Control`."""
         return Control(style, mask, strength, stats, inertia)

@@ -15,7 +15,7 @@ from impasto.model import find_model
 from impasto.nets import load_network, make_network
 from impasto.nets.adain import AdaIN
 from impasto.nets.compact import Compact
-from impasto.nets.norm import Network, Observe, Transfer, adain, feature_statistics
+from impasto.nets.norm import Network, Observe, adain, feature_statistics
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.progress import track
 from impasto.train.data import Pictures
@@ -166,7 +166,7 @@ class CompactTask(StyleTransferTask):
         noted = observe.style()
         self.network.remember(noted[len(style) :], noted[: len(style)])
         taken = _rolled(self.network.style_from(noted[: len(style)]), times)
-        painted = self.network(_again(content, times), Transfer(taken, self.network.floor))
+        painted = self.network(_again(content, times), self.network.adapt_to(taken))
         return self.settings.weigh({**self.losses(painted, target, statistics), "identity": identity})
 
     @torch.no_grad()
@@ -175,7 +175,7 @@ class CompactTask(StyleTransferTask):
         observe = Observe()
         network(style, observe)
         styles = network.style_from(observe.style())[:, None].expand(-1, len(content), -1)
-        painted = [network(content, Transfer(style, self.network.floor)) for style in styles]
+        painted = [network(content, network.adapt_to(style)) for style in styles]
         return grid(content, style, torch.cat(painted))
 
 
