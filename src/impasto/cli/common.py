@@ -23,6 +23,9 @@ EXTRAS = {
     "tensorboard": "train",
     "matplotlib": "train",
     "openvino": "openvino",
+    "ray": "ray",
+    "pyarrow": "ray",
+    "fsspec": "ray",
 }
 
 ModelOption = Annotated[

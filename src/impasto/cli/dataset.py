@@ -1,0 +1,75 @@
+"""The command for whole data sets."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from impasto.cli.common import EngineOption, JsonOption, StyleSizeOption, given, print_json
+from impasto.errors import ImpastoError
+
+
+def dataset(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="Folder of pictures or tar shards, or a URL like s3://...")
+    ],
+    styles: Annotated[
+        list[str], typer.Option("--styles", help="Folder or URL of style pictures, or the name of a style. Repeatable.")
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL to write to.")],
+    per_image: Annotated[int | None, typer.Option(help="Styles for each picture.", show_default="1")] = None,
+    strength: Annotated[
+        str | None,
+        typer.Option(help="How much style, or a range to draw it from, like 0.5..1.", show_default="1"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Scale pictures to this short side.", show_default="as they are")
+    ] = None,
+    crop: Annotated[int | None, typer.Option(help="Then cut out the centre square of this side.")] = None,
+    keep_color: Annotated[
+        Literal["match", "luminance"] | None, typer.Option(help="Keep the colours of the pictures.")
+    ] = None,
+    style_size: StyleSizeOption = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draws.", show_default="0")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A shipped model, or a model folder.", show_default="adain")
+    ] = None,
+    engine: EngineOption = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="Painters at a time.", show_default="as many as there is room for")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads of each painter.", show_default="1")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first broken picture.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Paint a whole data set, each picture in a style drawn by its name. Run it again to go on after a stop."""
+    from impasto.dataset import Recipe, stylize_dataset
+
+    drawn = given(per_image=per_image, size=size, crop=crop, keep_color=keep_color, style_size=style_size, seed=seed)
+    if strength is not None:
+        drawn["strength"] = _range(strength)
+    chosen = given(model=model, engine=engine, workers=workers, threads=threads, address=address)
+    result = stylize_dataset(source, styles, out, Recipe(**drawn), fail_fast=fail_fast, **chosen)
+    for name, why in result.broken_styles.items():
+        print(f"passed over the style {name}: {why}", file=sys.stderr)
+    for row in result.errors:
+        print(f"passed over {row.input}: {row.error}", file=sys.stderr)
+    done = len(result.rows) - len(result.errors)
+    if as_json:
+        print_json({"paintings": done, "errors": len(result.errors), "seconds": round(result.seconds, 1)})
+    else:
+        print(f"{out}: {done} paintings" + (f", {len(result.errors)} passed over" if result.errors else ""))
+
+
+def _range(text: str) -> tuple[float, float]:
+    """A number, or two with .. between."""
+    low, dots, high = text.partition("..")
+    try:
+        return float(low), float(high if dots else low)
+    except ValueError:
+        raise ImpastoError(f"strength must be a number or a range like 0.5..1, not {text}") from None

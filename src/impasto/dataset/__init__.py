@@ -1,0 +1,10 @@
+"""Whole data sets in the styles of many pictures, on Ray Data. Needs ``impasto[ray]``.
+
+from impasto.dataset import stylize_dataset
+stylize_dataset("imagenet/train", ["wikiart"], "imagenet-stylized/train", per_image=1, seed=0)
+"""
+
+from impasto.dataset.recipe import Recipe
+from impasto.dataset.run import DatasetResult, stylize_dataset
+
+__all__ = ["DatasetResult", "Recipe", "stylize_dataset"]

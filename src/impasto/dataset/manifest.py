@@ -1,0 +1,117 @@
+"""The manifest of a data set: one row for each painting, in ``manifest.parquet`` when a run is over.
+
+While a run goes on, its rows are in parts beside that file; what a killed run had noted is there for the next one.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from impasto.dataset.place import HIDDEN, Place
+from impasto.errors import ImpastoError
+
+NAME = "manifest.parquet"
+_PART = HIDDEN + "-rows-{:06}.parquet"
+_EVERY = 5.0  # seconds between parts
+
+
+@dataclass(frozen=True)
+class Row:
+    """A painting.
+
+    Attributes:
+        input: the picture's name in the source; of a tar shard, the shard's name, a slash, the member's.
+        output: the painting's name in the output, likewise.
+        style: name of the style.
+        strength: 0..1.
+        seed: of the draw.
+        model: fingerprint.
+        recipe: of all other settings and the style's tensor, see `Recipe.digest`.
+        sha256: of the painting's bytes; empty if there is none.
+        error: why there is none; else empty.
+    """
+
+    input: str
+    output: str
+    style: str
+    strength: float
+    seed: int
+    model: str
+    recipe: str
+    sha256: str = ""
+    error: str = ""
+
+    def made_like(self, other: Row) -> bool:
+        """Whether both say the same of how the painting is made."""
+        names = [field.name for field in fields(self) if field.name not in ("sha256", "error")]
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+
+class Manifest:
+    """The rows of an output folder; :meth:`add` new ones, then :meth:`finish`.
+
+    Args:
+        place: the output folder.
+
+    Attributes:
+        known: rows of earlier runs that have a painting, by output.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._rows: dict[str, Row] = {}
+        self._fresh: list[Row] = []
+        self._saved = time.monotonic()
+        self._parts = 0
+        self.known: dict[str, Row] = {}
+        while (data := place.read_if_there(_PART.format(self._parts))) is not None:
+            self._parts += 1
+            self.known |= {row.output: row for row in _rows(data, "a part of the manifest")}
+        if (data := place.read_if_there(NAME)) is not None:
+            for row in _rows(data, NAME):
+                self.known.setdefault(row.output, row)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Notes rows; now and then they are written."""
+        for row in rows:
+            self._rows[row.output] = row
+            self._fresh.append(row)
+        if time.monotonic() - self._saved > _EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Writes what was noted since the last time."""
+        if self._fresh or not self._parts:
+            self._place.write(_PART.format(self._parts), _parquet(self._fresh))
+            self._parts += 1
+            self._fresh = []
+        self._saved = time.monotonic()
+
+    def finish(self) -> list[Row]:
+        """Writes the manifest, all rows sorted by output, and removes the parts; returns the rows."""
+        rows = sorted(self._rows.values(), key=lambda row: row.output)
+        self._place.write(NAME, _parquet(rows))
+        for part in range(self._parts):
+            self._place.remove(_PART.format(part))
+        return rows
+
+
+def _rows(data: bytes, name: str) -> list[Row]:
+    try:
+        return [Row(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+    except (pa.ArrowInvalid, TypeError, OSError) as error:
+        raise ImpastoError(f"{name} in the output is not a manifest of impasto: {error}") from None
+
+
+def _parquet(rows: list[Row]) -> bytes:
+    text, kinds = pa.string(), {"strength": pa.float64(), "seed": pa.int64()}
+    schema = pa.schema([(field.name, kinds.get(field.name, text)) for field in fields(Row)])
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema), stream)
+    return stream.getvalue()

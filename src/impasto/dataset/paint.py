@@ -1,0 +1,212 @@
+"""Paints the pictures and tar shards of a data set, one at a time: what every worker does."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import posixpath
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from impasto.dataset.manifest import Row
+from impasto.dataset.place import PICTURES, Place
+from impasto.dataset.recipe import QUALITY, Recipe
+from impasto.errors import ImpastoError
+from impasto.image import Picture, Pixels, read_image, resize_short_side, write_image
+from impasto.style import Style
+from impasto.stylizer import Stylizer
+
+_EPOCH = 0  # of the members of a shard that is written: the time of day must not change its bytes
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Paints what a source holds into an output folder.
+
+    Attributes:
+        stylizer: the model.
+        source, out: where pictures come from and paintings go.
+        styles: to draw from.
+        recipe: how.
+    """
+
+    stylizer: Stylizer
+    source: Place
+    out: Place
+    styles: Sequence[Style]
+    recipe: Recipe
+
+    def paint(self, name: str, known: Mapping[str, Row]) -> list[Row]:
+        """Paints a picture, or the pictures of a tar shard, and writes the result.
+
+        What is there already, made the same way and with the bytes that its row says, stays.
+
+        Args:
+            name: in the source.
+            known: rows of paintings that were made before, by output.
+
+        Returns:
+            a row for each painting; where a picture cannot be read they say why.
+
+        Raises:
+            ImpastoError: the result cannot be written.
+            OSError: the source cannot be read.
+        """
+        return self._shard(name, known) if name.lower().endswith(".tar") else self._picture(name, known)
+
+    def _picture(self, name: str, known: Mapping[str, Row]) -> list[Row]:
+        stem, ending = posixpath.splitext(name)
+        rows = self._rows(name, [f"{stem}{mark}{ending}" for mark in self.recipe.marks])
+        there = {row.output: self._kept(row, known, self.out.read_if_there) for row in rows}
+        if all(there.values()):
+            return [row for row in there.values() if row]
+        try:
+            picture = self._framed(self.source.read(name))
+        except ImpastoError as error:
+            return [replace(row, error=str(error)) for row in rows]
+        done = []
+        for row, style in zip(rows, self._drawn(name), strict=True):
+            kept = there[row.output]
+            if kept is None:
+                data = self._painting(picture, style, row)
+                self.out.write(row.output, data)
+                kept = replace(row, sha256=_sha256(data))
+            done.append(kept)
+        return done
+
+    def _shard(self, name: str, known: Mapping[str, Row]) -> list[Row]:
+        """A WebDataset shard: samples are files with a name in common up to the first dot. All but pictures is copied.
+
+        Of a sample whose picture cannot be read nothing is written.
+        """
+        with tarfile.open(fileobj=io.BytesIO(self.source.read(name))) as tar:
+            samples: dict[str, dict[str, bytes]] = {}
+            for member in tar:
+                if member.isfile():
+                    key, ending = sample(member.name)
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    samples.setdefault(key, {})[ending] = file.read()
+        members, present = [], _members(self.out.read_if_there(name))
+        done: list[Row] = []
+        changed = False
+        for key, files in samples.items():
+            sheets: list[dict[str, bytes]] = [{} for _ in self.recipe.marks]
+            found: list[Row] = []
+            for ending, data in files.items():
+                if ending.rpartition(".")[2].lower() not in PICTURES:
+                    for sheet in sheets:
+                        sheet[ending] = data
+                    continue
+                entry = f"{name}/{key}{ending}"
+                rows = self._rows(entry, [f"{name}/{key}{mark}{ending}" for mark in self.recipe.marks])
+                try:
+                    picture = None
+                    for number, (row, style) in enumerate(zip(rows, self._drawn(entry), strict=True)):
+                        kept = self._kept(row, known, lambda output: present.get(output[len(name) + 1 :]))
+                        if kept is None:
+                            picture = picture or self._framed(data)
+                            painting = self._painting(picture, style, row)
+                            changed = True
+                            kept = replace(row, sha256=_sha256(painting))
+                        else:
+                            painting = present[row.output[len(name) + 1 :]]
+                        sheets[number][ending] = painting
+                        found.append(kept)
+                except ImpastoError as error:
+                    found += [replace(row, error=str(error)) for row in rows]
+            done += found
+            if not any(row.error for row in found):
+                for mark, sheet in zip(self.recipe.marks, sheets, strict=True):
+                    members += [(f"{key}{mark}{ending}", data) for ending, data in sheet.items()]
+        if changed or [member for member, _ in members] != list(present):
+            self.out.write(name, _tar(members))
+        return done
+
+    def _rows(self, entry: str, outputs: Sequence[str]) -> list[Row]:
+        drawn = self.recipe.draw(entry, len(self.styles))
+        return [
+            Row(entry, output, self.styles[style].name, strength, self.recipe.seed, self.stylizer.fingerprint,
+                self.recipe.digest(self.styles[style].tensor.tobytes()))
+            for output, (style, strength) in zip(outputs, drawn, strict=True)
+        ]  # fmt: skip
+
+    def _drawn(self, entry: str) -> list[Style]:
+        return [self.styles[style] for style, _ in self.recipe.draw(entry, len(self.styles))]
+
+    @staticmethod
+    def _kept(row: Row, known: Mapping[str, Row], read: Callable[[str], bytes | None]) -> Row | None:
+        """The row of a painting that is there as it should be."""
+        before = known.get(row.output)
+        if before is None or not before.sha256 or not before.made_like(row):
+            return None
+        data = read(row.output)
+        return before if data is not None and _sha256(data) == before.sha256 else None
+
+    def _framed(self, data: bytes) -> Picture:
+        """The picture at the size that it is painted at."""
+        picture = read_image(data)
+        recipe = self.recipe
+        if recipe.size is not None:
+            picture = _each(picture, lambda pixels: resize_short_side(pixels, recipe.size or 0))
+        if recipe.crop is not None:
+            if min(picture.pixels.shape[:2]) < recipe.crop:
+                raise ImpastoError(f"the picture is smaller than the crop of {recipe.crop}: give --size")
+            picture = _each(picture, lambda pixels: _center(pixels, recipe.crop or 0))
+        return picture
+
+    def _painting(self, picture: Picture, style: Style, row: Row) -> bytes:
+        painted = self.stylizer.stylize(
+            picture.to_pil(), style, strength=row.strength, keep_color=self.recipe.keep_color
+        )
+        stream = io.BytesIO()
+        write_image(stream, painted, format=posixpath.splitext(row.output)[1], quality=QUALITY)
+        return stream.getvalue()
+
+
+def sample(name: str) -> tuple[str, str]:
+    """The key of a WebDataset member, up to the first dot of its file name, and the rest."""
+    folder, slash, file = name.rpartition("/")
+    stem, dot, ending = file.partition(".")
+    return f"{folder}{slash}{stem}", f"{dot}{ending}"
+
+
+def _each(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
+    """The same change of pixels [H, W, 3] and of alpha."""
+    alpha = None
+    if picture.alpha is not None:
+        alpha = change(np.repeat(picture.alpha[..., None], 3, 2))[..., 0]
+    return Picture(change(picture.pixels), alpha, picture.exif)
+
+
+def _center(pixels: Pixels, size: int) -> Pixels:
+    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
+    return pixels[top : top + size, left : left + size]
+
+
+def _members(data: bytes | None) -> dict[str, bytes]:
+    """The files of a shard that is there; none where it is not, or is damaged."""
+    if data is None:
+        return {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    except tarfile.TarError:
+        return {}
+
+
+def _tar(members: Sequence[tuple[str, bytes]]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mtime = len(data), _EPOCH
+            tar.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

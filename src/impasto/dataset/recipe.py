@@ -1,0 +1,83 @@
+"""What becomes of each picture of a data set: drawn by a hash of its name, so that nothing else decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from impasto.errors import ImpastoError
+from impasto.stylizer import STYLE_SIZE, KeepColor
+
+QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything beside the model and the pictures that decides the bytes of the outputs.
+
+    Attributes:
+        per_image: how many styles each picture is painted in.
+        strength: range that the strength of each painting is drawn from, 0..1.
+        seed: of the draws.
+        size: scale pictures to this short side first; None leaves them as they are.
+        crop: then cut out the centre square of this side.
+        keep_color, style_size: see :meth:`impasto.Stylizer.stylize` and :meth:`impasto.Stylizer.style`.
+    """
+
+    per_image: int = 1
+    strength: tuple[float, float] = (1.0, 1.0)
+    seed: int = 0
+    size: int | None = None
+    crop: int | None = None
+    keep_color: KeepColor | None = None
+    style_size: int = STYLE_SIZE
+
+    def __post_init__(self) -> None:
+        low, high = self.strength
+        if not 0 <= low <= high <= 1:
+            raise ImpastoError(f"strength must go up from a number to another, both from 0 to 1, not {low}..{high}")
+        for name, least in {"per_image": 1, "size": 16, "crop": 16}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ImpastoError(f"{name.replace('_', '-')} must be {least} or more, not {value}")
+        if self.size and self.crop and self.crop > self.size:
+            raise ImpastoError(f"a crop of {self.crop} is larger than pictures with a short side of {self.size}")
+
+    def draw(self, name: str, styles: int) -> list[tuple[int, float]]:
+        """The number of the style, out of so many, and the strength of each painting of a picture.
+
+        The styles of one picture differ as long as there are enough of them.
+        """
+        drawn: list[tuple[int, float]] = []
+        taken: set[int] = set()
+        attempt = 0
+        while len(drawn) < self.per_image:
+            digest = hashlib.sha256(f"{self.seed}/{attempt}/{name}".encode()).digest()
+            attempt += 1
+            style = int.from_bytes(digest[:8], "big") % styles
+            if style in taken and len(taken) < styles:
+                continue
+            taken.add(style)
+            low, high = self.strength
+            drawn.append((style, round(low + (high - low) * int.from_bytes(digest[8:16], "big") / 2**64, 4)))
+        return drawn
+
+    def digest(self, style: bytes) -> str:
+        """Marks what a painting was made by, beside what its manifest row says: 16 hex digits.
+
+        Args:
+            style: the bytes of the style tensor.
+        """
+        settings = asdict(self) | {"quality": QUALITY}
+        for drawn in ("per_image", "strength", "seed"):  # they decide through the draw alone, which the row shows
+            del settings[drawn]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode() + style).hexdigest()[:16]
+
+    @property
+    def marks(self) -> list[str]:
+        """What tells the paintings of one picture apart: nothing for a single one, else ``-1``, ``-2``..."""
+        if self.per_image == 1:
+            return [""]
+        digits = len(str(self.per_image))
+        return [f"-{number:0{digits}}" for number in range(1, self.per_image + 1)]

@@ -1,0 +1,211 @@
+"""A data set in, its paintings out, on a Ray cluster or on the cores of one machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+import ray.data
+
+from impasto.dataset.manifest import Manifest, Row
+from impasto.dataset.paint import Painter
+from impasto.dataset.place import PICTURES, Place
+from impasto.dataset.recipe import Recipe
+from impasto.errors import ImpastoError
+from impasto.progress import track
+from impasto.style import Style
+from impasto.stylizer import load
+
+_BLOCK = 32  # pictures at most that one worker is given at a time: what is done anew when it is killed
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """What :func:`stylize_dataset` did.
+
+    Attributes:
+        rows: the manifest, sorted by output.
+        broken_styles: style pictures that cannot be read, with the reason; they were passed over.
+        seconds: that painting took.
+    """
+
+    rows: list[Row]
+    broken_styles: dict[str, str]
+    seconds: float
+
+    @property
+    def errors(self) -> list[Row]:
+        """Rows of pictures that cannot be read."""
+        return [row for row in self.rows if row.error]
+
+
+def stylize_dataset(
+    source: str,
+    styles: Sequence[str],
+    out: str,
+    recipe: Recipe | None = None,
+    *,
+    model: str = "adain",
+    engine: str = "auto",
+    workers: int | None = None,
+    threads: int = 1,
+    address: str | None = None,
+    fail_fast: bool = False,
+) -> DatasetResult:
+    """Paints every picture of a data set and writes it under the same name elsewhere, with a manifest.
+
+    What a picture becomes is decided by its name and the recipe alone: a rerun, another order or another number of
+    workers give the same bytes. Run again, it goes on where it stopped, and paints anew what is missing or differs from
+    what its row in the manifest says.
+
+    Args:
+        source: a folder, or a tar shard, by path or by any URL that fsspec understands. Shards (WebDataset) come out as
+            shards, with everything in them that is not a picture.
+        styles: folders of pictures and ``.style`` files, single ones, or names of shipped styles.
+        out: the folder to write to, likewise.
+        recipe: how to paint.
+        model, engine: see :func:`impasto.load`; a method works too, slowly.
+        workers: painters at a time; None for as many as the cluster has room for.
+        threads: processor threads of each. One is best where pictures are small and many.
+        address: of a running Ray cluster; None starts one on this machine.
+        fail_fast: stop at the first picture that cannot be read.
+
+    Raises:
+        ImpastoError: nothing to do, an output that cannot be written, or, with `fail_fast`, a broken picture. What was
+            painted until then stays, and the next run goes on from there.
+    """
+    recipe = recipe or Recipe()
+    pictures, target = Place(source), Place(out)
+    names = pictures.find(PICTURES | {"tar"})
+    if not names:
+        raise ImpastoError(f"no pictures and no tar shards in {source}")
+    if pictures.holds(target) or target.holds(pictures):
+        raise ImpastoError(f"{out} and {source} lie in one another: write the paintings somewhere else")
+    manifest = Manifest(target)
+    manifest.save()  # the folder is made and written to before the work begins
+    pool = _start(address, workers, threads)
+    loading = {"model": model, "engine": engine, "threads": threads}
+    taken, broken = _take(styles, loading, recipe.style_size, pool)
+    known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for row in manifest.known.values():
+        for name in (row.input, row.input.partition(".tar/")[0] + ".tar"):
+            if name in known:
+                known[name].append(asdict(row))
+    items = [{"name": name, "known": json.dumps(rows)} for name, rows in known.items()]
+    arguments = {**loading, "source": source, "out": out, "recipe": recipe, "styles": ray.put(taken)}
+    start = time.monotonic()
+    try:
+        for result in track(_worked(items, _Paint, arguments, pool), "Painting", len(items)):
+            if result["fatal"]:
+                raise ImpastoError(f"{result['fatal']}; what is done stays, run it again to go on")
+            rows = [Row(**row) for row in json.loads(result["rows"])]
+            manifest.add(rows)
+            if fail_fast and (wrong := next((row for row in rows if row.error), None)):
+                raise ImpastoError(f"{wrong.input}: {wrong.error}")
+    except BaseException:
+        manifest.save()
+        raise
+    return DatasetResult(manifest.finish(), broken, time.monotonic() - start)
+
+
+class _Pool(NamedTuple):
+    """How many workers there are, and what each takes of the cluster."""
+
+    workers: int
+    cores: int
+    gpus: int
+
+
+def _start(address: str | None, workers: int | None, threads: int) -> _Pool:
+    """Joins a cluster, or starts one on this machine, and sees how many workers it has room for."""
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its core writes warnings to stderr
+        try:
+            ray.init(
+                address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None if address else False
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ImpastoError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    size: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    gpus, cores = int(size.get("GPU", 0)), int(size.get("CPU", 0))
+    room = gpus or cores // threads
+    if room < 1:
+        raise ImpastoError(f"no room for a worker of {threads} threads: there are {cores} cores")
+    return _Pool(min(workers or room, room), threads, 1 if gpus else 0)
+
+
+def _worked(
+    items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: _Pool
+) -> Iterator[dict[str, Any]]:
+    """What the workers make of each item, as it comes. One that dies is replaced, and what it was at is done anew."""
+    size = max(1, min(_BLOCK, len(items) // (4 * pool.workers)))
+    blocks = -(-len(items) // size)
+    data = ray.data.from_items(items, override_num_blocks=blocks).map(
+        worker,
+        fn_constructor_kwargs=arguments,
+        compute=ray.data.ActorPoolStrategy(size=min(pool.workers, blocks)),
+        num_cpus=0 if pool.gpus else pool.cores,
+        num_gpus=pool.gpus,
+    )
+    yield from data.iter_rows()
+
+
+def _take(
+    sources: Sequence[str], loading: dict[str, Any], size: int, pool: _Pool
+) -> tuple[list[Style], dict[str, str]]:
+    """The styles, sorted by name, and for those that cannot be taken, why."""
+    items = []
+    for source in sources:
+        place = Place(source)
+        names = place.find(PICTURES) if place.exists() and not source.endswith(".style") else []
+        items += [{"folder": place.url, "name": name} for name in names] or [{"folder": "", "name": source}]
+    taken, broken = [], {}
+    for found in track(_worked(items, _Take, {**loading, "size": size}, pool), "Taking styles", len(items)):
+        if found["error"]:
+            broken[found["name"]] = found["error"]
+        else:
+            taken.append(Style(found["name"], np.asarray(found["tensor"], np.float32), found["model"]))
+    if not taken:
+        name, why = next(iter(broken.items()))
+        raise ImpastoError(f"no style can be taken; {name}: {why}")
+    return sorted(taken, key=lambda style: style.name), broken
+
+
+class _Take:
+    """A worker that takes styles."""
+
+    def __init__(self, size: int, **loading: Any) -> None:
+        self._stylizer, self._size = load(**loading), size
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        folder, name = item["folder"], item["name"]
+        try:
+            source = Place(folder).read(name) if folder else name
+            style = self._stylizer.style(source, size=self._size, name=name)
+        except (ImpastoError, OSError) as error:
+            return {"name": name, "error": str(error), "tensor": np.empty(0, np.float32), "model": ""}
+        return {"name": name, "error": "", "tensor": style.tensor, "model": style.model}
+
+
+class _Paint:
+    """A worker that paints pictures and shards."""
+
+    def __init__(self, source: str, out: str, recipe: Recipe, styles: Any, **loading: Any) -> None:
+        self._painter = Painter(load(**loading), Place(source), Place(out), ray.get(styles), recipe)
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        known = {row["output"]: Row(**row) for row in json.loads(item["known"])}
+        try:
+            rows = self._painter.paint(item["name"], known)
+        except (ImpastoError, OSError) as error:
+            return {"rows": "[]", "fatal": str(error)}
+        return {"rows": json.dumps([asdict(row) for row in rows]), "fatal": ""}

@@ -1,0 +1,268 @@
+"""Whole data sets: what is drawn, what is written, and that no fault loses, doubles or changes a painting."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import ray
+from PIL import Image
+from skimage import data
+
+import impasto
+from impasto.cli import main
+from impasto.dataset import Recipe, stylize_dataset
+from impasto.errors import ImpastoError
+
+STYLES = ["hokusai-great-wave", "munch-scream", "klimt-kiss"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """A cluster of two cores, shared by the tests, so that it starts once."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    """120 pictures in two classes, cut out of a few photos, JPEG and PNG, every hundredth damaged."""
+    root = tmp_path_factory.mktemp("source")
+    photos = [data.astronaut(), data.coffee(), data.chelsea()]
+    place = random.Random(0)
+    for number in range(120):
+        photo = photos[number % 3]
+        top, left = (place.randrange(side - 64) for side in photo.shape[:2])
+        path = root / ("cat" if number % 2 else "dog") / f"{number:03}.{'png' if number % 10 == 3 else 'jpg'}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(photo[top : top + 56, left : left + 64]).save(path)
+        if number % 100 == 99:
+            path.write_bytes(path.read_bytes()[:700])
+    return root
+
+
+def run(source: Path, out: Path, recipe: Recipe | None = None, **options):
+    return stylize_dataset(str(source), STYLES, str(out), recipe, engine="onnxruntime", **options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "undisturbed"
+    run(source, out, Recipe(strength=(0.5, 1.0)))
+    return out
+
+
+def again(source: Path, out: Path, **options):
+    return run(source, out, Recipe(strength=(0.5, 1.0)), **options)
+
+
+def test_every_picture_is_there_as_its_row_says(source, undisturbed):
+    rows = pq.read_table(undisturbed / "manifest.parquet").to_pylist()
+    names = {str(path.relative_to(source)) for path in source.rglob("*.*g")}
+    assert [row["input"] for row in rows] == sorted(names)
+    assert {row["input"] for row in rows if row["error"]} == {"cat/099.jpg"}
+    model = impasto.load(engine="onnxruntime", threads=1)
+    for row in rows:
+        if row["error"]:
+            assert "damaged" in row["error"]
+            assert not (undisturbed / row["output"]).exists()
+            continue
+        painting = (undisturbed / row["output"]).read_bytes()
+        assert hashlib.sha256(painting).hexdigest() == row["sha256"]
+        assert Image.open(io.BytesIO(painting)).size == (64, 56)
+        assert row["model"] == model.fingerprint
+        assert 0.5 <= row["strength"] <= 1
+    assert {row["style"] for row in rows} == set(STYLES)
+    assert len(contents(undisturbed)) == 120  # 119 paintings and the manifest: nothing else is left behind
+    row = next(row for row in rows if row["output"].endswith(".png"))
+    expected = model.stylize(source / row["input"], row["style"], strength=row["strength"])
+    assert np.array_equal(np.asarray(Image.open(undisturbed / row["output"])), np.asarray(expected))
+
+
+def test_another_number_of_workers_and_a_rerun_give_the_same_bytes(source, undisturbed, tmp_path):
+    again(source, tmp_path / "one", workers=1)
+    assert contents(tmp_path / "one") == contents(undisturbed)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.*g")}
+    (tmp_path / "one" / "cat" / "001.jpg").unlink()
+    (tmp_path / "one" / "dog" / "000.jpg").write_bytes(b"not what the manifest says")
+    again(source, tmp_path / "one")
+    assert contents(tmp_path / "one") == contents(undisturbed)
+    changed = {path.name for path, made in before.items() if path.stat().st_mtime_ns != made}
+    assert changed == {"001.jpg", "000.jpg"}
+
+
+def test_workers_killed_at_random_moments(source, undisturbed, tmp_path):
+    out, chance = tmp_path / "out", random.Random(1)
+    killed = []
+
+    def kill() -> None:
+        for due in sorted(chance.sample(range(5, 100), 5)):
+            while len(list(out.rglob("*.*g"))) < due and not done.is_set():
+                time.sleep(0.01)
+            workers = [p for p in psutil.process_iter(["cmdline"]) if "_Paint" in " ".join(p.info["cmdline"] or [])]
+            if workers and not done.is_set():
+                victim = chance.choice(workers)
+                os.kill(victim.pid, signal.SIGKILL)
+                killed.append(victim.pid)
+
+    done = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        again(source, out)
+    finally:
+        done.set()
+        killer.join()
+    assert len(killed) >= 3
+    assert contents(out) == contents(undisturbed)
+
+
+def test_the_driver_killed_and_started_again(source, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    code = (
+        "import sys; from impasto.dataset import *; "
+        "stylize_dataset(sys.argv[1], sys.argv[3:], sys.argv[2], Recipe(strength=(0.5, 1.0)), engine='onnxruntime')"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code, str(source), str(out), *STYLES])
+    while len(list(out.rglob("*.*g"))) < 20:
+        assert driver.poll() is None
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    assert not (out / "manifest.parquet").exists()
+    again(source, out)
+    assert contents(out) == contents(undisturbed)
+
+
+def test_fail_fast(source, tmp_path):
+    with pytest.raises(ImpastoError, match=r"^cat/099.jpg: .*damaged"):
+        again(source, tmp_path / "out", fail_fast=True)
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 300 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("file systems can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(source, undisturbed, small_disk):
+    with pytest.raises(ImpastoError, match="the disk is full"):
+        again(source, small_disk / "out")
+    assert not list(small_disk.rglob(".impasto-*.tmp"))
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    again(source, small_disk / "out")
+    assert contents(small_disk / "out") == contents(undisturbed)
+
+
+def test_a_read_only_output(source, small_disk, capsys):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(SystemExit) as exit:
+        main(["dataset", str(source), "--styles", STYLES[0], "--out", str(small_disk / "out")])
+    assert exit.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("impasto: cannot write")
+    assert error.count("\n") == 1
+
+
+def test_shards_come_out_as_shards(source, tmp_path):
+    shards, out = tmp_path / "shards", tmp_path / "out"
+    shards.mkdir()
+    files = [*sorted((source / "cat").iterdir())[:6], source / "cat" / "099.jpg"]
+    with tarfile.open(shards / "train-000.tar", "w") as tar:
+        for file in files:
+            tar.add(file, f"{file.stem}{file.suffix}")
+            label = tarfile.TarInfo(f"{file.stem}.cls")
+            label.size = 1
+            tar.addfile(label, io.BytesIO(b"7"))
+    result = run(shards, out, Recipe(per_image=2, size=32, crop=32))
+    assert len(result.rows) == 14
+    assert {row.input for row in result.errors} == {"train-000.tar/099.jpg"}
+    with tarfile.open(out / "train-000.tar") as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}
+    keys = [f"{file.stem}-{number}" for file in files[:-1] for number in (1, 2)]
+    assert sorted(members) == sorted(
+        [f"{key}{file.suffix}" for file in files[:-1] for key in (f"{file.stem}-1", f"{file.stem}-2")]
+        + [f"{key}.cls" for key in keys]
+    )
+    for name, member in members.items():
+        if name.endswith(".cls"):
+            assert member == b"7"
+        else:
+            assert Image.open(io.BytesIO(member)).size == (32, 32)
+    for file in files[:-1]:  # two styles for each picture, and not the same
+        assert members[f"{file.stem}-1{file.suffix}"] != members[f"{file.stem}-2{file.suffix}"]
+    before = (out / "train-000.tar").stat().st_mtime_ns
+    run(shards, out, Recipe(per_image=2, size=32, crop=32))
+    assert (out / "train-000.tar").stat().st_mtime_ns == before
+    run(shards, out, Recipe(per_image=2, size=32, crop=32, seed=1))
+    with tarfile.open(out / "train-000.tar") as tar:
+        assert {member.name: tar.extractfile(member).read() for member in tar} != members
+
+
+def test_draws_depend_on_the_name_and_the_seed_alone():
+    recipe = Recipe(per_image=3, strength=(0.2, 0.8))
+    drawn = {name: recipe.draw(name, 10) for name in map(str, range(1000))}
+    assert drawn == {name: Recipe(per_image=3, strength=(0.2, 0.8)).draw(name, 10) for name in reversed(drawn)}
+    assert all(len({style for style, _ in draw}) == 3 for draw in drawn.values())
+    counts = np.bincount([style for draw in drawn.values() for style, _ in draw], minlength=10)
+    assert counts.min() > 240  # of 300 expected
+    strengths = [strength for draw in drawn.values() for _, strength in draw]
+    assert min(strengths) < 0.21
+    assert max(strengths) > 0.79
+    assert np.mean(strengths) == pytest.approx(0.5, abs=0.02)
+    assert Recipe(per_image=3, seed=1).draw("0", 10) != recipe.draw("0", 10)
+    assert [style for style, _ in Recipe(per_image=4).draw("0", 2)][:2] in ([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": (0.9, 0.2)}, "strength must go up"),
+        ({"strength": (0.0, 1.5)}, "both from 0 to 1"),
+        ({"per_image": 0}, "per-image must be 1 or more"),
+        ({"size": 64, "crop": 96}, "a crop of 96 is larger"),
+    ],
+)
+def test_bad_recipes(options, message):
+    with pytest.raises(ImpastoError, match=message):
+        Recipe(**options)
+
+
+def test_bad_places(source, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder, out, message in [
+        (tmp_path / "nowhere", tmp_path / "out", "there is no folder"),
+        (tmp_path / "empty", tmp_path / "out", "no pictures and no tar shards"),
+        (source, source / "painted", "lie in one another"),
+        ("nosuch://place", tmp_path / "out", "cannot reach"),
+    ]:
+        with pytest.raises(ImpastoError, match=message):
+            stylize_dataset(str(folder), STYLES, str(out))
+    with pytest.raises(ImpastoError, match="no style can be taken; no-such-style"):
+        stylize_dataset(str(source), ["no-such-style"], str(tmp_path / "out"))
