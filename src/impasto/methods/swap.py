@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float
 from impasto.methods.base import Method
 from impasto.methods.optimise import Descent, Objective, descend, require_at_least, resized
@@ -22,7 +21,8 @@ from impasto.nets.patches import CHUNK, Patches, best_matches, swap
 from impasto.progress import track
 from impasto.train.losses import total_variation
 
-_INVERSE = "adain-vgg19"  # the shipped model whose decoder inverts relu4_1
+#: The shipped models whose decoders invert each layer.
+_INVERSE = {"relu3_1": "adain-relu3_1", "relu4_1": "adain-vgg19"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class SwapOptions(Descent):
 
     Attributes:
         layer: whose features are swapped.
-        inverse: how features become a picture: by optimising it until it has them; or by the trained decoder of
-            `adain-vgg19`, in one pass, which knows relu4_1 only and is as good as that model.
+        inverse: how features become a picture: by optimising it until it has them; or in one pass by a trained decoder,
+            that of `adain-relu3_1` or `adain-vgg19`, which is as good as that model.
         normalise: whether patches are compared after each channel of either picture is brought to mean 0 and standard
             deviation 1 (Sheng et al. 2018, Avatar-Net). Without it, as in the paper, all that is bright or flat finds
             the same few patches.
@@ -51,8 +51,6 @@ class SwapOptions(Descent):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(1, stride=self.stride, chunk=self.chunk)
-        if self.layer == "relu3_1" and self.inverse == "network":
-            raise ImpastoError("the inverse network knows relu4_1 only: give layer relu4_1 with it")
 
 
 class StyleSwap(Method):
@@ -70,7 +68,7 @@ class StyleSwap(Method):
         self.options = options
         self._taps = 3 if options.layer == "relu3_1" else 4
         if options.inverse == "network":
-            network = load_network(find_model(_INVERSE))
+            network = load_network(find_model(_INVERSE[options.layer]))
             assert isinstance(network, AdaIN)
             self._decoder = network.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
