@@ -1,0 +1,271 @@
+"""A clip in, a painted clip out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from impasto.errors import ImpastoError
+from impasto.image import Pixels
+from impasto.style import Style, check_weights
+from impasto.stylizer import STYLE_SIZE, KeepColor, Stylizer, StyleSource
+from impasto.video.clip import Clip, Frame
+from impasto.video.encode import Encoder, Target
+from impasto.video.keys import KeyFrames, number_at
+from impasto.video.masks import MaskSource, MaskTrack
+from impasto.video.mux import Span, assemble
+from impasto.video.parts import Parts
+from impasto.video.pipeline import Behind, ahead
+from impasto.video.temporal import BLEND, INERTIA, TemporalPainter
+from impasto.video.timing import at_rate, between, lasting
+
+#: Styles as :meth:`Stylizer.stylize` takes them.
+Styles = StyleSource | Sequence[StyleSource] | Mapping[Style, float]
+_WARM_UP = Fraction(1)  # seconds painted once more after a kill, for what the frames before have left in memory
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What :func:`stylize_video` did.
+
+    Attributes:
+        path: of the file written.
+        width, height: of its frames.
+        frames: in the file.
+        painted: of these, by this run; the others were there when it took up an earlier one, or came twice.
+        seconds: that it took.
+        length: seconds that the file plays.
+        cuts: changes of scene found.
+        broken: packets or frames of the clip that could not be decoded.
+        left_out: streams of the clip that this kind of file cannot hold, in words.
+        stopped: whether it was ended before the clip was.
+    """
+
+    path: Path
+    width: int
+    height: int
+    frames: int
+    painted: int
+    seconds: float
+    length: float
+    cuts: int
+    broken: int
+    left_out: list[str]
+    stopped: bool
+
+    @property
+    def frames_per_second(self) -> float:
+        """How fast it was."""
+        return self.painted / max(self.seconds, 1e-9)
+
+
+def stylize_video(
+    painter: Stylizer,
+    clip: str | os.PathLike[str],
+    styles: Styles | KeyFrames[Styles],
+    out: str | os.PathLike[str],
+    *,
+    strength: float | KeyFrames[float] = 1.0,
+    masks: Sequence[MaskSource] | None = None,
+    keep_color: KeepColor | None = None,
+    style_size: int = STYLE_SIZE,
+    max_size: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    fps: float | Fraction | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    inertia: float = INERTIA,
+    blend: float = BLEND,
+    resume: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+    stop: threading.Event | None = None,
+) -> VideoResult:
+    """Paints a clip.
+
+    The result has the clip's frames at the clip's times, upright, and its sound and subtitles as they were, packet for
+    packet. Decoding, painting and encoding overlap in three threads with a few frames in between, so that memory does
+    not grow with the clip. What is done lies in a hidden folder beside `out` until the file is complete.
+
+    Args:
+        painter: model or method.
+        clip: whatever FFmpeg reads.
+        styles: as :meth:`Stylizer.stylize` takes them, or key frames of that, cross-faded.
+        out: the file to write: .mp4, .m4v, .mov, .mkv, .webm or .gif.
+        strength: 0..1, or key frames of it.
+        masks: one for each style: a clip or a picture (scaled to the frames), or an array of the frames' size.
+        keep_color: see :meth:`TemporalPainter`.
+        style_size: stroke size, see :meth:`Stylizer.style`.
+        max_size: scale frames down so that their long side is at most this.
+        start, end: seconds of the clip between which to paint.
+        fps: frames a second to come to; None keeps every frame and its time.
+        codec: "h264" (usual for mp4, mov and mkv), "h265", "vp9" (usual for webm) or "av1".
+        crf: quality on the encoder's scale, smaller is better; None for one that keeps strokes.
+        inertia, blend: what keeps the result from flickering, see :class:`TemporalPainter`; 0 switches it off.
+        resume: go on from what a killed run with the same settings has left; a run that is stopped leaves it, too.
+        progress: called after each frame with how many are done, and how many there will be as far as that is known.
+        stop: when this is set, the file is finished with what has been painted so far.
+
+    Raises:
+        ImpastoError: a control is wrong, the clip cannot be read, or the file cannot be written.
+    """
+    began = time.monotonic()
+    target = Target.choose(Path(out), codec, crf)
+    begin, finish = _seconds("start", start) or Fraction(0), _seconds("end", end)
+    if finish is not None and finish <= begin:
+        raise ImpastoError(f"the end ({end} s) must come after the start ({start or 0} s)")
+    rate = _seconds("fps", fps)
+    if rate is not None and not 0 < rate <= 1000:
+        raise ImpastoError(f"fps must be a number above 0, not {fps}")
+    if os.path.realpath(clip) == os.path.realpath(out):
+        raise ImpastoError(f"{out} is the clip itself and would be overwritten: choose another file")
+    source = Clip(clip, max_size=max_size, even=target.codec.even)
+    if source.length is not None and begin >= source.length:
+        raise ImpastoError(f"the clip is over after {float(source.length):.2f} s: start earlier than {start} s")
+    mixes = _mixes(painter, styles, style_size)
+    if masks is not None and len(mixes.values) > 1:
+        raise ImpastoError("masks go with styles that stay: leave out either the masks or the styles' key frames")
+    steady = TemporalPainter(painter, mixes.values[0], inertia=inertia, blend=blend, keep_color=keep_color)
+    tracks = None if masks is None else [MaskTrack(mask, source.height, source.width) for mask in masks]
+    time_base = source.time_base if rate is None else 1 / rate
+
+    def controls(frame: Frame) -> dict[str, Any]:
+        return {
+            "styles": _mixed(mixes, float(frame.time)),
+            "strength": number_at(strength, float(frame.time)),
+            "masks": None if tracks is None else [track.at(frame.time) for track in tracks],
+        }
+
+    def frames(since: Fraction) -> Iterator[Frame]:
+        usual = max(1, round(1 / source.rate / source.time_base))
+        kept = between(lasting(source.frames(since), usual), begin, finish, source.time_base)
+        return kept if rate is None else at_rate(kept, rate, begin, source.time_base)
+
+    settings = {
+        "clip": [str(source.path.resolve()), source.path.stat().st_size, source.path.stat().st_mtime_ns],
+        "painter": [painter.name, painter.fingerprint],
+        "styles": [[at, _digest(mix)] for at, mix in zip(mixes.times, mixes.values, strict=True)],
+        "strength": [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength,
+        "masks": [hashlib.sha256(m).hexdigest() if isinstance(m, np.ndarray) else str(m) for m in masks or ()],
+        "controls": [keep_color, inertia, blend, source.width, source.height, str(begin), str(finish), str(rate)],
+        "encoding": [target.codec.encoder, target.crf],
+    }
+    parts = Parts(target.path, settings, resume=resume)
+    there, stopped, complete = parts.count, False, False
+    resumed = -1 if parts.last is None else parts.last[0]
+    since = begin + resumed * time_base - _WARM_UP
+    encoder = Encoder(
+        parts.path,
+        target,
+        height=source.height,
+        width=source.width,
+        rate=source.rate if rate is None else rate,
+        time_base=time_base,
+        color=source.color,
+        aspect=source.aspect,
+    )
+
+    def encode(item: tuple[Pixels, Frame]) -> None:
+        pixels, frame = item
+        parts.note(frame.pts, frame.duration)
+        encoder.write(pixels, frame.pts, frame.duration)
+
+    try:
+        done, total, before, painted = there, _expected(source, begin, finish, rate), None, None
+        with closing(ahead(frames(since))) as coming, Behind(encode) as encoding:
+            for frame in coming:
+                if stop is not None and stop.is_set():
+                    stopped = True
+                    break
+                if frame.time < since:
+                    continue
+                if painted is None or frame.pixels is not before:
+                    painted, before = steady.paint(frame.pixels, **controls(frame)), frame.pixels
+                if frame.pts > resumed:
+                    encoding.put((painted, frame))
+                    done += 1
+                    if progress is not None:
+                        progress(done, total)
+        encoder.close()
+        if parts.last is None:
+            raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
+        last, duration = parts.last
+        length = (last + duration) * time_base
+        span = Span(begin, begin + length if stopped else finish)
+        left_out = assemble(parts.files(), duration, source.path, source.start, span, target)
+        complete = True
+    finally:
+        # What has cost time is kept until the file is there, and for the next --resume.
+        parts.close(keep=parts.count > 0 and (resume if complete and stopped else not complete))
+    return VideoResult(
+        path=target.path,
+        width=source.width,
+        height=source.height,
+        frames=parts.count,
+        painted=parts.count - there,
+        seconds=time.monotonic() - began,
+        length=float(length),
+        cuts=steady.cuts,
+        broken=source.broken,
+        left_out=left_out,
+        stopped=stopped,
+    )
+
+
+def _seconds(name: str, value: float | Fraction | None) -> Fraction | None:
+    if value is None:
+        return None
+    try:
+        exact = Fraction(value).limit_denominator(1_000_000)
+    except (TypeError, ValueError, OverflowError):
+        exact = Fraction(-1)
+    if exact < 0:
+        raise ImpastoError(f"{name} must be a number of 0 or more, not {value}")
+    return exact
+
+
+def _expected(source: Clip, start: Fraction, end: Fraction | None, rate: Fraction | None) -> int | None:
+    """How many frames there will be, as far as the clip tells."""
+    if rate is None and not start and end is None and source.frame_count:
+        return source.frame_count
+    if source.length is None:
+        return None
+    stop = source.length if end is None else min(end, source.length)
+    return round((stop - start) * (rate or source.rate))
+
+
+def _mixes(painter: Stylizer, styles: Styles | KeyFrames[Styles], size: int) -> KeyFrames[dict[Style, float]]:
+    """Key frames of styles with weights that sum to 1, each style taken once."""
+    if not isinstance(styles, KeyFrames):
+        styles = KeyFrames({0: styles})
+    mixes = [painter.mix(value, style_size=size) for value in styles.values]
+    for mix in mixes:
+        check_weights(mix)
+    return KeyFrames({
+        at: {style: weight / sum(mix.values()) for style, weight in mix.items()}
+        for at, mix in zip(styles.times, mixes, strict=True)
+    })  # fmt: skip
+
+
+def _mixed(mixes: KeyFrames[dict[Style, float]], time: float) -> dict[Style, float]:
+    return {style: weight * share for mix, share in mixes.at(time) for style, weight in mix.items()}
+
+
+def _digest(mix: Mapping[Style, float]) -> str:
+    """Tells styles with weights from others."""
+    digest = hashlib.sha256()
+    for style, weight in mix.items():
+        digest.update(style.tensor.tobytes() + str(weight).encode())
+        if not style.tensor.size and style.picture is not None:
+            digest.update(style.picture.tobytes())
+    return digest.hexdigest()

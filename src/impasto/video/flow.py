@@ -1,0 +1,108 @@
+"""Motion between two frames, and where it can be relied on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from impasto.image import Pixels
+
+#: The long side in pixels at which motion is looked for: enough for smooth motion, at a small part of a frame's cost.
+FLOW_SIZE = 512
+_UNEXPLAINED = 12.0  # of 255: luma that motion leaves unexplained halves the trust
+
+
+class Motion(NamedTuple):
+    """How one frame came out of the one before.
+
+    Attributes:
+        flow: float32 [h, w, 2], for each pixel (x, y) of this frame how far away it was in the frame before, in pixels.
+        trust: float32 [h, w] in 0..1: 0 where something came into view or the motion is in doubt.
+    """
+
+    flow: npt.NDArray[np.float32]
+    trust: npt.NDArray[np.float32]
+
+
+def grey(frame: Pixels, size: int = FLOW_SIZE) -> Pixels:
+    """The luma of a frame [H, W, 3], scaled down so that its long side is at most `size`: uint8 [h, w]."""
+    luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    scale = min(1.0, size / max(luma.shape))
+    width, height = (max(16, round(side * scale)) for side in luma.shape[::-1])
+    return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+class FlowEstimator:
+    """Dense inverse search (Kroeger et al., ECCV 2016) in both directions. For one thread.
+
+    Args:
+        preset: one of OpenCV's: "ultrafast", "fast" or "medium".
+    """
+
+    def __init__(self, preset: str = "fast") -> None:
+        self._search = cv2.DISOpticalFlow.create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
+
+    def __call__(self, before: Pixels, now: Pixels) -> Motion:
+        """Motion from one luma picture, uint8 [h, w], to the next."""
+        back = np.asarray(self._search.calc(now, before, None), np.float32)  # type: ignore[call-overload]
+        forth = np.asarray(self._search.calc(before, now, None), np.float32)  # type: ignore[call-overload]
+        trust = consistency(back, forth)
+        # What consistent flow does not explain either: reflections, light that changes, flow that is wrong both ways.
+        left = cv2.absdiff(warp(before, back), now).astype(np.float32)
+        left = cv2.GaussianBlur(left, (0, 0), 1.5)
+        trust /= 1 + (left / _UNEXPLAINED) ** 2
+        return Motion(back, trust)
+
+
+def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """1 where the flow back to the frame before and forth again ends where it began, else 0: float32 [h, w].
+
+    With w the flow back, v the flow forth at the place that w leads to: a pixel has come into view where
+    |w + v|^2 > 0.01 (|w|^2 + |v|^2) + 0.5, and is at the edge of something that moves where
+    |grad w_x|^2 + |grad w_y|^2 > 0.01 |w|^2 + 0.002 (Sundaram et al., ECCV 2010; Ruder et al., GCPR 2016). What comes
+    from outside the frame has come into view as well.
+
+    Args:
+        back, forth: float32 [h, w, 2].
+    """
+    there = positions(back)
+    forth = cv2.remap(forth, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[assignment, call-overload]
+    length = (back**2).sum(2)
+    appeared = ((back + forth) ** 2).sum(2) > 0.01 * (length + (forth**2).sum(2)) + 0.5
+    gradient = sum((cv2.Sobel(back, cv2.CV_32F, *axis, scale=1 / 8) ** 2).sum(2) for axis in ((1, 0), (0, 1)))
+    edge = gradient > 0.01 * length + 0.002
+    height, width = length.shape
+    x, y = there[..., 0], there[..., 1]
+    outside = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
+    return np.float32(1) - (appeared | edge | outside)
+
+
+def positions(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Where each pixel came from, (x, y): float32 [h, w, 2]."""
+    return flow + grid(*flow.shape[:2])
+
+
+@lru_cache(maxsize=4)
+def grid(height: int, width: int) -> npt.NDArray[np.float32]:
+    """Where each pixel is, (x, y): float32 [h, w, 2]."""
+    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), 2)
+
+
+def warp(picture: Pixels, flow: npt.NDArray[np.float32]) -> Pixels:
+    """A picture moved along a flow of its size (bicubic, which blurs little when it is done again and again)."""
+    moved: Any = cv2.remap(picture, positions(flow), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(moved, np.uint8)
+
+
+def enlarged(motion: Motion, height: int, width: int) -> Motion:
+    """The motion for a frame of another size."""
+    if motion.trust.shape == (height, width):
+        return motion
+    scale = np.float32([width / motion.trust.shape[1], height / motion.trust.shape[0]])
+    flow = cv2.resize(motion.flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
+    trust = cv2.resize(motion.trust, (width, height), interpolation=cv2.INTER_LINEAR)
+    return Motion(np.asarray(flow, np.float32), np.asarray(trust, np.float32))

@@ -1,0 +1,164 @@
+"""Putting the finished file together: the painted video, and all other streams of the clip as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.stream import Disposition
+
+from impasto.errors import ImpastoError
+from impasto.files import reason
+from impasto.video.clip import open_clip
+from impasto.video.encode import Target
+from impasto.video.gif import write_gif
+from impasto.video.parts import Part, packets
+
+_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # and not of what is in it
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a clip that was painted: its other streams are cut to it.
+
+    Attributes:
+        start: seconds since the clip's first time stamp was due, which become the new beginning.
+        end: seconds; None for all there is.
+    """
+
+    start: Fraction
+    end: Fraction | None
+
+
+def assemble(parts: Sequence[Part], last: int, clip: Path, origin: Fraction, span: Span, target: Target) -> list[str]:
+    """Writes the file.
+
+    Args:
+        parts: the painted video.
+        last: duration of the last frame in units of the parts' time base.
+        clip: where the other streams come from.
+        origin: the clip's first time stamp, in seconds.
+        span: what of the clip.
+        target: what to write.
+
+    Returns:
+        The streams that this kind of file cannot hold, in words.
+    """
+    temporary = target.path.with_name(f".impasto-{secrets.token_hex(8)}.tmp")
+    try:
+        if target.container == "gif":
+            with open_clip(clip) as source:
+                left_out = [_named(stream) for stream in _others(source)]
+            write_gif(_frames(parts), _frames(parts), last, temporary)
+        else:
+            left_out = _remux(parts, last, clip, origin, span, target, temporary)
+        os.replace(temporary, target.path)
+    except OSError as error:
+        raise ImpastoError(f"cannot write {target.path}: {reason(error, str(target.path))}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return left_out
+
+
+def _remux(
+    parts: Sequence[Part], last: int, clip: Path, origin: Fraction, span: Span, target: Target, path: Path
+) -> list[str]:
+    options = {"movflags": "faststart"} if target.container in ("mp4", "mov") else {}
+    left_out = []
+    with (
+        open_clip(clip) as source,
+        av.open(str(parts[0].path)) as first,
+        av.open(str(path), "w", format=target.container, container_options=options) as out,
+    ):
+        out.metadata.update(_kept(source.metadata))
+        video = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        copies: dict[int, Any] = {}
+        for stream in _others(source):
+            try:
+                copy = out.add_stream_from_template(stream)
+            except (ValueError, av.error.FFmpegError):
+                left_out.append(_named(stream))
+                continue
+            copy.metadata.update(_kept(stream.metadata))
+            copy.disposition = stream.disposition
+            copies[stream.index] = copy
+        if span.start == 0 and span.end is None:
+            out.set_chapters(source.chapters())
+        for packet, stream in heapq.merge(
+            ((packet, video) for packet in _video(parts, last)),
+            ((packet, copies[packet.stream_index]) for packet in _copied(source, copies, origin, span)),
+            key=lambda item: item[0].dts * item[0].time_base,
+        ):
+            packet.stream = stream
+            out.mux_one(packet)
+    return left_out
+
+
+def _others(source: av.container.InputContainer) -> Iterator[Any]:
+    """The sound and subtitle streams of a clip."""
+    yield from (*source.streams.audio, *source.streams.subtitles)
+
+
+def _named(stream: Any) -> str:
+    name = stream.codec_context.name if stream.codec_context else "unknown"
+    return f"{stream.type} {name}"
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in metadata.items() if name.lower() not in _OF_THE_FILE}
+
+
+def _video(parts: Sequence[Part], last: int) -> Iterator[av.Packet[Any]]:
+    """The packets of the parts, one after the other, with decoding time stamps that always grow."""
+    total, done, decoded = sum(part.frames for part in parts), 0, None
+    for part in parts:
+        with av.open(str(part.path)) as container:
+            for packet, _ in zip(packets(container), range(part.frames), strict=False):
+                done += 1
+                if decoded is not None and packet.dts <= decoded:
+                    packet.dts = decoded + 1
+                decoded = packet.dts
+                if done == total:
+                    packet.duration = last
+                yield packet
+
+
+def _frames(parts: Sequence[Part]) -> Iterator[av.VideoFrame]:
+    """The frames of the parts, decoded again."""
+    for part in parts:
+        with av.open(str(part.path)) as container:
+            yield from islice(container.decode(video=0), part.frames)
+
+
+def _copied(
+    source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Span
+) -> Iterator[av.Packet[Any]]:
+    """The packets of other streams that belong to a span, their times counted from its beginning."""
+    chosen = [source.streams[index] for index in streams]
+    if not chosen:
+        return
+    length = None if span.end is None else span.end - span.start
+    for packet in source.demux(chosen):
+        if packet.pts is None:
+            continue
+        ticks = round((origin + span.start) / packet.time_base)
+        packet.pts, packet.dts = packet.pts - ticks, packet.pts - ticks if packet.dts is None else packet.dts - ticks
+        begin, stop = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
+        if length is not None and begin >= length:
+            continue
+        if span.start and begin < 0:
+            if packet.stream.type != "subtitle" or stop <= 0:
+                continue
+            packet.pts, packet.dts, packet.duration = 0, 0, packet.pts + packet.duration  # it is still on show
+        yield packet
