@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,12 +158,12 @@ class Stylizer(ABC):
             style_size: stroke size, see :meth:`style`.
             max_pixels: refuse larger pictures.
         """
-        options = {"size": style_size, "max_pixels": max_pixels}
+        take = partial(self.style, size=style_size, max_pixels=max_pixels)
         if isinstance(styles, Mapping):
-            return {self.style(source, **options): weight for source, weight in styles.items()}
+            return {take(source): weight for source, weight in styles.items()}
         if not isinstance(styles, (list, tuple)):
             styles = [styles]  # type: ignore[list-item]
-        made = [self.style(source, **options) for source in styles]
+        made = [take(source) for source in styles]
         # The same style twice is two entries, so that masks and weights stay one for each.
         return {replace(style): 1.0 for style in made}
 

@@ -23,6 +23,8 @@ EXTRAS = {
     "tensorboard": "train",
     "matplotlib": "train",
     "openvino": "openvino",
+    "av": "video",
+    "cv2": "video",
 }
 
 ModelOption = Annotated[

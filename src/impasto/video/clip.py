@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,7 @@ BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
 #: What swscale calls them.
 SWS_MATRIX = {BT709: 1, FCC: 4, BT470BG: 5, SMPTE170M: 5, SMPTE240M: 7, BT2020: 9}
 #: How swscale converts without shifting chroma or losing levels.
-EXACT = (
-    Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
-)
+EXACT = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,8 @@ class Clip:
             for decoded in self._decoded(container, stream):
                 pts = decoded.pts
                 if pts is None or (last is not None and pts <= last):  # damaged, or a format without time stamps
-                    pts = 0 if last is None else last + max(1, decoded.duration or round(1 / self.rate / self.time_base))
+                    usual = max(1, round(1 / self.rate / self.time_base))
+                    pts = 0 if last is None else last + (decoded.duration or usual)
                 last = pts
                 time = pts * self.time_base - self.start
                 if time + Fraction(1) >= since:
@@ -171,7 +170,7 @@ class Clip:
     def _pixels(self, decoded: av.VideoFrame) -> Pixels:
         width, height = self._decoded_size
         alpha = any(component.is_alpha for component in decoded.format.components)
-        rgb = decoded.reformat(
+        rgb: Pixels = decoded.reformat(
             width,
             height,
             "rgba" if alpha else "rgb24",
@@ -180,7 +179,7 @@ class Clip:
             dst_color_range=ColorRange.JPEG,
             interpolation=EXACT,
             threads=1,
-        ).to_ndarray()
+        ).to_ndarray()  # type: ignore[assignment]  # not of the types for other formats
         if alpha:  # on white, as pictures are
             share = rgb[..., 3:].astype(np.uint16)
             rgb = ((rgb[..., :3] * share + (255 - share) * 255 + 127) // 255).astype(np.uint8)
@@ -207,7 +206,8 @@ def turn(frame: av.VideoFrame) -> Turn:
     The matrix takes a pixel's (x, y) to (a x + c y, b x + d y); of the turns by any angle and mirrors it can express,
     those by quarters are understood.
     """
-    data = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[attr-defined]
+    side_data: Any = frame.side_data
+    data = side_data.get(SideData.DISPLAYMATRIX)
     if data is None:
         return Turn()
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()

@@ -18,7 +18,7 @@ import numpy as np
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
 from impasto.style import Style, check_weights
-from impasto.stylizer import STYLE_SIZE, KeepColor, Stylizer, StyleSource
+from impasto.stylizer import STYLE_SIZE, KeepColor, StyleSource, Stylizer
 from impasto.video.clip import Clip, Frame
 from impasto.video.encode import Encoder, Target
 from impasto.video.keys import KeyFrames, number_at
@@ -156,7 +156,9 @@ def stylize_video(
         "painter": [painter.name, painter.fingerprint],
         "styles": [[at, _digest(mix)] for at, mix in zip(mixes.times, mixes.values, strict=True)],
         "strength": [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength,
-        "masks": [hashlib.sha256(m).hexdigest() if isinstance(m, np.ndarray) else str(m) for m in masks or ()],
+        "masks": [
+            hashlib.sha256(m.tobytes()).hexdigest() if isinstance(m, np.ndarray) else str(m) for m in masks or ()
+        ],
         "controls": [keep_color, inertia, blend, source.width, source.height, str(begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import av
 import av.error
-import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.video.reformatter import ColorRange
 
@@ -127,6 +126,7 @@ class Encoder:
         self._path, self._target, self._size = path, target, (height, width)
         self._rate, self._time_base, self._color, self._aspect = rate, time_base, color, aspect
         self._rgb = target.codec.encoder.endswith("rgb")
+        self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
 
     def write(self, pixels: Pixels, pts: int, duration: int) -> None:
@@ -143,17 +143,18 @@ class Encoder:
             )
         frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
         with self._writing():
-            stream = self._stream or self._open()
-            stream.container.mux(stream.encode(frame))
+            if self._container is None or self._stream is None:
+                self._container, self._stream = self._open()
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Encodes what is still on its way, and closes the file."""
-        if self._stream is not None:
+        if self._container is not None and self._stream is not None:
             with self._writing():
-                self._stream.container.mux(self._stream.encode(None))
-                self._stream.container.close()
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
 
-    def _open(self) -> av.VideoStream:
+    def _open(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
         movflags = "empty_moov+delay_moov+frag_every_frame+default_base_moof"
         options = {"movflags": movflags, "flush_packets": "1"}
         container = av.open(str(self._path), "w", format="mp4", container_options=options)
@@ -173,8 +174,7 @@ class Encoder:
         if not self._rgb:
             context.colorspace, context.color_range = self._color.matrix, self._color.range
             context.color_primaries, context.color_trc = self._color.primaries, self._color.transfer
-        self._stream = stream
-        return stream
+        return container, stream
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

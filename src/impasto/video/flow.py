@@ -54,8 +54,7 @@ class FlowEstimator:
         # What consistent flow does not explain either: reflections, light that changes, flow that is wrong both ways.
         left = cv2.absdiff(warp(before, back), now).astype(np.float32)
         left = cv2.GaussianBlur(left, (0, 0), 1.5)
-        trust /= 1 + (left / _UNEXPLAINED) ** 2
-        return Motion(back, trust)
+        return Motion(back, np.asarray(trust / (1 + (left / _UNEXPLAINED) ** 2), np.float32))
 
 
 def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -70,7 +69,7 @@ def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -
         back, forth: float32 [h, w, 2].
     """
     there = positions(back)
-    forth = cv2.remap(forth, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[assignment, call-overload]
+    forth = cv2.remap(forth, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     length = (back**2).sum(2)
     appeared = ((back + forth) ** 2).sum(2) > 0.01 * (length + (forth**2).sum(2)) + 0.5
     gradient = sum((cv2.Sobel(back, cv2.CV_32F, *axis, scale=1 / 8) ** 2).sum(2) for axis in ((1, 0), (0, 1)))
@@ -78,7 +77,7 @@ def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -
     height, width = length.shape
     x, y = there[..., 0], there[..., 1]
     outside = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
-    return np.float32(1) - (appeared | edge | outside)
+    return np.asarray(~(appeared | edge | outside), np.float32)
 
 
 def positions(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -102,7 +101,7 @@ def enlarged(motion: Motion, height: int, width: int) -> Motion:
     """The motion for a frame of another size."""
     if motion.trust.shape == (height, width):
         return motion
-    scale = np.float32([width / motion.trust.shape[1], height / motion.trust.shape[0]])
+    scale = np.array([width / motion.trust.shape[1], height / motion.trust.shape[0]], np.float32)
     flow = cv2.resize(motion.flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
     trust = cv2.resize(motion.trust, (width, height), interpolation=cv2.INTER_LINEAR)
     return Motion(np.asarray(flow, np.float32), np.asarray(trust, np.float32))

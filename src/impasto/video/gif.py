@@ -95,7 +95,8 @@ def _spaced(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """The frames with times in ticks, without those that would be shown too shortly."""
     shown = -_SHORTEST
     for frame in frames:
-        assert frame.pts is not None and frame.time_base is not None
+        assert frame.pts is not None
+        assert frame.time_base is not None
         tick = round(frame.pts * frame.time_base / _TICK)
         if tick - shown >= _SHORTEST:
             frame.pts, frame.time_base, shown = tick, _TICK, tick

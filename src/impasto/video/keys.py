@@ -30,11 +30,11 @@ class KeyFrames(Generic[T]):
     def at(self, time: float) -> list[tuple[T, float]]:
         """The values that count at a time, each with its share; the shares sum to 1."""
         after = bisect.bisect_right(self.times, time)
-        if after == 0 or after == len(self.times):
-            return [(self.values[max(0, after - 1)], 1.0)]
-        before = after - 1
+        before = max(0, after - 1)
+        if after in (0, len(self.times)) or time == self.times[before]:
+            return [(self.values[before], 1.0)]
         share = (time - self.times[before]) / (self.times[after] - self.times[before])
-        return [(self.values[before], 1 - share), (self.values[after], share)] if share else [(self.values[before], 1.0)]
+        return [(self.values[before], 1 - share), (self.values[after], share)]
 
 
 def number_at(value: float | KeyFrames[float], time: float) -> float:

@@ -15,7 +15,6 @@ from typing import Any
 
 import av
 import av.error
-from av.stream import Disposition
 
 from impasto.errors import ImpastoError
 from impasto.files import reason
@@ -119,7 +118,7 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in metadata.items() if name.lower() not in _OF_THE_FILE}
 
 
-def _video(parts: Sequence[Part], last: int) -> Iterator[av.Packet[Any]]:
+def _video(parts: Sequence[Part], last: int) -> Iterator[Any]:
     """The packets of the parts, one after the other, with decoding time stamps that always grow."""
     total, done, decoded = sum(part.frames for part in parts), 0, None
     for part in parts:
@@ -141,9 +140,7 @@ def _frames(parts: Sequence[Part]) -> Iterator[av.VideoFrame]:
             yield from islice(container.decode(video=0), part.frames)
 
 
-def _copied(
-    source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Span
-) -> Iterator[av.Packet[Any]]:
+def _copied(source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Span) -> Iterator[Any]:
     """The packets of other streams that belong to a span, their times counted from its beginning."""
     chosen = [source.streams[index] for index in streams]
     if not chosen:
@@ -160,5 +157,5 @@ def _copied(
         if span.start and begin < 0:
             if packet.stream.type != "subtitle" or stop <= 0:
                 continue
-            packet.pts, packet.dts, packet.duration = 0, 0, packet.pts + packet.duration  # it is still on show
+            packet.pts, packet.dts, packet.duration = 0, 0, packet.pts + (packet.duration or 0)  # it is still on show
         yield packet

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,8 @@ class Parts:
     def files(self) -> list[Part]:
         """The files of video, in order."""
         paths = sorted(self.folder.glob("*.mp4"))
-        firsts = [int(path.stem) for path in paths]
-        return [Part(path, stop - first) for path, first, stop in zip(paths, firsts, [*firsts[1:], self.count], strict=True)]
+        bounds = [*(int(path.stem) for path in paths), self.count]
+        return [Part(path, stop - first) for path, (first, stop) in zip(paths, pairwise(bounds), strict=True)]
 
     def close(self, *, keep: bool) -> None:
         """Ends the run; the folder goes unless it is to be kept."""
@@ -115,10 +116,9 @@ def _time_stamps(path: Path) -> Iterator[int]:
     """Those of the packets that can be read, in the order of decoding."""
     with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
         for packet in packets(container):
-            assert packet.pts is not None
             yield packet.pts
 
 
-def packets(container: av.container.InputContainer) -> Iterator[av.Packet[Any]]:
+def packets(container: av.container.InputContainer) -> Iterator[Any]:
     """The packets of the first video stream, in the order of decoding."""
     return (packet for packet in container.demux(container.streams.video[0]) if packet.dts is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -14,7 +14,7 @@ DEPTH = 4
 _WAIT = 0.1  # seconds between looks whether the other side has gone
 
 
-def ahead(items: Iterable[T], depth: int = DEPTH) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, None]:
     """Hands on `items`, which a thread of its own makes, at most `depth` of them in advance. Errors come through."""
     waiting: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
     gone = threading.Event()

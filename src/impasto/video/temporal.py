@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
 from impasto.style import Style
-from impasto.stylizer import STYLE_SIZE, Memory, Stylizer, StyleSource
+from impasto.stylizer import STYLE_SIZE, Memory, StyleSource, Stylizer
 from impasto.video.flow import FlowEstimator, Motion, enlarged, grey, warp
 
 #: Share of the running content statistics in the next frame's: they follow a change within ten frames.
@@ -21,6 +21,14 @@ INERTIA = 0.9
 #: Share of the moved frame before in the next, where motion is certain.
 BLEND = 0.6
 _CUT = 0.5  # two frames that have less of their colours in common than this are of two shots
+
+
+class _Seen(NamedTuple):
+    """What is kept of a source frame."""
+
+    shape: tuple[int, ...]
+    colors: npt.NDArray[np.float32]
+    luma: Pixels
 
 
 @dataclass
@@ -85,7 +93,7 @@ class TemporalPainter:
     def reset(self) -> None:
         """Forgets the frames so far."""
         self._shot = _Shot(self._inertia, blend=self._blend)
-        self._size: tuple[int, ...] | None = None
+        self._before: _Seen | None = None
 
     def paint(self, frame: Pixels, **changes: Any) -> Pixels:
         """Paints the next frame.
@@ -97,16 +105,14 @@ class TemporalPainter:
         Returns:
             uint8 [H, W, 3].
         """
-        colors = histogram(frame)
-        if self._size is not None and (frame.shape != self._size or np.minimum(colors, self._colors).sum() < _CUT):
+        seen = _Seen(frame.shape, histogram(frame), grey(frame))
+        before = self._before
+        if before is not None and (seen.shape != before.shape or np.minimum(seen.colors, before.colors).sum() < _CUT):
             self.reset()
             self.cuts += 1
-        if self._search is not None:
-            luma = grey(frame)
-            if self._size is not None:
-                self._shot.motion = enlarged(self._search(self._luma, luma), *frame.shape[:2])
-            self._luma = luma
-        self._size, self._colors = frame.shape, colors
+        elif before is not None and self._search is not None:
+            self._shot.motion = enlarged(self._search(before.luma, seen.luma), *frame.shape[:2])
+        self._before = seen
         controls = {"styles": self._styles, **self._controls, **changes}
         return np.array(self._painter.stylize(frame, memory=self._shot, **controls))
 
