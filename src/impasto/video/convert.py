@@ -154,11 +154,11 @@ def stylize_video(
     settings = {
         "clip": [str(source.path.resolve()), source.path.stat().st_size, source.path.stat().st_mtime_ns],
         "painter": [painter.name, painter.fingerprint],
-        "styles": [[at, _digest(mix)] for at, mix in zip(mixes.times, mixes.values, strict=True)],
-        "strength": [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength,
-        "masks": [
-            hashlib.sha256(m.tobytes()).hexdigest() if isinstance(m, np.ndarray) else str(m) for m in masks or ()
+        "styles": [
+            [at, [[_digest(style.tensor, style.picture), weight] for style, weight in mix.items()]]
+            for at, mix in zip(mixes.times, mixes.values, strict=True)
         ],
+        "masks": [_digest(mask) if isinstance(mask, np.ndarray) else str(mask) for mask in masks or ()],
         "controls": [keep_color, inertia, blend, source.width, source.height, str(begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }
@@ -263,11 +263,5 @@ def _mixed(mixes: KeyFrames[dict[Style, float]], time: float) -> dict[Style, flo
     return {style: weight * share for mix, share in mixes.at(time) for style, weight in mix.items()}
 
 
-def _digest(mix: Mapping[Style, float]) -> str:
-    """Tells styles with weights from others."""
-    digest = hashlib.sha256()
-    for style, weight in mix.items():
-        digest.update(style.tensor.tobytes() + str(weight).encode())
-        if not style.tensor.size and style.picture is not None:
-            digest.update(style.picture.tobytes())
-    return digest.hexdigest()
+def _digest(*arrays: np.ndarray | None) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None)).hexdigest()

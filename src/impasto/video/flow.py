@@ -52,8 +52,7 @@ class FlowEstimator:
         forth = np.asarray(self._search.calc(before, now, None), np.float32)  # type: ignore[call-overload]
         trust = consistency(back, forth)
         # What consistent flow does not explain either: reflections, light that changes, flow that is wrong both ways.
-        left = cv2.absdiff(warp(before, back), now).astype(np.float32)
-        left = cv2.GaussianBlur(left, (0, 0), 1.5)
+        left = cv2.GaussianBlur(cv2.absdiff(warp(before, back), now).astype(np.float32), (0, 0), 1.5)
         return Motion(back, np.asarray(trust / (1 + (left / _UNEXPLAINED) ** 2), np.float32))
 
 
