@@ -158,11 +158,12 @@ def stylize_video(
             [at, [[_digest(style.tensor, style.picture), weight] for style, weight in mix.items()]]
             for at, mix in zip(mixes.times, mixes.values, strict=True)
         ],
+        "strength": [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength,
         "masks": [_digest(mask) if isinstance(mask, np.ndarray) else str(mask) for mask in masks or ()],
         "controls": [keep_color, inertia, blend, source.width, source.height, str(begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }
-    parts = Parts(target.path, settings, resume=resume)
+    parts = Parts(target.path, settings, time_base, resume=resume)
     there, stopped, complete = parts.count, False, False
     resumed = -1 if parts.last is None else parts.last[0]
     since = begin + resumed * time_base - _WARM_UP
@@ -204,7 +205,7 @@ def stylize_video(
         last, duration = parts.last
         length = (last + duration) * time_base
         span = Span(begin, begin + length if stopped else finish)
-        left_out = assemble(parts.files(), duration, source.path, source.start, span, target)
+        left_out = assemble(parts.files(), (last * time_base, length), source.path, source.start, span, target)
         complete = True
     finally:
         # What has cost time is kept until the file is there, and for the next --resume.

@@ -26,23 +26,25 @@ class Codec:
     Attributes:
         encoder: its name in FFmpeg.
         crf: quality if nothing else is asked for; smaller is better and larger.
+        worst: the largest crf.
         even: whether the sides must be even.
         options: of the encoder.
     """
 
     encoder: str
     crf: int
+    worst: int
     even: bool
     options: dict[str, str] = field(default_factory=dict)
 
 
 CODECS = {
-    "h264": Codec("libx264", 18, True, {"preset": "fast"}),
-    "h265": Codec("libx265", 22, True, {"preset": "fast", "x265-params": "log-level=error"}),
-    "vp9": Codec("libvpx-vp9", 28, False, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}),
-    "av1": Codec("libsvtav1", 28, False, {"preset": "8"}),
+    "h264": Codec("libx264", 18, 51, True, {"preset": "fast"}),
+    "h265": Codec("libx265", 22, 51, True, {"preset": "fast", "x265-params": "log-level=error"}),
+    "vp9": Codec("libvpx-vp9", 28, 63, False, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}),
+    "av1": Codec("libsvtav1", 28, 63, False, {"preset": "8"}),
     # Without loss, for the GIF that is made of it at the end.
-    "gif": Codec("libx264rgb", 0, False, {"preset": "ultrafast"}),
+    "gif": Codec("libx264rgb", 0, 0, False, {"preset": "ultrafast"}),
 }
 #: Endings of files: the container in FFmpeg, and the codecs that it takes, the usual one first.
 CONTAINERS = {
@@ -93,8 +95,8 @@ class Target:
             av.Codec(chosen.encoder, "w")
         except UnknownCodecError:
             raise ImpastoError(f"PyAV has no encoder {chosen.encoder} here: choose another --codec") from None
-        if crf is not None and not 0 <= crf <= 63:
-            raise ImpastoError(f"crf must be from 0 to 63, not {crf}")
+        if crf is not None and not 0 <= crf <= chosen.worst:
+            raise ImpastoError(f"crf must be from 0 to {chosen.worst} for {chosen.encoder}, not {crf}")
         return Target(path, container, chosen, chosen.crf if crf is None else crf)
 
 

@@ -15,17 +15,17 @@ _TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second,
 _SHORTEST = 2  # and viewers slow down what is shown for less than two of them
 
 
-def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], last: int, path: Path) -> None:
+def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], last: Fraction, path: Path) -> None:
     """Writes frames, of one size and in RGB, as an endless GIF.
 
     Args:
         frames, again: the same frames twice: the first time for the palette.
-        last: how long the last frame is shown, in units of the frames' time base.
+        last: seconds that the last frame is shown.
         path: of the file.
     """
     palette = _palette(frames)
     stream: av.VideoStream | None = None
-    with av.open(str(path), "w", format="gif") as out:
+    with av.open(str(path), "w", format="gif", container_options={"final_delay": str(round(last / _TICK))}) as out:
         for frame in _spaced(_indexed(again, palette)):
             if stream is None:
                 stream = out.add_stream("gif", rate=25, width=frame.width, height=frame.height, time_base=_TICK)

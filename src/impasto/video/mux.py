@@ -23,6 +23,7 @@ from impasto.video.encode import Target
 from impasto.video.gif import write_gif
 from impasto.video.parts import Part, packets
 
+_MOVIE_TIMESCALE = "240000"  # where tracks begin is told in this; the usual 1000 would move sound by half a millisecond
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # and not of what is in it
 
 
@@ -39,12 +40,14 @@ class Span:
     end: Fraction | None
 
 
-def assemble(parts: Sequence[Part], last: int, clip: Path, origin: Fraction, span: Span, target: Target) -> list[str]:
+def assemble(
+    parts: Sequence[Part], last: tuple[Fraction, Fraction], clip: Path, origin: Fraction, span: Span, target: Target
+) -> list[str]:
     """Writes the file.
 
     Args:
         parts: the painted video.
-        last: duration of the last frame in units of the parts' time base.
+        last: when its last frame is shown first, and when no more, in seconds.
         clip: where the other streams come from.
         origin: the clip's first time stamp, in seconds.
         span: what of the clip.
@@ -58,9 +61,9 @@ def assemble(parts: Sequence[Part], last: int, clip: Path, origin: Fraction, spa
         if target.container == "gif":
             with open_clip(clip) as source:
                 left_out = [_named(stream) for stream in _others(source)]
-            write_gif(_frames(parts), _frames(parts), last, temporary)
+            write_gif(_frames(parts), _frames(parts), last[1] - last[0], temporary)
         else:
-            left_out = _remux(parts, last, clip, origin, span, target, temporary)
+            left_out = _remux(parts, last[1], clip, origin, span, target, temporary)
         os.replace(temporary, target.path)
     except OSError as error:
         raise ImpastoError(f"cannot write {target.path}: {reason(error, str(target.path))}") from None
@@ -71,9 +74,11 @@ def assemble(parts: Sequence[Part], last: int, clip: Path, origin: Fraction, spa
 
 
 def _remux(
-    parts: Sequence[Part], last: int, clip: Path, origin: Fraction, span: Span, target: Target, path: Path
+    parts: Sequence[Part], end: Fraction, clip: Path, origin: Fraction, span: Span, target: Target, path: Path
 ) -> list[str]:
-    options = {"movflags": "faststart"} if target.container in ("mp4", "mov") else {}
+    options = (
+        {"movflags": "faststart", "movie_timescale": _MOVIE_TIMESCALE} if target.container in ("mp4", "mov") else {}
+    )
     left_out = []
     with (
         open_clip(clip) as source,
@@ -82,6 +87,7 @@ def _remux(
     ):
         out.metadata.update(_kept(source.metadata))
         video = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        video.codec_context.framerate = first.streams.video[0].average_rate
         copies: dict[int, Any] = {}
         for stream in _others(source):
             try:
@@ -95,7 +101,7 @@ def _remux(
         if span.start == 0 and span.end is None:
             out.set_chapters(source.chapters())
         for packet, stream in heapq.merge(
-            ((packet, video) for packet in _video(parts, last)),
+            ((packet, video) for packet in _video(parts, end, target.container)),
             ((packet, copies[packet.stream_index]) for packet in _copied(source, copies, origin, span)),
             key=lambda item: item[0].dts * item[0].time_base,
         ):
@@ -118,18 +124,21 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in metadata.items() if name.lower() not in _OF_THE_FILE}
 
 
-def _video(parts: Sequence[Part], last: int) -> Iterator[Any]:
+def _video(parts: Sequence[Part], end: Fraction, container: str) -> Iterator[Any]:
     """The packets of the parts, one after the other, with decoding time stamps that always grow."""
-    total, done, decoded = sum(part.frames for part in parts), 0, None
+    left, first, decoded = sum(part.frames for part in parts), None, None
     for part in parts:
-        with av.open(str(part.path)) as container:
-            for packet, _ in zip(packets(container), range(part.frames), strict=False):
-                done += 1
+        with av.open(str(part.path)) as file:
+            for packet, _ in zip(packets(file), range(part.frames), strict=False):
+                left -= 1
                 if decoded is not None and packet.dts <= decoded:
                     packet.dts = decoded + 1
-                decoded = packet.dts
-                if done == total:
-                    packet.duration = last
+                decoded, first = packet.dts, first or packet
+                stop = round(end / packet.time_base)
+                if left or container not in ("mp4", "mov"):
+                    packet.duration = min(packet.duration or stop, stop - packet.pts)
+                else:  # these count how long they play in decoding time
+                    packet.duration = (stop - first.pts) - (packet.dts - first.dts)
                 yield packet
 
 

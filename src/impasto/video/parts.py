@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Parts:
     Args:
         out: the file to write in the end.
         settings: everything that the painted frames depend on, ready for ``json.dumps``.
+        time_base: seconds in a unit of time stamps.
         resume: go on from what is there, if there is anything.
 
     Attributes:
@@ -47,7 +49,8 @@ class Parts:
         ImpastoError: what is there was made with other settings, or the folder cannot be made.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(self, out: Path, settings: Mapping[str, Any], time_base: Fraction, *, resume: bool) -> None:
+        self._time_base = time_base
         self.folder = out.with_name(f".{out.name}.impasto")
         text = json.dumps(settings, indent=1, sort_keys=True).encode()
         try:
@@ -99,7 +102,7 @@ class Parts:
             first = int(path.stem)
             due = [pts for pts, _ in times[first:]]
             whole, latest = 0, due[0] - 1 if due else 0
-            for number, (pts, expected) in enumerate(zip(_time_stamps(path), due, strict=False), 1):
+            for number, (pts, expected) in enumerate(zip(self._time_stamps(path), due, strict=False), 1):
                 latest = max(latest, pts)
                 if latest == expected:
                     whole = number
@@ -111,12 +114,11 @@ class Parts:
             times = []
         return times
 
-
-def _time_stamps(path: Path) -> Iterator[int]:
-    """Those of the packets that can be read, in the order of decoding."""
-    with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
-        for packet in packets(container):
-            yield packet.pts
+    def _time_stamps(self, path: Path) -> Iterator[int]:
+        """Those of the packets that can be read, in the order of decoding."""
+        with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
+            for packet in packets(container):
+                yield round(packet.pts * packet.time_base / self._time_base)
 
 
 def packets(container: av.container.InputContainer) -> Iterator[Any]:
