@@ -24,6 +24,7 @@ from impasto.video.gif import write_gif
 from impasto.video.parts import Part, packets
 
 _MOVIE_TIMESCALE = "240000"  # where tracks begin is told in this; the usual 1000 would move sound by half a millisecond
+_MOVIES = ("mp4", "mov")
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # and not of what is in it
 
 
@@ -76,9 +77,7 @@ def assemble(
 def _remux(
     parts: Sequence[Part], end: Fraction, clip: Path, origin: Fraction, span: Span, target: Target, path: Path
 ) -> list[str]:
-    options = (
-        {"movflags": "faststart", "movie_timescale": _MOVIE_TIMESCALE} if target.container in ("mp4", "mov") else {}
-    )
+    options = {"movflags": "faststart", "movie_timescale": _MOVIE_TIMESCALE} if target.container in _MOVIES else {}
     left_out = []
     with (
         open_clip(clip) as source,
@@ -87,7 +86,7 @@ def _remux(
     ):
         out.metadata.update(_kept(source.metadata))
         video = out.add_stream_from_template(first.streams.video[0], opaque=True)
-        video.codec_context.framerate = first.streams.video[0].average_rate
+        video.codec_context.framerate = first.streams.video[0].average_rate or Fraction(25)
         copies: dict[int, Any] = {}
         for stream in _others(source):
             try:
@@ -135,7 +134,7 @@ def _video(parts: Sequence[Part], end: Fraction, container: str) -> Iterator[Any
                     packet.dts = decoded + 1
                 decoded, first = packet.dts, first or packet
                 stop = round(end / packet.time_base)
-                if left or container not in ("mp4", "mov"):
+                if left or container not in _MOVIES:
                     packet.duration = min(packet.duration or stop, stop - packet.pts)
                 else:  # these count how long they play in decoding time
                     packet.duration = (stop - first.pts) - (packet.dts - first.dts)
