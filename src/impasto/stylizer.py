@@ -50,10 +50,13 @@ class Memory:
         inertia: 0..1, the share of `stats` in the content statistics of the next frame. They become a running mean, so
             that what enters or leaves the picture cannot make all the rest flicker.
         stats: float32 [K, T], the content statistics that the last frame was painted with; None before the first.
+        look: the style tensors [K, S] and the strength of that frame. Since deep statistics depend on them, those of a
+            frame with others do not count.
     """
 
     inertia: float
     stats: np.ndarray | None = None
+    look: tuple[np.ndarray, float] | None = None
 
     def settle(self, painted: Pixels) -> Pixels:
         """The painted frame, uint8 [H, W, 3], in keeping with those before; here as it is.
@@ -319,7 +322,7 @@ class GraphStylizer(Stylizer):
     ) -> Pixels:
         image, used = self._run(pixels, style, mask, strength, memory)
         if memory is not None:
-            memory.stats = used
+            memory.stats, memory.look = used, (style, strength)
         return to_uint8(image)[: pixels.shape[0], : pixels.shape[1]]
 
     def _run(
@@ -331,8 +334,10 @@ class GraphStylizer(Stylizer):
             if mask.shape != _WHOLE.shape:
                 mask = np.pad(mask, [(0, 0), (0, 0), *short], mode="symmetric")
         stats, inertia = np.ones((len(style), self.model.stats_size), np.float32), 0.0  # at 0 they are left alone
-        if memory is not None and memory.stats is not None and memory.stats.shape == stats.shape:
-            stats, inertia = memory.stats, memory.inertia
+        if memory is not None and memory.stats is not None and memory.look is not None:
+            before, strength_before = memory.look
+            if strength == strength_before and np.array_equal(style, before):
+                stats, inertia = memory.stats, memory.inertia
         inputs = Inputs(
             to_float(pixels),
             style,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 
-from impasto.cli import look, make, paint
+from impasto.cli import look, make, paint, video
 from impasto.cli.common import EXTRAS, UsageError, complain
 from impasto.errors import ImpastoError
 
-_COMMANDS = {
-    "Paint": (paint.stylize, paint.style, paint.sheet),
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Paint": (paint.stylize, video.video, paint.style, paint.sheet),
     "Look around": (look.styles, look.models, look.info, look.fetch),
     "Train and measure": (make.train, make.export, make.evaluate, make.bench, make.reproduce),
 }
