@@ -48,12 +48,17 @@ class FlowEstimator:
 
     def __call__(self, before: Pixels, now: Pixels) -> Motion:
         """Motion from one luma picture, uint8 [h, w], to the next."""
-        back = np.asarray(self._search.calc(now, before, None), np.float32)  # type: ignore[call-overload]
-        forth = np.asarray(self._search.calc(before, now, None), np.float32)  # type: ignore[call-overload]
+        back, forth = self.both_ways(before, now)
         trust = consistency(back, forth)
         # What consistent flow does not explain either: reflections, light that changes, flow that is wrong both ways.
         left = cv2.GaussianBlur(cv2.absdiff(warp(before, back), now).astype(np.float32), (0, 0), 1.5)
         return Motion(back, np.asarray(trust / (1 + (left / _UNEXPLAINED) ** 2), np.float32))
+
+    def both_ways(self, before: Pixels, now: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The flow from now back to before, and from before to now, float32 [h, w, 2] each."""
+        back: Any = self._search.calc(now, before, None)  # type: ignore[call-overload]
+        forth: Any = self._search.calc(before, now, None)  # type: ignore[call-overload]
+        return back, forth
 
 
 def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
