@@ -132,47 +132,23 @@ def stylize_video(
     source = Clip(clip, max_size=max_size, even=target.codec.even)
     if source.length is not None and begin >= source.length:
         raise ImpastoError(f"the clip is over after {float(source.length):.2f} s: start earlier than {start} s")
-    mixes = _mixes(painter, styles, style_size)
-    if masks is not None and len(mixes.values) > 1:
-        raise ImpastoError("masks go with styles that stay: leave out either the masks or the styles' key frames")
-    steady = TemporalPainter(painter, mixes.values[0], inertia=inertia, blend=blend, keep_color=keep_color)
-    tracks = None if masks is None else [MaskTrack(mask, source.height, source.width) for mask in masks]
+    controls = _Controls(painter, styles, style_size, strength, masks, source)
+    steady = TemporalPainter(painter, controls.first, inertia=inertia, blend=blend, keep_color=keep_color)
     time_base = source.time_base if rate is None else 1 / rate
-
-    def controls(frame: Frame) -> dict[str, Any]:
-        return {
-            "styles": _mixed(mixes, float(frame.time)),
-            "strength": number_at(strength, float(frame.time)),
-            "masks": None if tracks is None else [track.at(frame.time) for track in tracks],
-        }
-
-    def frames(since: Fraction) -> Iterator[Frame]:
-        usual = max(1, round(1 / source.rate / source.time_base))
-        kept = between(lasting(source.frames(since), usual), begin, finish, source.time_base)
-        return kept if rate is None else at_rate(kept, rate, begin, source.time_base)
-
     settings = {
         "clip": [str(source.path.resolve()), source.path.stat().st_size, source.path.stat().st_mtime_ns],
         "painter": [painter.name, painter.fingerprint],
-        "styles": [
-            [at, [[_digest(style.tensor, style.picture), weight] for style, weight in mix.items()]]
-            for at, mix in zip(mixes.times, mixes.values, strict=True)
-        ],
-        "strength": [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength,
-        "masks": [_digest(mask) if isinstance(mask, np.ndarray) else str(mask) for mask in masks or ()],
-        "controls": [keep_color, inertia, blend, source.width, source.height, str(begin), str(finish), str(rate)],
+        "controls": [*controls.identity(), keep_color, inertia, blend],
+        "frames": [source.width, source.height, str(begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }
     parts = Parts(target.path, settings, time_base, resume=resume)
-    there, stopped, complete = parts.count, False, False
-    resumed = -1 if parts.last is None else parts.last[0]
-    since = begin + resumed * time_base - _WARM_UP
     encoder = Encoder(
         parts.path,
         target,
         height=source.height,
         width=source.width,
-        rate=source.rate if rate is None else rate,
+        rate=rate or source.rate,
         time_base=time_base,
         color=source.color,
         aspect=source.aspect,
@@ -183,18 +159,20 @@ def stylize_video(
         parts.note(frame.pts, frame.duration)
         encoder.write(pixels, frame.pts, frame.duration)
 
+    there, total = parts.count, _expected(source, begin, finish, rate)
+    reached = -1 if parts.last is None else parts.last[0]
+    since = begin + reached * time_base - _WARM_UP
+    done, stopped, keep = there, False, False
+    seen: Pixels | None = None
     try:
-        done, total, before, painted = there, _expected(source, begin, finish, rate), None, None
-        with closing(ahead(frames(since))) as coming, Behind(encode) as encoding:
-            for frame in coming:
+        with closing(ahead(_frames(source, since, begin, finish, rate))) as frames, Behind(encode) as encoding:
+            for frame in frames:
                 if stop is not None and stop.is_set():
                     stopped = True
                     break
-                if frame.time < since:
-                    continue
-                if painted is None or frame.pixels is not before:
-                    painted, before = steady.paint(frame.pixels, **controls(frame)), frame.pixels
-                if frame.pts > resumed:
+                if frame.pixels is not seen:  # else it is shown once more, for a higher rate
+                    painted, seen = steady.paint(frame.pixels, **controls.at(frame)), frame.pixels
+                if frame.pts > reached:
                     encoding.put((painted, frame))
                     done += 1
                     if progress is not None:
@@ -202,14 +180,15 @@ def stylize_video(
         encoder.close()
         if parts.last is None:
             raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
-        last, duration = parts.last
-        length = (last + duration) * time_base
-        span = Span(begin, begin + length if stopped else finish)
-        left_out = assemble(parts.files(), (last * time_base, length), source.path, source.start, span, target)
-        complete = True
+        last, duration = (ticks * time_base for ticks in parts.last)
+        span = Span(begin, begin + last + duration if stopped else finish)
+        left_out = assemble(parts.files(), (last, last + duration), source.path, source.start, span, target)
+        keep = stopped and resume
+    except BaseException:
+        keep = parts.count > 0  # what has cost time stays for the next --resume
+        raise
     finally:
-        # What has cost time is kept until the file is there, and for the next --resume.
-        parts.close(keep=parts.count > 0 and (resume if complete and stopped else not complete))
+        parts.close(keep=keep)
     return VideoResult(
         path=target.path,
         width=source.width,
@@ -217,12 +196,74 @@ def stylize_video(
         frames=parts.count,
         painted=parts.count - there,
         seconds=time.monotonic() - began,
-        length=float(length),
+        length=float(last + duration),
         cuts=steady.cuts,
         broken=source.broken,
         left_out=left_out,
         stopped=stopped,
     )
+
+
+class _Controls:
+    """What may change over the clip.
+
+    Attributes:
+        first: styles with weights, as the clip begins.
+    """
+
+    def __init__(
+        self,
+        painter: Stylizer,
+        styles: Styles | KeyFrames[Styles],
+        style_size: int,
+        strength: float | KeyFrames[float],
+        masks: Sequence[MaskSource] | None,
+        source: Clip,
+    ) -> None:
+        if not isinstance(styles, KeyFrames):
+            styles = KeyFrames({0: styles})
+        if masks is not None and len(styles.values) > 1:
+            raise ImpastoError("masks go with styles that stay: leave out either the masks or the styles' key frames")
+        mixes = [painter.mix(value, style_size=style_size) for value in styles.values]
+        shares = [check_weights(mix) for mix in mixes]
+        self._styles = KeyFrames({
+            at: dict(zip(mix, map(float, share / share.sum()), strict=True))
+            for at, mix, share in zip(styles.times, mixes, shares, strict=True)
+        })  # fmt: skip
+        self.first = self._styles.values[0]
+        self._strength = strength
+        self._sources = masks or ()
+        self._masks = None if masks is None else [MaskTrack(mask, source.height, source.width) for mask in masks]
+
+    def at(self, frame: Frame) -> dict[str, Any]:
+        """The controls of :meth:`Stylizer.stylize` for a frame; frames must come in order."""
+        styles: dict[Style, float] = {}
+        for mix, share in self._styles.at(float(frame.time)):
+            for style, weight in mix.items():  # which may be in both
+                styles[style] = styles.get(style, 0) + weight * share
+        return {
+            "styles": styles,
+            "strength": number_at(self._strength, float(frame.time)),
+            "masks": None if self._masks is None else [mask.at(frame.time) for mask in self._masks],
+        }
+
+    def identity(self) -> list[Any]:
+        """Tells these controls from others, ready for ``json.dumps``."""
+        styles = [[_digest(s.tensor, s.picture), weight] for mix in self._styles.values for s, weight in mix.items()]
+        strength = self._strength
+        numbers = [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength
+        masks = [_digest(mask) if isinstance(mask, np.ndarray) else str(mask) for mask in self._sources]
+        return [self._styles.times, styles, numbers, masks]
+
+
+def _frames(
+    source: Clip, since: Fraction, start: Fraction, end: Fraction | None, rate: Fraction | None
+) -> Iterator[Frame]:
+    """The frames to paint, from `since` on."""
+    usual = max(1, round(1 / source.rate / source.time_base))
+    kept = between(lasting(source.frames(since), usual), start, end, source.time_base)
+    chosen = kept if rate is None else at_rate(kept, rate, start, source.time_base)
+    return (frame for frame in chosen if frame.time >= since)
 
 
 def _seconds(name: str, value: float | Fraction | None) -> Fraction | None:
@@ -245,23 +286,6 @@ def _expected(source: Clip, start: Fraction, end: Fraction | None, rate: Fractio
         return None
     stop = source.length if end is None else min(end, source.length)
     return round((stop - start) * (rate or source.rate))
-
-
-def _mixes(painter: Stylizer, styles: Styles | KeyFrames[Styles], size: int) -> KeyFrames[dict[Style, float]]:
-    """Key frames of styles with weights that sum to 1, each style taken once."""
-    if not isinstance(styles, KeyFrames):
-        styles = KeyFrames({0: styles})
-    mixes = [painter.mix(value, style_size=size) for value in styles.values]
-    for mix in mixes:
-        check_weights(mix)
-    return KeyFrames({
-        at: {style: weight / sum(mix.values()) for style, weight in mix.items()}
-        for at, mix in zip(styles.times, mixes, strict=True)
-    })  # fmt: skip
-
-
-def _mixed(mixes: KeyFrames[dict[Style, float]], time: float) -> dict[Style, float]:
-    return {style: weight * share for mix, share in mixes.at(time) for style, weight in mix.items()}
 
 
 def _digest(*arrays: np.ndarray | None) -> str:
