@@ -90,6 +90,19 @@ def test_formats_in(model, tmp_path, ending):
     assert all(distance(*pair) < 4 for pair in zip(frames_of(result.path), frames_of(clip), strict=True))
 
 
+def test_sound_that_webm_does_not_hold_is_encoded_anew(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(50), sound="aac")
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.webm", start=0.4)
+    assert result.left_out == []
+    with av.open(str(result.path)) as out:
+        assert out.streams.audio[0].codec_context.name == "opus"
+        frames = list(out.decode(audio=0))
+    heard = np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(float)
+    assert abs(len(heard) / SOUND - 1.6) < 0.05
+    spectrum = np.abs(np.fft.rfft(heard[SOUND // 4 : SOUND]))
+    assert abs(spectrum.argmax() / 0.75 - 440) < 3  # the tone
+
+
 # What frames look like
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -22,6 +23,7 @@ from impasto.video.clip import open_clip
 from impasto.video.encode import Target
 from impasto.video.gif import write_gif
 from impasto.video.parts import Part, packets
+from impasto.video.sound import Opus
 
 _MOVIE_TIMESCALE = "240000"  # where tracks begin is told in this; the usual 1000 would move sound by half a millisecond
 _MOVIES = ("mp4", "mov")
@@ -66,7 +68,7 @@ def assemble(
         else:
             left_out = _remux(parts, last[1], clip, origin, span, target, temporary)
         os.replace(temporary, target.path)
-    except OSError as error:
+    except (OSError, av.error.FFmpegError) as error:
         raise ImpastoError(f"cannot write {target.path}: {reason(error, str(target.path))}") from None
     finally:
         with contextlib.suppress(OSError):
@@ -88,12 +90,16 @@ def _remux(
         video = out.add_stream_from_template(first.streams.video[0], opaque=True)
         video.codec_context.framerate = first.streams.video[0].average_rate or Fraction(25)
         copies: dict[int, Any] = {}
+        converted: dict[int, Opus] = {}
         for stream in _others(source):
             try:
                 copy = out.add_stream_from_template(stream)
             except (ValueError, av.error.FFmpegError):
-                left_out.append(_named(stream))
-                continue
+                if target.container != "webm" or stream.type != "audio" or stream.codec_context is None:
+                    left_out.append(_named(stream))
+                    continue
+                converted[stream.index] = Opus(stream, out)
+                copy = converted[stream.index].stream
             copy.metadata.update(_kept(stream.metadata))
             copy.disposition = stream.disposition
             copies[stream.index] = copy
@@ -101,7 +107,7 @@ def _remux(
             out.set_chapters(source.chapters())
         for packet, stream in heapq.merge(
             ((packet, video) for packet in _video(parts, end, target.container)),
-            ((packet, copies[packet.stream_index]) for packet in _copied(source, copies, origin, span)),
+            _sounding(_copied(source, copies, origin, span), copies, converted),
             key=lambda item: item[0].dts * item[0].time_base,
         ):
             packet.stream = stream
@@ -148,15 +154,36 @@ def _frames(parts: Sequence[Part]) -> Iterator[av.VideoFrame]:
             yield from islice(container.decode(video=0), part.frames)
 
 
+def _sounding(
+    copied: Iterable[Any], copies: Mapping[int, Any], converted: Mapping[int, Opus]
+) -> Iterator[tuple[Any, Any]]:
+    """Packets with the streams that they go to."""
+    for packet in copied:
+        if packet.stream_index in converted:
+            yield from ((made, copies[packet.stream_index]) for made in converted[packet.stream_index].packets(packet))
+        else:
+            yield packet, copies[packet.stream_index]
+    for index, opus in converted.items():
+        yield from ((made, copies[index]) for made in opus.packets(None))
+
+
+def _readable(demuxed: Iterator[Any]) -> Iterator[Any]:
+    """Packets as far as they can be read: what is painted must not be lost to damaged sound."""
+    with contextlib.suppress(av.error.FFmpegError):
+        yield from demuxed
+
+
 def _copied(source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Span) -> Iterator[Any]:
     """The packets of other streams that belong to a span, their times counted from its beginning."""
     chosen = [source.streams[index] for index in streams]
     if not chosen:
         return
     length = None if span.end is None else span.end - span.start
-    for packet in source.demux(chosen):
-        if packet.pts is None:
-            continue
+    reached = dict.fromkeys(streams, -math.inf)
+    for packet in _readable(source.demux(chosen)):
+        if packet.pts is None or (packet.dts or packet.pts) < reached[packet.stream_index]:
+            continue  # the end, or damage
+        reached[packet.stream_index] = packet.dts or packet.pts
         ticks = round((origin + span.start) / packet.time_base)
         packet.pts, packet.dts = packet.pts - ticks, packet.pts - ticks if packet.dts is None else packet.dts - ticks
         begin, stop = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
