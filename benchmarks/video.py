@@ -111,7 +111,7 @@ def stability(folder: Path, engine: str) -> None:
     painter = impasto.load(engine=engine)
     for number, scene in enumerate(scenes(folder), 1):
         times = count(1)
-        frames = [scene.frame(time) for time in range(20)]
+        frames = [scene.frame(time) for time in range(16)]
         known = {"true motion": lambda *_, scene=scene, times=times: scene.motion(next(times))}
         if number == 1:
             known["motion found"] = thorough()

@@ -77,7 +77,7 @@ def video(
     ] = None,
     blend: Annotated[
         float | None,
-        typer.Option(help="Share of the frame before, 0 to 1.", show_default="0.6", rich_help_panel=_STABLE),
+        typer.Option(help="Share of the frame before, 0 to 1.", show_default="0.7", rich_help_panel=_STABLE),
     ] = None,
     no_flow: Annotated[
         bool, typer.Option("--no-flow", help="Leave the frame before out, as --blend 0.", rich_help_panel=_STABLE)

@@ -3,7 +3,7 @@
 Between two frames that follow each other, the first as it was painted is moved along the motion of the source, and
 compared with the second wherever nothing has come into view (Ruder et al., "Artistic style transfer for videos", GCPR
 2016): the mean over pixels and channels of the squared difference, of values in 0..1. Motion is found by dense inverse
-search at full size with its most thorough settings, not by the quick search that the painting uses.
+search at full size, down to whole pixels, and not by the quicker search that the painting uses.
 
 What is steady because it is blurred would score well, so the detail is told as well: the mean absolute Laplacian of
 luma. And the cost: every frame is painted in all settings in turn, so that a busy machine slows all of them alike.
@@ -201,7 +201,7 @@ def _rows(runs: Mapping[tuple[str, str, str], _Run]) -> Iterator[VideoRow]:
 
 def thorough() -> MotionSource:
     """Motion as it is found with time to spare: at full size."""
-    search = FlowEstimator("medium")
+    search = FlowEstimator(finest=0)
 
     def motion(before: Pixels, now: Pixels) -> Motion:
         back, forth = search.both_ways(grey(before, max(before.shape)), grey(now, max(now.shape)))

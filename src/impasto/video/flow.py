@@ -12,8 +12,8 @@ import numpy.typing as npt
 from impasto.image import Pixels
 
 #: The long side in pixels at which motion is looked for: enough for smooth motion, at a small part of a frame's cost.
-FLOW_SIZE = 384
-_UNEXPLAINED = 12.0  # of 255: luma that motion leaves unexplained halves the trust
+FLOW_SIZE = 288
+_UNEXPLAINED = 24.0  # of 255: luma that motion leaves unexplained halves the trust
 
 
 class Motion(NamedTuple):
@@ -40,11 +40,12 @@ class FlowEstimator:
     """Dense inverse search (Kroeger et al., ECCV 2016) in both directions. For one thread.
 
     Args:
-        preset: one of OpenCV's: "ultrafast", "fast" or "medium".
+        finest: the last level of the pyramid that is searched, 0 for whole pixels.
     """
 
-    def __init__(self, preset: str = "fast") -> None:
-        self._search = cv2.DISOpticalFlow.create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
+    def __init__(self, finest: int = 1) -> None:
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._search.setFinestScale(finest)
 
     def __call__(self, before: Pixels, now: Pixels) -> Motion:
         """Motion from one luma picture, uint8 [h, w], to the next."""

@@ -19,7 +19,7 @@ from impasto.video.flow import FlowEstimator, Motion, enlarged, grey, warp
 #: Share of the running content statistics in the next frame's: they follow a change within ten frames.
 INERTIA = 0.9
 #: Share of the moved frame before in the next, where motion is certain.
-BLEND = 0.6
+BLEND = 0.7
 _CUT = 0.5  # two frames that have less of their colours in common than this are of two shots
 
 
