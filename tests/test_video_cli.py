@@ -179,6 +179,15 @@ def test_a_killed_run_is_taken_up_again(video, folder):
     assert max(distance(*pair) for pair in pairs) < 4
 
 
+@pytest.mark.parametrize("package", ["av", "cv2"])
+def test_a_missing_extra_is_named(folder, package):
+    run = "from impasto.cli import main; main(['video', 'a.mp4', 'cat.png'])"
+    code = f"import sys; sys.modules[{package!r}] = None; {run}"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == f"impasto: this needs {package}: pip install impasto[video]\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -105,7 +105,7 @@ class Clip:
             self.start = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
             self.length = _length(container, stream)
             self.frame_count = stream.frames or None
-            first = next(self._decoded(container, stream), None)
+            first = next((frame for frame in self._decoded(container, stream) if not frame.is_corrupt), None)
             if first is None:
                 raise ImpastoError(f"{self.path} has no frames that can be decoded: it is empty or damaged")
             self._turn = turn(first)
@@ -142,6 +142,9 @@ class Clip:
                     pts = 0 if last is None else last + (decoded.duration or usual)
                 last = pts
                 time = pts * self.time_base - self.start
+                if decoded.is_corrupt:
+                    self.broken += time >= since  # what comes before may only lack what was not read
+                    continue
                 if time + Fraction(1) >= since:
                     yield Frame(self._pixels(decoded), pts, decoded.duration or 0, time)
 
@@ -161,11 +164,7 @@ class Clip:
             except av.error.FFmpegError:
                 self.broken += 1
                 continue
-            for frame in decoded:
-                if frame.is_corrupt:
-                    self.broken += 1
-                else:
-                    yield frame
+            yield from decoded
 
     def _pixels(self, decoded: av.VideoFrame) -> Pixels:
         width, height = self._decoded_size
