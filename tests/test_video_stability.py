@@ -221,7 +221,7 @@ def test_styles_are_taken_once(model, coffee, painting, monkeypatch):
 
 
 def test_a_change_of_style_shows_at_once(model, coffee):
-    painter = TemporalPainter(model, STYLE, blend=0)
+    painter = TemporalPainter(model, STYLE)
     painter.paint(shifted(coffee, 0))
     changed = painter.paint(shifted(coffee, 0), styles="klimt-kiss")
     assert np.array_equal(changed, np.asarray(model.stylize(shifted(coffee, 0), "klimt-kiss")))

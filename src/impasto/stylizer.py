@@ -39,6 +39,7 @@ KeepColor = Literal["match", "luminance"]
 #: The side that style pictures are scaled to: the size of the strokes.
 STYLE_SIZE = 512
 _SMALLEST = 16  # a side below this leaves no room for reflection padding at an eighth of the size
+_OTHER_LOOK = 0.1  # a style or strength that changes by this much from one frame to the next is another one
 _WHOLE = np.ones((1, 1, 1, 1), np.float32)
 
 
@@ -50,13 +51,25 @@ class Memory:
         inertia: 0..1, the share of `stats` in the content statistics of the next frame. They become a running mean, so
             that what enters or leaves the picture cannot make all the rest flicker.
         stats: float32 [K, T], the content statistics that the last frame was painted with; None before the first.
-        look: the style tensors [K, S] and the strength of that frame. Since deep statistics depend on them, those of a
-            frame with others do not count.
+        look: the style tensors [K, S] and the strength of that frame.
+        share: 0..1, how much of what it left counts for the next: all in the same look, for deep statistics depend on
+            it, and nothing where a tenth of it or more has changed.
     """
 
     inertia: float
     stats: np.ndarray | None = None
     look: tuple[np.ndarray, float] | None = None
+    share: float = 1.0
+
+    def meet(self, style: np.ndarray, strength: float) -> None:
+        """Takes note of the look of the next frame: style tensors [K, S], and strength."""
+        change = 1.0
+        if self.look is not None and self.look[0].shape == style.shape:
+            before, strength_before = self.look
+            change = float(np.linalg.norm(style - before) / np.linalg.norm(before))
+            change = max(change, abs(strength - strength_before))
+        self.share = max(0.0, 1 - change / _OTHER_LOOK)
+        self.look = style, strength
 
     def settle(self, painted: Pixels) -> Pixels:
         """The painted frame, uint8 [H, W, 3], in keeping with those before; here as it is.
@@ -320,9 +333,11 @@ class GraphStylizer(Stylizer):
     def _painted(
         self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float, memory: Memory | None = None
     ) -> Pixels:
+        if memory is not None:
+            memory.meet(style, strength)
         image, used = self._run(pixels, style, mask, strength, memory)
         if memory is not None:
-            memory.stats, memory.look = used, (style, strength)
+            memory.stats = used
         return to_uint8(image)[: pixels.shape[0], : pixels.shape[1]]
 
     def _run(
@@ -334,10 +349,8 @@ class GraphStylizer(Stylizer):
             if mask.shape != _WHOLE.shape:
                 mask = np.pad(mask, [(0, 0), (0, 0), *short], mode="symmetric")
         stats, inertia = np.ones((len(style), self.model.stats_size), np.float32), 0.0  # at 0 they are left alone
-        if memory is not None and memory.stats is not None and memory.look is not None:
-            before, strength_before = memory.look
-            if strength == strength_before and np.array_equal(style, before):
-                stats, inertia = memory.stats, memory.inertia
+        if memory is not None and memory.stats is not None and memory.share:
+            stats, inertia = memory.stats, memory.inertia * memory.share
         inputs = Inputs(
             to_float(pixels),
             style,

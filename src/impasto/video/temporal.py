@@ -40,9 +40,9 @@ class _Shot(Memory):
     motion: Motion | None = None
 
     def settle(self, painted: Pixels) -> Pixels:
-        """See :meth:`Memory.settle`: painted + blend * trust * (the last frame, moved - painted)."""
+        """See :meth:`Memory.settle`: painted + blend * share * trust * (the last frame, moved - painted)."""
         if self.last is not None and self.motion is not None:
-            held = self.blend * self.motion.trust
+            held = self.blend * self.share * self.motion.trust
             painted = np.asarray(cv2.blendLinear(warp(self.last, self.motion.flow), painted, held, 1 - held), np.uint8)
         self.last = painted
         return painted
