@@ -16,7 +16,7 @@ FLOOR = 1e-6  # weight where no mask is: shares stay defined, and statistics do 
 
 
 def prepare_masks(
-    masks: Sequence[ImageSource], shape: tuple[int, int], count: int
+    masks: Sequence[ImageSource], shape: tuple[int, int], count: int, *, may_be_empty: bool = False
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Read `count` masks for a photo of `shape` = (H, W).
 
@@ -29,14 +29,20 @@ def prepare_masks(
     proportion; where none is, `mask` holds a tiny equal weight.
 
     Raises `ImpastoError` for a wrong number of masks, a mask of another size than the photo, one that selects
-    nothing, and floating point values that are not in 0..1.
+    nothing (unless it may), and floating point values that are not in 0..1.
     """
     if len(masks) != count:
         raise ImpastoError(f"{len(masks)} masks for {count} styles: give each style one mask")
     weights = np.stack([_read_mask(mask, shape, f"mask {number}") for number, mask in enumerate(masks, 1)])
+    empty = ~weights.any((1, 2))
+    if empty.any() and not may_be_empty:
+        raise ImpastoError(
+            f"mask {empty.argmax() + 1} selects nothing: every pixel is 0; paint it white where its style should go"
+        )
     total = weights.sum(axis=0)
     weights /= np.maximum(total, 1)
     weights[:, total < FLOOR] = FLOOR
+    weights[empty] = FLOOR
     return weights[:, None], np.minimum(total, 1)
 
 
@@ -58,8 +64,6 @@ def _read_mask(mask: ImageSource, shape: tuple[int, int], name: str) -> npt.NDAr
             f"{name} is {_size(weights.shape)} but the photo is {_size(shape)} (width x height); "
             "scale the mask to the photo"
         )
-    if not weights.any():
-        raise ImpastoError(f"{name} selects nothing: every pixel is 0; paint it white where its style should go")
     return weights
 
 

@@ -6,8 +6,8 @@ import difflib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +39,44 @@ KeepColor = Literal["match", "luminance"]
 #: The side that style pictures are scaled to: the size of the strokes.
 STYLE_SIZE = 512
 _SMALLEST = 16  # a side below this leaves no room for reflection padding at an eighth of the size
+_OTHER_LOOK = 0.1  # a style or strength that changes by this much from one frame to the next is another one
 _WHOLE = np.ones((1, 1, 1, 1), np.float32)
+
+
+@dataclass
+class Memory:
+    """What the frames of a clip hand on from one to the next; for one thread, and for one shot: a cut wants a new one.
+
+    Attributes:
+        inertia: 0..1, the share of `stats` in the content statistics of the next frame. They become a running mean, so
+            that what enters or leaves the picture cannot make all the rest flicker.
+        stats: float32 [K, T], the content statistics that the last frame was painted with; None before the first.
+        look: the style tensors [K, S] and the strength of that frame.
+        share: 0..1, how much of what it left counts for the next: all in the same look, for deep statistics depend on
+            it, and nothing where a tenth of it or more has changed.
+    """
+
+    inertia: float
+    stats: np.ndarray | None = None
+    look: tuple[np.ndarray, float] | None = None
+    share: float = 1.0
+
+    def meet(self, style: np.ndarray, strength: float) -> None:
+        """Takes note of the look of the next frame: style tensors [K, S], and strength."""
+        change = 1.0
+        if self.look is not None and self.look[0].shape == style.shape:
+            before, strength_before = self.look
+            change = float(np.linalg.norm(style - before) / np.linalg.norm(before))
+            change = max(change, abs(strength - strength_before))
+        self.share = max(0.0, 1 - change / _OTHER_LOOK)
+        self.look = style, strength
+
+    def settle(self, painted: Pixels) -> Pixels:
+        """The painted frame, uint8 [H, W, 3], in keeping with those before; here as it is.
+
+        It is called before masks, strength and kept colours let the photo through.
+        """
+        return painted
 
 
 class Stylizer(ABC):
@@ -70,7 +107,12 @@ class Stylizer(ABC):
 
     @abstractmethod
     def paint(
-        self, content: Pixels, styles: Mapping[Style, float], regions: np.ndarray | None, strength: float
+        self,
+        content: Pixels,
+        styles: Mapping[Style, float],
+        regions: np.ndarray | None,
+        strength: float,
+        memory: Memory | None = None,
     ) -> Pixels:
         """Paints a photo with checked controls.
 
@@ -80,6 +122,7 @@ class Stylizer(ABC):
             regions: None, where the styles are mixed everywhere; or float32 [K, 1, H, W], non-negative, one region for
                 each style in order: it weighs that region's statistics, and its share of the sum says where it is.
             strength: 0..1; what 0 gives need not be the photo, of which :meth:`stylize` mixes in a share.
+            memory: of the frames before, whose statistics count and are brought up to date, where the system has any.
 
         Returns:
             uint8 [H, W, 3].
@@ -117,6 +160,29 @@ class Stylizer(ABC):
         pixels = resize_short_side(read_image(source, max_pixels=max_pixels).pixels, size)
         return self.take(pixels, name or "style")
 
+    def mix(
+        self,
+        styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float],
+        *,
+        style_size: int = STYLE_SIZE,
+        max_pixels: int = MAX_PIXELS,
+    ) -> dict[Style, float]:
+        """Weights by style, as :meth:`stylize` understands its `styles`: give it these again and nothing is taken anew.
+
+        Args:
+            styles: one style, several in equal parts, or weights by style; whatever :meth:`style` takes.
+            style_size: stroke size, see :meth:`style`.
+            max_pixels: refuse larger pictures.
+        """
+        take = partial(self.style, size=style_size, max_pixels=max_pixels)
+        if isinstance(styles, Mapping):
+            return {take(source): weight for source, weight in styles.items()}
+        if not isinstance(styles, (list, tuple)):
+            styles = [styles]  # type: ignore[list-item]
+        made = [take(source) for source in styles]
+        # The same style twice is two entries, so that masks and weights stay one for each.
+        return {replace(style): 1.0 for style in made}
+
     def stylize(
         self,
         photo: ImageSource,
@@ -128,6 +194,7 @@ class Stylizer(ABC):
         style_size: int = STYLE_SIZE,
         max_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        memory: Memory | None = None,
     ) -> Image.Image:
         """Paints a photo.
 
@@ -142,6 +209,8 @@ class Stylizer(ABC):
             style_size: stroke size, see :meth:`style`.
             max_size: scale the photo down so that its long side is at most this.
             max_pixels: refuse larger pictures.
+            memory: makes the photo the next frame of a clip, see :class:`Memory`. Then a mask may select nothing, and
+                "match" recolours the result, for style pictures would have to be taken anew in every frame.
 
         Returns:
             A picture of the photo's size to the pixel, with its alpha and EXIF.
@@ -154,18 +223,21 @@ class Stylizer(ABC):
         if max_size is not None:
             picture = picture.limited(max_size)
         content = picture.pixels
-        weights = self._weights(styles, style_size, max_pixels)
+        weights = self.mix(styles, style_size=style_size, max_pixels=max_pixels)
         check_weights(weights)
-        recolour = keep_color == "match" and any(style.picture is None for style in weights)
+        recolour = keep_color == "match" and (memory is not None or any(style.picture is None for style in weights))
         if keep_color == "match" and not recolour:
             weights = {self._recoloured(style, content): weight for style, weight in weights.items()}
 
-        if masks is None:
-            painted = self.paint(content, weights, None, strength)
-        else:
-            regions, coverage = prepare_masks(masks, content.shape[:2], len(weights))
+        regions = coverage = None
+        if masks is not None:
+            regions, coverage = prepare_masks(masks, content.shape[:2], len(weights), may_be_empty=memory is not None)
             share = np.array(list(weights.values()), np.float32)
-            painted = self.paint(content, weights, regions * (share / share.max())[:, None, None, None], strength)
+            regions = regions * (share / share.max())[:, None, None, None]
+        painted = self.paint(content, weights, regions, strength, memory)
+        if memory is not None:
+            painted = memory.settle(painted)
+        if coverage is not None:
             painted = _mixed(content, painted, coverage)
         if strength < 1:
             # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
@@ -177,17 +249,6 @@ class Stylizer(ABC):
         elif keep_color == "luminance":
             painted = content_chroma(painted, content)
         return replace(picture, pixels=painted).to_pil()
-
-    def _weights(
-        self, styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float], size: int, max_pixels: int
-    ) -> dict[Style, float]:
-        if isinstance(styles, Mapping):
-            return {self.style(source, size=size, max_pixels=max_pixels): weight for source, weight in styles.items()}
-        if not isinstance(styles, (list, tuple)):
-            styles = [styles]  # type: ignore[list-item]
-        made = [self.style(source, size=size, max_pixels=max_pixels) for source in styles]
-        # The same style twice is two entries, so that masks and weights stay one for each.
-        return {replace(style): 1.0 for style in made}
 
     def _from_gallery(self, name: str) -> Style:
         if name in self.gallery:
@@ -242,12 +303,17 @@ class GraphStylizer(Stylizer):
         return StyleGraph(self.model, graph)
 
     def paint(
-        self, content: Pixels, styles: Mapping[Style, float], regions: np.ndarray | None, strength: float
+        self,
+        content: Pixels,
+        styles: Mapping[Style, float],
+        regions: np.ndarray | None,
+        strength: float,
+        memory: Memory | None = None,
     ) -> Pixels:
         """See :meth:`Stylizer.paint`. Mixing is exact, since the network is affine in the style tensor."""
         if regions is None:
-            return self._painted(content, blend(styles).tensor[None], _WHOLE, strength)
-        return self._painted(content, np.stack([style.tensor for style in styles]), regions, strength)
+            return self._painted(content, blend(styles).tensor[None], _WHOLE, strength, memory)
+        return self._painted(content, np.stack([style.tensor for style in styles]), regions, strength, memory)
 
     def reconstruct(self, photo: Pixels) -> Pixels:
         """What the network alone makes of a photo at strength 0, uint8 [H, W, 3] of the same size."""
@@ -273,25 +339,34 @@ class GraphStylizer(Stylizer):
         """[1, S], to go in where strength is 0 and no style counts."""
         return np.ones((1, self.model.style_size), np.float32)
 
-    def _painted(self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float) -> Pixels:
-        image, _ = self._run(pixels, style, mask, strength)
+    def _painted(
+        self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float, memory: Memory | None = None
+    ) -> Pixels:
+        if memory is not None:
+            memory.meet(style, strength)
+        image, used = self._run(pixels, style, mask, strength, memory)
+        if memory is not None:
+            memory.stats = used
         return to_uint8(image)[: pixels.shape[0], : pixels.shape[1]]
 
     def _run(
-        self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float
+        self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float, memory: Memory | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         short = [(0, max(0, _SMALLEST - side)) for side in pixels.shape[:2]]
         if any(after for _, after in short):
             pixels = np.pad(pixels, [*short, (0, 0)], mode="symmetric")
             if mask.shape != _WHOLE.shape:
                 mask = np.pad(mask, [(0, 0), (0, 0), *short], mode="symmetric")
+        stats, inertia = np.ones((len(style), self.model.stats_size), np.float32), 0.0  # at 0 they are left alone
+        if memory is not None and memory.stats is not None and memory.share:
+            stats, inertia = memory.stats, memory.inertia * memory.share
         inputs = Inputs(
             to_float(pixels),
             style,
             mask,
             strength=np.array(strength, np.float32),
-            stats=np.ones((len(style), self.model.stats_size), np.float32),  # left alone at inertia 0
-            inertia=np.array(0, np.float32),
+            stats=stats,
+            inertia=np.array(inertia, np.float32),
         )
         return self.engine.run(inputs)
 

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import dataset, look, make, paint
+from impasto.cli import dataset, look, make, paint, video
 from impasto.cli.common import EXTRAS, UsageError, complain
 from impasto.errors import ImpastoError
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Paint": (paint.stylize, paint.style, paint.sheet, dataset.dataset),
+    "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
     "Look around": (look.styles, look.models, look.info, look.fetch),
     "Train and measure": (make.train, make.export, make.evaluate, make.bench, make.reproduce),
 }

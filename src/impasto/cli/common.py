@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +14,10 @@ from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from impasto.image import ImageSource
+    from impasto.style import Style
+    from impasto.stylizer import Stylizer
 
 # typer brings its own copy of click, or uses the installed one; both call the base of BadParameter UsageError.
 UsageError: Any = typer.BadParameter.__base__
@@ -26,6 +32,8 @@ EXTRAS = {
     "ray": "ray",
     "pyarrow": "ray",
     "fsspec": "ray",
+    "av": "video",
+    "cv2": "video",
 }
 
 ModelOption = Annotated[
@@ -46,6 +54,10 @@ ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads.", sh
 StyleSizeOption = Annotated[
     int | None,
     typer.Option(help="Stroke size: the style picture's short side is scaled to this many pixels.", show_default="512"),
+]
+KeepColorOption = Annotated[
+    Literal["match", "luminance"] | None,
+    typer.Option(help="Keep the colours there were: their palette (match), or their chroma (luminance)."),
 ]
 MaxPixelsOption = Annotated[int | None, typer.Option(help="Refuse larger pictures.", show_default="200 million")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -70,6 +82,66 @@ def settings(assignments: list[str] | None) -> dict[str, str]:
     if taken := [name for name, _, _ in pairs if name in ("model", "engine", "threads")]:
         raise ImpastoError(f"{taken[0]} is not an option of a method: give --{taken[0]} instead")
     return {name: value for name, _, value in pairs}
+
+
+def load_painter(model: str | None, engine: str, threads: int | None, set_option: list[str] | None = None) -> Stylizer:
+    """The model or method that the options name."""
+    from impasto.stylizer import load
+
+    return load(**given(model=model), engine=engine, threads=threads, **settings(set_option))
+
+
+def take_styles(
+    painter: Stylizer, sources: Sequence[str], style_size: int | None, limit: dict[str, int]
+) -> list[Style]:
+    """The styles that arguments name, each taken once."""
+    options = given(size=style_size) | limit
+    styles = [painter.style(open_source(source), name=name_of(source), **options) for source in sources]
+    if style_size is not None and all(style.picture is None for style in styles):
+        raise ImpastoError(
+            "--style-size needs the picture of a style: saved and shipped styles keep the size they have"
+        )
+    return styles
+
+
+def expand(arguments: Sequence[str], *also: str) -> list[str]:
+    """Folders replaced by the pictures in them, in order, and by files with the endings in `also`."""
+    from impasto.image import ENDINGS
+
+    endings = {*(f".{ending}" for ending in ENDINGS), *also}
+    found: list[str] = []
+    for argument in arguments:
+        if Path(argument).is_dir():
+            files = [str(p) for p in sorted(Path(argument).iterdir()) if p.suffix.lower() in endings and p.is_file()]
+            if not files:
+                raise ImpastoError(f"there are no pictures in the folder {argument}")
+            found += files
+        else:
+            found.append(argument)
+    return found
+
+
+def name_of(source: str) -> str:
+    """What a photo or style is called in file names."""
+    return "stdin" if source == "-" else Path(source).stem
+
+
+def open_source(source: str) -> ImageSource:
+    """What an argument names: a path, or the picture on stdin."""
+    return sys.stdin.buffer.read() if source == "-" else source
+
+
+def read_shares(weights: str | None, count: int) -> list[float]:
+    """What --weights was given, one number for each style."""
+    if weights is None:
+        return [1.0] * count
+    try:
+        shares = [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise ImpastoError(f"--weights takes numbers with commas between them, like 2,1, not {weights}") from None
+    if len(shares) != count:
+        raise ImpastoError(f"{len(shares)} weights for {count} styles: give each style one weight")
+    return shares
 
 
 def print_json(value: object) -> None:

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from impasto.cli.common import EngineOption, JsonOption, ModelOption, ThreadsOption, given, print_json, print_table
+from impasto.cli.common import (
+    EngineOption,
+    JsonOption,
+    ModelOption,
+    ThreadsOption,
+    expand,
+    given,
+    print_json,
+    print_table,
+)
 from impasto.errors import ImpastoError
 
 _SETTINGS = "Settings (what is left out is the network's recipe)"
@@ -138,8 +147,12 @@ def export(
 
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
-    content: Annotated[Path, typer.Option(help="Folder of photos.")],
-    style: Annotated[Path, typer.Option(help="Folder of style pictures.")],
+    style: Annotated[str, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")],
+    content: Annotated[Path | None, typer.Option(help="Folder of photos.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Measure how steadily this clip is painted; --limit counts frames.")
+    ] = None,
+    max_size: Annotated[int | None, typer.Option(help="Scale the clip down to this long side.")] = None,
     size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
     limit: Annotated[int | None, typer.Option(help="Take only so many photos.")] = None,
     engine: EngineOption = "auto",
@@ -148,8 +161,29 @@ def evaluate(
     html: Annotated[Path | None, typer.Option(help="Also write a page with a contact sheet.")] = None,
     record: Annotated[bool, typer.Option("--record", help="Write the results into the models' cards.")] = False,
 ) -> None:
-    """Measure content loss, style loss, SSIM and seconds on pairs of pictures."""
+    """Measure content loss, style loss, SSIM and seconds on pairs of pictures; or the warping error on a clip.
+
+    impasto evaluate adain --content photos/ --style paintings/
+    impasto evaluate adain --video clip.mp4 --style munch-scream
+    """
+    if (content is None) == (video is None):
+        raise ImpastoError("give either --content, a folder of photos, or --video, a clip")
+    if video is not None:
+        if html is not None or record:
+            raise ImpastoError("--html and --record are for photos: leave them out with --video")
+        from impasto.evaluate.video import evaluate_video
+
+        steadiness = evaluate_video(
+            models, video, expand([style], ".style"), max_size=max_size, limit=limit, engine=engine, threads=threads
+        )
+        if as_json:
+            print_json(steadiness.to_json())
+        else:
+            print_table(steadiness.table())
+        return
     from impasto import evaluate as evaluating
+
+    assert content is not None
 
     evaluation = evaluating.evaluate(models, content, style, size=size, engine=engine, threads=threads, limit=limit)
     if html is not None:

@@ -9,28 +9,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from impasto.cli.common import (
     EngineOption,
+    KeepColorOption,
     MaxPixelsOption,
     ModelOption,
     SetOption,
     StyleSizeOption,
     ThreadsOption,
     complain,
+    expand,
     given,
+    load_painter,
+    name_of,
+    open_source,
     print_json,
-    settings,
+    read_shares,
+    take_styles,
 )
 from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from impasto.image import ImageSource
     from impasto.style import Style
     from impasto.stylizer import Stylizer
 
@@ -67,10 +72,7 @@ def stylize(
         list[str] | None,
         typer.Option(help="Where a style goes (white), a picture of the photo's size: one for each style. Repeatable."),
     ] = None,
-    keep_color: Annotated[
-        Literal["match", "luminance"] | None,
-        typer.Option(help="Keep the photo's colours: its palette for the style (match), or its chroma (luminance)."),
-    ] = None,
+    keep_color: KeepColorOption = None,
     style_size: StyleSizeOption = None,
     max_size: Annotated[int | None, typer.Option(help="Scale the photo down to this long side first.")] = None,
     max_pixels: MaxPixelsOption = None,
@@ -98,7 +100,7 @@ def stylize(
     """
     arguments = style or []
     photos, sources = ([photo, *arguments], style_option) if style_option else ([photo], arguments)
-    photos, sources = _expand(photos), _expand(sources, ".style")
+    photos, sources = expand(photos), expand(sources, ".style")
     if not sources:
         raise ImpastoError("no style given: impasto stylize PHOTO STYLE (`impasto styles` lists the shipped ones)")
     if [*photos, *sources].count("-") > 1:
@@ -109,13 +111,13 @@ def stylize(
     _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
     if any(job.out is None for job in jobs) and as_json:
         raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
-    shares = _shares(weights, len(sources))
+    shares = read_shares(weights, len(sources))
 
     from impasto.image import write_image
 
-    painter = _load(model, engine, threads, set_option)
+    painter = load_painter(model, engine, threads, set_option)
     limit = given(max_pixels=max_pixels)
-    styles = _take(painter, sources, style_size, limit)
+    styles = take_styles(painter, sources, style_size, limit)
 
     unread: list[str] = []
     options = {"strength": strength, "masks": mask, "keep_color": keep_color} | given(max_size=max_size) | limit
@@ -133,49 +135,6 @@ def stylize(
             print(job.out)
     if unread:
         raise typer.Exit(2)
-
-
-def _load(model: str | None, engine: str, threads: int | None, set_option: list[str] | None = None) -> Stylizer:
-    from impasto.stylizer import load
-
-    return load(**given(model=model), engine=engine, threads=threads, **settings(set_option))
-
-
-def _take(painter: Stylizer, sources: Sequence[str], style_size: int | None, limit: dict[str, int]) -> list[Style]:
-    """The styles that arguments name, each taken once."""
-    options = given(size=style_size) | limit
-    styles = [painter.style(_open(source), name=_label(source), **options) for source in sources]
-    if style_size is not None and all(style.picture is None for style in styles):
-        raise ImpastoError(
-            "--style-size needs the picture of a style: saved and shipped styles keep the size they have"
-        )
-    return styles
-
-
-def _expand(arguments: Sequence[str], *also: str) -> list[str]:
-    """Folders replaced by the pictures in them, in order, and by files with the endings in `also`."""
-    from impasto.image import ENDINGS
-
-    endings = {*(f".{ending}" for ending in ENDINGS), *also}
-    found: list[str] = []
-    for argument in arguments:
-        if Path(argument).is_dir():
-            files = [str(p) for p in sorted(Path(argument).iterdir()) if p.suffix.lower() in endings and p.is_file()]
-            if not files:
-                raise ImpastoError(f"there are no pictures in the folder {argument}")
-            found += files
-        else:
-            found.append(argument)
-    return found
-
-
-def _label(source: str) -> str:
-    """What a photo or style is called in file names."""
-    return "stdin" if source == "-" else Path(source).stem
-
-
-def _open(source: str) -> ImageSource:
-    return sys.stdin.buffer.read() if source == "-" else source
 
 
 def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, format: str | None) -> list[_Job]:
@@ -203,8 +162,8 @@ def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, for
     jobs = []
     for photo in photos:
         for indices in paintings:
-            label = "+".join(_label(styles[index]) for index in indices)
-            name = pattern.replace("{photo}", _label(photo)).replace("{style}", label)
+            label = "+".join(name_of(styles[index]) for index in indices)
+            name = pattern.replace("{photo}", name_of(photo)).replace("{style}", label)
             if pattern.endswith(names):
                 name += format or _ending(photo)
             jobs.append(_Job(photo, indices, Path(name)))
@@ -241,18 +200,6 @@ def _spare_inputs(jobs: list[_Job], inputs: list[str]) -> None:
             raise ImpastoError(f"{job.out} is an input and would be overwritten: choose another --out")
 
 
-def _shares(weights: str | None, count: int) -> list[float]:
-    if weights is None:
-        return [1.0] * count
-    try:
-        shares = [float(weight) for weight in weights.split(",")]
-    except ValueError:
-        raise ImpastoError(f"--weights takes numbers with commas between them, like 2,1, not {weights}") from None
-    if len(shares) != count:
-        raise ImpastoError(f"{len(shares)} weights for {count} styles: give each style one weight")
-    return shares
-
-
 def _paint(
     painter: Stylizer,
     jobs: list[_Job],
@@ -268,7 +215,7 @@ def _paint(
     for photo, group in groupby(jobs, key=lambda job: job.photo):
         start = time.perf_counter()
         try:
-            picture = read_image(_open(photo), **limit).to_pil()
+            picture = read_image(open_source(photo), **limit).to_pil()
         except ImpastoError as error:
             complain(str(error))
             unread.append(photo)
@@ -323,12 +270,12 @@ def style(
     threads: ThreadsOption = None,
 ) -> None:
     """Save the style of a picture, a few kilobytes to use in its place."""
-    target = Path(out or f"{_label(picture)}.style")
+    target = Path(out or f"{name_of(picture)}.style")
     if target.suffix.lower() != ".style":
         raise ImpastoError(f"cannot write {target}: end its name in .style, so that it is known for a style")
     _spare_inputs([_Job(picture, [0], target)], [picture])
-    painter = _load(model, engine, threads)
-    [taken] = _take(painter, [picture], style_size, given(max_pixels=max_pixels))
+    painter = load_painter(model, engine, threads)
+    [taken] = take_styles(painter, [picture], style_size, given(max_pixels=max_pixels))
     replace(taken, name=name or taken.name).save(target)
     print(target)
 
@@ -354,13 +301,13 @@ def sheet(
     from impasto import sheet as sheets
     from impasto.image import write_image
 
-    sources = _expand(styles or [], ".style")
-    target = out or Path(f"{_label(photo)}-sheet.jpg")
+    sources = expand(styles or [], ".style")
+    target = out or Path(f"{name_of(photo)}-sheet.jpg")
     _check_targets([target], None)
     _spare_inputs([_Job(photo, [0], target)], [photo, *sources])
-    painter = _load(model, engine, threads, set_option)
+    painter = load_painter(model, engine, threads, set_option)
     limit = given(max_pixels=max_pixels)
-    taken = _take(painter, sources, style_size, limit)
-    page = sheets.sheet(painter, _open(photo), taken or None, columns=columns, **given(size=size), **limit)
+    taken = take_styles(painter, sources, style_size, limit)
+    page = sheets.sheet(painter, open_source(photo), taken or None, columns=columns, **given(size=size), **limit)
     write_image(target, page)
     print(target)

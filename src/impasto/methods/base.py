@@ -16,7 +16,7 @@ from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, to_uint8
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.style import Style
-from impasto.stylizer import Stylizer
+from impasto.stylizer import Memory, Stylizer
 
 #: Side in pixels below which relu4_1 has no room for patches; smaller pictures are continued by mirroring.
 SMALLEST = 32
@@ -47,9 +47,14 @@ class Method(Stylizer):
         return Style(name, np.empty(0, np.float32), self.fingerprint, pixels)
 
     def paint(
-        self, content: Pixels, styles: Mapping[Style, float], regions: np.ndarray | None, strength: float
+        self,
+        content: Pixels,
+        styles: Mapping[Style, float],
+        regions: np.ndarray | None,
+        strength: float,
+        memory: Memory | None = None,
     ) -> Pixels:
-        """See :meth:`Stylizer.paint`."""
+        """See :meth:`Stylizer.paint`; there are no statistics to remember."""
         if strength == 0:
             return content
         total = sum(styles.values())

@@ -1,0 +1,267 @@
+"""The command that paints clips: video."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from impasto.cli.common import (
+    EngineOption,
+    JsonOption,
+    KeepColorOption,
+    ModelOption,
+    SetOption,
+    StyleSizeOption,
+    ThreadsOption,
+    complain,
+    expand,
+    given,
+    load_painter,
+    name_of,
+    print_json,
+    read_shares,
+    take_styles,
+)
+from impasto.errors import ImpastoError
+
+if TYPE_CHECKING:
+    from impasto.style import Style
+    from impasto.video import KeyFrames, VideoResult
+
+_KEY = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")
+_PREVIEW_SECONDS, _PREVIEW_SIZE = 3, 320
+_STABLE = "Stable in time"
+_FILE = "The file"
+
+
+def video(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="What to paint.")],
+    style: Annotated[list[str] | None, typer.Argument(metavar="STYLE[@TIME]", help="In which styles.")] = None,
+    style_option: Annotated[
+        list[str] | None, typer.Option("--style", "-s", help="A style more, as above. Repeatable.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write.", show_default="{clip}-{style} here")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="How much of each style in the mix, e.g. 2,1.")] = None,
+    strength: Annotated[
+        str, typer.Option(help="0 gives the clip back, 1 the full style; or key frames, e.g. 0@0s,1@4s.")
+    ] = "1",
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Where a style goes (white), a clip or a picture: one for each style. Repeatable."),
+    ] = None,
+    keep_color: KeepColorOption = None,
+    style_size: StyleSizeOption = None,
+    max_size: Annotated[int | None, typer.Option(help="Scale the frames down to this long side.")] = None,
+    start: Annotated[float | None, typer.Option(help="Begin here, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="End here, in seconds.")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help=f"Only the first {_PREVIEW_SECONDS} seconds, small.")
+    ] = False,
+    inertia: Annotated[
+        float | None,
+        typer.Option(help="Share of running statistics, 0 to 1.", show_default="0.9", rich_help_panel=_STABLE),
+    ] = None,
+    blend: Annotated[
+        float | None,
+        typer.Option(help="Share of the frame before, 0 to 1.", show_default="0.7", rich_help_panel=_STABLE),
+    ] = None,
+    no_flow: Annotated[
+        bool, typer.Option("--no-flow", help="Leave the frame before out, as --blend 0.", rich_help_panel=_STABLE)
+    ] = False,
+    fps: Annotated[
+        str | None,
+        typer.Option(help="Frames a second, as 25 or 30000/1001.", show_default="the clip's", rich_help_panel=_FILE),
+    ] = None,
+    codec: Annotated[
+        Literal["h264", "h265", "vp9", "av1"] | None,
+        typer.Option(help="How to encode.", show_default="h264, for webm vp9", rich_help_panel=_FILE),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(
+            help="Quality, smaller is better: to 51 for h264 and h265, to 63 for vp9 and av1.",
+            show_default="h264: 18, h265: 22, else 28",
+            rich_help_panel=_FILE,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what a killed run has left.", rich_help_panel=_FILE)
+    ] = False,
+    model: ModelOption = None,
+    set_option: SetOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Paint a clip in the style of any pictures, without flicker, sound and subtitles kept.
+
+    impasto video clip.mp4 painting.jpg
+    impasto video clip.mp4 munch-scream -o painted.webm --max-size 640 --preview
+    impasto video clip.mp4 munch-scream@0s klimt-kiss@4s
+    impasto video clip.mp4 sky.jpg ground.jpg --mask sky.mp4 --mask ground.mp4
+
+    Several styles are mixed; with a time, in seconds of the clip, they are key frames and fade into each other; with
+    --mask each goes into its own region. Writes mp4, m4v, mov, mkv, webm and gif. Ctrl-C finishes the file with what
+    is done.
+
+    Prints the path of what it wrote.
+    """
+    from impasto.video import stylize_video
+
+    sources = [*(style or []), *(style_option or [])]
+    if not sources:
+        raise ImpastoError("no style given: impasto video CLIP STYLE (`impasto styles` lists the shipped ones)")
+    names, times = _keys(sources)
+    if times and (weights or mask):
+        raise ImpastoError("styles with times are faded: leave out --weights and --mask")
+    names = names if times else expand(names, ".style")
+    target = out or _default_target(clip, names)
+    read = {os.path.realpath(path) for path in (str(clip), *names, *(mask or []))}
+    if os.path.realpath(target) in read:
+        raise ImpastoError(f"{target} is an input and would be overwritten: choose another --out")
+    if no_flow and blend:
+        raise ImpastoError("--no-flow leaves the frame before out: leave out --blend")
+    if preview:
+        end = (start or 0) + _PREVIEW_SECONDS
+        max_size = min(max_size or _PREVIEW_SIZE, _PREVIEW_SIZE)
+    shares = read_shares(weights, len(names))
+
+    from impasto.progress import meter
+
+    painter = load_painter(model, engine, threads, set_option)
+    # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
+    styles = [replace(taken) for taken in take_styles(painter, names, style_size, {})]
+    with _interruptible() as stop, meter("Painting") as show:
+        result = stylize_video(
+            painter,
+            clip,
+            _faded(styles, times) if times else dict(zip(styles, shares, strict=True)),
+            target,
+            strength=_numbers("--strength", strength),
+            masks=mask,
+            keep_color=keep_color,
+            fps=_rate(fps),
+            resume=resume,
+            progress=show,
+            stop=stop,
+            **given(
+                max_size=max_size, start=start, end=end, codec=codec, crf=crf, inertia=inertia,
+                blend=0 if no_flow else blend,
+            ),
+        )  # fmt: skip
+    if as_json:
+        print_json(_record(clip, result, [taken.name for taken in styles], painter.name, painter.engine_name))
+    else:
+        print(result.path)
+    _report(result, resume)
+    if result.stopped:
+        raise typer.Exit(130)
+
+
+def _keys(sources: Sequence[str]) -> tuple[list[str], list[float]]:
+    """Styles and the times they were given with, if any were."""
+    found = [None if os.path.exists(source) else _KEY.fullmatch(source) for source in sources]
+    if not any(found):
+        return list(sources), []
+    if not all(found):
+        without = next(source for source, key in zip(sources, found, strict=True) if key is None)
+        raise ImpastoError(f"{without} has no time: give all styles one, like {without}@4s, or none")
+    return [key[1] for key in found if key], [float(key[2]) for key in found if key]
+
+
+def _faded(styles: Sequence[Style], times: Sequence[float]) -> KeyFrames[Any]:
+    """Key frames of styles; those of one time are mixed."""
+    from impasto.video import KeyFrames
+
+    mixes: dict[float, dict[Style, float]] = {}
+    for taken, time in zip(styles, times, strict=True):
+        mixes.setdefault(time, {})[taken] = 1.0
+    return KeyFrames(mixes)
+
+
+def _numbers(option: str, text: str) -> float | KeyFrames[float]:
+    """A number, or key frames of it: 0.5, or 0@0s,1@4s."""
+    from impasto.video import KeyFrames
+
+    try:
+        if "@" not in text:
+            return float(text)
+        keys = [key.strip().removesuffix("s").split("@") for key in text.split(",")]
+        return KeyFrames({float(time): float(number) for number, time in keys})
+    except ValueError:
+        raise ImpastoError(f"{option} takes a number, or numbers with times, like 0@0s,1@4s, not {text}") from None
+
+
+def _rate(text: str | None) -> Fraction | None:
+    try:
+        return None if text is None else Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ImpastoError(f"--fps takes a number or a ratio, like 25 or 30000/1001, not {text}") from None
+
+
+def _default_target(clip: Path, styles: Sequence[str]) -> Path:
+    from impasto.video.encode import CONTAINERS
+
+    ending = clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
+    return Path(f"{clip.stem}-{'+'.join(name_of(style) for style in styles)}{ending}")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second ends the program as ever."""
+    stop = threading.Event()
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop.set()
+        print("impasto: finishing the file; Ctrl-C once more gives it up", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _report(result: VideoResult, resume: bool) -> None:
+    """What the person should know beside the path, on stderr."""
+    if result.broken:
+        complain(f"{result.broken} broken frames were passed over")
+    if result.left_out:
+        complain(f"{result.path.suffix} does not hold {', '.join(result.left_out)}: left out")
+    if result.stopped:
+        complain(f"stopped after {result.frames} frames" + ("; --resume goes on from there" if resume else ""))
+
+
+def _record(clip: Path, result: VideoResult, styles: list[str], model: str, engine: str) -> dict[str, object]:
+    return {
+        "clip": str(clip),
+        "out": str(result.path),
+        "width": result.width,
+        "height": result.height,
+        "frames": result.frames,
+        "length": round(result.length, 3),
+        "styles": styles,
+        "model": model,
+        "engine": engine,
+        "cuts": result.cuts,
+        "broken": result.broken,
+        "left_out": result.left_out,
+        "stopped": result.stopped,
+        "seconds": round(result.seconds, 3),
+        "frames_per_second": round(result.frames_per_second, 2),
+    }

@@ -1,0 +1,261 @@
+"""Reading clips: frames as upright sRGB-like arrays, each with its time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition
+from av.video.reformatter import ColorRange, Interpolation
+
+from impasto.errors import ImpastoError
+from impasto.image import Pixels
+
+#: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
+BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
+#: What swscale calls them.
+SWS_MATRIX = {BT709: 1, FCC: 4, BT470BG: 5, SMPTE170M: 5, SMPTE240M: 7, BT2020: 9}
+#: How swscale converts without shifting chroma or losing levels.
+EXACT = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a clip.
+
+    Attributes:
+        pixels: uint8 [H, W, 3], upright.
+        pts: presentation time stamp, in units of the clip's time base.
+        duration: in the same units; 0 if the file does not tell.
+        time: seconds since the clip began.
+    """
+
+    pixels: Pixels
+    pts: int
+    duration: int
+    time: Fraction
+
+
+@dataclass(frozen=True)
+class Color:
+    """How the samples of a clip mean colours (ITU-T H.273).
+
+    Attributes:
+        matrix, primaries, transfer: as in AVColorSpace, AVColorPrimaries and AVColorTransferCharacteristic.
+        full: whether luma goes from 0 to 255 and not from 16 to 235.
+    """
+
+    matrix: int
+    primaries: int
+    transfer: int
+    full: bool
+
+    @property
+    def sws_matrix(self) -> int:
+        """The matrix as swscale calls it."""
+        return SWS_MATRIX[self.matrix]
+
+    @property
+    def range(self) -> ColorRange:
+        """The range as PyAV calls it."""
+        return ColorRange.JPEG if self.full else ColorRange.MPEG
+
+
+class Clip:
+    """A clip that is there and can be decoded: what is known before decoding, and its frames.
+
+    Args:
+        path: of the file.
+        max_size: scale frames down so that their long side is at most this.
+        even: make both sides even, as H.264 and H.265 want them in 4:2:0. Frames that are not scaled get their last
+            row or column twice.
+
+    Attributes:
+        height, width: of the frames as they come, upright.
+        time_base: seconds in a unit of time stamps.
+        start: time stamp at which the clip begins, in seconds.
+        rate: frames a second, on average.
+        length: seconds, as far as the file tells.
+        color: how to read the samples, and how to write them again.
+        aspect: width of a pixel over its height.
+        broken: how many packets or frames could not be decoded so far.
+
+    Raises:
+        ImpastoError: there is no such file, it holds no video, or nothing here decodes it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, max_size: int | None = None, even: bool = False) -> None:
+        self.path = Path(path)
+        if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
+            raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
+        self.broken = 0
+        with open_clip(self.path) as container:
+            stream = video_stream(container, self.path)
+            self.time_base = Fraction(stream.time_base or Fraction(1, 90000))
+            self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.start = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
+            self.length = _length(container, stream)
+            self.frame_count = stream.frames or None
+            first = next((frame for frame in self._decoded(container, stream) if not frame.is_corrupt), None)
+            if first is None:
+                raise ImpastoError(f"{self.path} has no frames that can be decoded: it is empty or damaged")
+            self._turn = turn(first)
+            self.color = color(first)
+            self.aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+            width, height = first.width, first.height
+        self.broken = 0
+        if self._turn.transposed:
+            width, height = height, width
+            self.aspect = 1 / self.aspect
+        scale = min(1.0, (max_size or 1 << 30) / max(width, height))
+        step = 2 if even and scale < 1 else 1
+        self.width, self.height = (max(step, round(side * scale / step) * step) for side in (width, height))
+        self._pad = ((0, self.height % 2), (0, self.width % 2)) if even else ((0, 0), (0, 0))
+        self._decoded_size = (self.height, self.width) if self._turn.transposed else (self.width, self.height)
+        self.height, self.width = self.height + self._pad[0][1], self.width + self._pad[1][1]
+
+    def frames(self, since: Fraction = Fraction(0)) -> Iterator[Frame]:
+        """Decodes, one frame at a time. What cannot be decoded is counted and passed over; the others keep their times.
+
+        Args:
+            since: seconds; frames that end before may be left out.
+        """
+        last: int | None = None
+        with open_clip(self.path) as container:
+            stream = video_stream(container, self.path)
+            if since > 0:  # a second earlier, for files whose index is not quite right
+                with contextlib.suppress(av.error.FFmpegError):
+                    container.seek(max(0, int((self.start + since - 1) * av.time_base)))
+            for decoded in self._decoded(container, stream):
+                pts = decoded.pts
+                if pts is None or (last is not None and pts <= last):  # damaged, or a format without time stamps
+                    usual = max(1, round(1 / self.rate / self.time_base))
+                    pts = 0 if last is None else last + (decoded.duration or usual)
+                last = pts
+                time = pts * self.time_base - self.start
+                if decoded.is_corrupt:
+                    self.broken += time >= since  # what comes before may only lack what was not read
+                    continue
+                if time + Fraction(1) >= since:
+                    yield Frame(self._pixels(decoded), pts, decoded.duration or 0, time)
+
+    def _decoded(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+        stream.thread_type = "AUTO"
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:  # nothing more can be read
+                self.broken += 1
+                return
+            try:
+                decoded = packet.decode()
+            except av.error.FFmpegError:
+                self.broken += 1
+                continue
+            yield from decoded
+
+    def _pixels(self, decoded: av.VideoFrame) -> Pixels:
+        width, height = self._decoded_size
+        alpha = any(component.is_alpha for component in decoded.format.components)
+        rgb: Pixels = decoded.reformat(
+            width,
+            height,
+            "rgba" if alpha else "rgb24",
+            src_colorspace=self.color.sws_matrix,
+            src_color_range=ColorRange.JPEG if decoded.format.is_rgb else self.color.range,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=EXACT,
+            threads=1,
+        ).to_ndarray()  # type: ignore[assignment]  # not of the types for other formats
+        if alpha:  # on white, as pictures are
+            share = rgb[..., 3:].astype(np.uint16)
+            rgb = ((rgb[..., :3] * share + (255 - share) * 255 + 127) // 255).astype(np.uint8)
+        return np.ascontiguousarray(np.pad(self._turn(rgb), (*self._pad, (0, 0)), mode="edge"))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What makes decoded frames upright: first rows and columns are exchanged, then the frame is mirrored."""
+
+    transposed: bool = False
+    left_right: bool = False
+    top_down: bool = False
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        if self.transposed:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if self.top_down else 1, :: -1 if self.left_right else 1]
+
+
+def turn(frame: av.VideoFrame) -> Turn:
+    """The turn that the display matrix of a frame asks for.
+
+    The matrix takes a pixel's (x, y) to (a x + c y, b x + d y); of the turns by any angle and mirrors it can express,
+    those by quarters are understood.
+    """
+    side_data: Any = frame.side_data
+    data = side_data.get(SideData.DISPLAYMATRIX)
+    if data is None:
+        return Turn()
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Turn(False, a < 0, d < 0)
+    return Turn(True, c < 0, b < 0)
+
+
+def color(frame: av.VideoFrame) -> Color:
+    """How to read a frame's samples; for what it does not tell, players' custom: BT.709 for HD, else BT.601."""
+    matrix = frame.colorspace
+    if matrix not in SWS_MATRIX:
+        matrix = BT709 if frame.format.is_rgb or frame.width >= 1280 or frame.height > 576 else SMPTE170M
+    full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    return Color(matrix, frame.color_primaries, frame.color_trc, full and not frame.format.is_rgb)
+
+
+def open_clip(path: Path) -> av.container.InputContainer:
+    """Opens a file for reading; a context manager."""
+    if path.is_dir():
+        raise ImpastoError(f"cannot read {path}: it is a folder; name one clip in it")
+    try:
+        if path.stat().st_size == 0:
+            raise ImpastoError(f"cannot read {path}: it is empty")
+        return av.open(str(path), metadata_errors="replace")
+    except FileNotFoundError:
+        raise ImpastoError(f"cannot read {path}: there is no such file") from None
+    except av.error.FFmpegError as error:
+        raise ImpastoError(
+            f"cannot read {path}: it is no video that can be read here ({error.strerror or error})"
+        ) from None
+    except OSError as error:
+        raise ImpastoError(f"cannot read {path}: {error.strerror}") from None
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    """The stream of moving pictures."""
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        raise ImpastoError(f"{path} is a picture, not a clip: impasto stylize paints it")
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        raise ImpastoError(f"{path} holds no video")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise ImpastoError(f"{path}: there is no decoder here for its video; convert it to H.264 first")
+    return stream
+
+
+def _length(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    if stream.duration and stream.time_base:
+        return stream.duration * Fraction(stream.time_base)
+    return Fraction(container.duration, av.time_base) if container.duration else None

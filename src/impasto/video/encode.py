@@ -1,0 +1,191 @@
+"""Writing painted frames as video: which encoder, with which settings, and how colours become samples."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+from av.codec.codec import UnknownCodecError
+from av.video.reformatter import ColorRange
+
+from impasto.errors import ImpastoError
+from impasto.files import reason
+from impasto.image import Pixels
+from impasto.video.clip import EXACT, Color
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A way of encoding.
+
+    Attributes:
+        encoder: its name in FFmpeg.
+        crf: quality if nothing else is asked for; smaller is better and larger.
+        worst: the largest crf.
+        even: whether the sides must be even.
+        options: of the encoder.
+    """
+
+    encoder: str
+    crf: int
+    worst: int
+    even: bool
+    options: dict[str, str] = field(default_factory=dict)
+
+
+CODECS = {
+    "h264": Codec("libx264", 18, 51, True, {"preset": "fast"}),
+    "h265": Codec("libx265", 22, 51, True, {"preset": "fast", "x265-params": "log-level=error"}),
+    "vp9": Codec("libvpx-vp9", 28, 63, False, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}),
+    "av1": Codec("libsvtav1", 28, 63, False, {"preset": "8"}),
+    # Without loss, for the GIF that is made of it at the end.
+    "gif": Codec("libx264rgb", 0, 0, False, {"preset": "ultrafast"}),
+}
+#: Endings of files: the container in FFmpeg, and the codecs that it takes, the usual one first.
+CONTAINERS = {
+    ".mp4": ("mp4", ("h264", "h265", "vp9", "av1")),
+    ".m4v": ("mp4", ("h264", "h265", "vp9", "av1")),
+    ".mov": ("mov", ("h264", "h265")),
+    ".mkv": ("matroska", ("h264", "h265", "vp9", "av1")),
+    ".webm": ("webm", ("vp9", "av1")),
+    ".gif": ("gif", ("gif",)),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to write, checked as far as that goes before anything is painted.
+
+    Attributes:
+        path: of the file.
+        container: its format in FFmpeg.
+        codec: how frames are encoded.
+        crf: quality, on the encoder's scale.
+    """
+
+    path: Path
+    container: str
+    codec: Codec
+    crf: int
+
+    @staticmethod
+    def choose(path: Path, codec: str | None, crf: int | None) -> Target:
+        """What a file's ending and the wishes for it come to.
+
+        Raises:
+            ImpastoError: they do not go together, there is no such folder, or the encoder is not there.
+        """
+        if path.suffix.lower() not in CONTAINERS:
+            problem = f"unknown video format '{path.suffix}'" if path.suffix else "the name has no ending"
+            raise ImpastoError(f"cannot write {path}: {problem}; use one of {', '.join(CONTAINERS)}")
+        container, fitting = CONTAINERS[path.suffix.lower()]
+        if codec is not None and codec not in fitting:
+            raise ImpastoError(f"{path.suffix} does not hold {codec}: choose {', '.join(fitting)}, or another ending")
+        if path.is_dir():
+            raise ImpastoError(f"cannot write {path}: it is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise ImpastoError(f"cannot write {path}: there is no folder {path.parent}; create it first")
+        chosen = CODECS[codec or fitting[0]]
+        try:
+            av.Codec(chosen.encoder, "w")
+        except UnknownCodecError:
+            raise ImpastoError(f"PyAV has no encoder {chosen.encoder} here: choose another --codec") from None
+        if crf is not None and not 0 <= crf <= chosen.worst:
+            raise ImpastoError(f"crf must be from 0 to {chosen.worst} for {chosen.encoder}, not {crf}")
+        return Target(path, container, chosen, chosen.crf if crf is None else crf)
+
+
+class Encoder:
+    """Encodes frames into a file that can be read as far as it came, whatever happens: fragmented MP4.
+
+    Args:
+        path: of the file, which is made when the first frame comes.
+        target: what it will become part of.
+        height, width: of the frames.
+        rate: frames a second, on average.
+        time_base: seconds in a unit of time stamps.
+        color: how colours become samples.
+        aspect: width of a pixel over its height.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: Target,
+        *,
+        height: int,
+        width: int,
+        rate: Fraction,
+        time_base: Fraction,
+        color: Color,
+        aspect: Fraction,
+    ) -> None:
+        self._path, self._target, self._size = path, target, (height, width)
+        self._rate, self._time_base, self._color, self._aspect = rate, time_base, color, aspect
+        self._rgb = target.codec.encoder.endswith("rgb")
+        self._container: av.container.OutputContainer | None = None
+        self._stream: av.VideoStream | None = None
+
+    def write(self, pixels: Pixels, pts: int, duration: int) -> None:
+        """Encodes a frame, uint8 [H, W, 3]."""
+        frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+        if not self._rgb:
+            frame = frame.reformat(
+                format="yuv420p",
+                src_color_range=ColorRange.JPEG,
+                dst_colorspace=self._color.sws_matrix,
+                dst_color_range=self._color.range,
+                interpolation=EXACT,
+                threads=1,
+            )
+        frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
+        with self._writing():
+            if self._container is None or self._stream is None:
+                self._container, self._stream = self._open()
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Encodes what is still on its way, and closes the file."""
+        if self._container is not None and self._stream is not None:
+            with self._writing():
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+
+    def _open(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
+        movflags = "empty_moov+delay_moov+frag_every_frame+default_base_moof"
+        options = {"movflags": movflags, "flush_packets": "1"}
+        container = av.open(str(self._path), "w", format="mp4", container_options=options)
+        codec, (height, width) = self._target.codec, self._size
+        stream = container.add_stream(
+            codec.encoder,
+            rate=self._rate,
+            options=codec.options | {"crf": str(self._target.crf)},
+            width=width,
+            height=height,
+            time_base=self._time_base,
+        )
+        assert isinstance(stream, av.VideoStream)
+        context = stream.codec_context
+        context.sample_aspect_ratio = self._aspect
+        stream.pix_fmt = "rgb24" if self._rgb else "yuv420p"
+        if not self._rgb:
+            context.colorspace, context.color_range = self._color.matrix, self._color.range
+            context.color_primaries, context.color_trc = self._color.primaries, self._color.transfer
+        return container, stream
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        out = self._target.path
+        try:
+            yield
+        except (av.error.OSError, OSError) as error:
+            raise ImpastoError(f"cannot write {out}: {reason(error, str(out))}") from None
+        except (av.error.FFmpegError, ValueError) as error:
+            raise ImpastoError(
+                f"cannot write {out}: {self._target.codec.encoder} refuses ({error}); try another --codec or --crf"
+            ) from None

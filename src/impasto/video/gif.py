@@ -1,0 +1,103 @@
+"""Animated GIF: one palette for the whole clip, dithered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+from av.filter import Graph
+from av.filter.context import FilterContext
+
+_TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second,
+_SHORTEST = 2  # and viewers slow down what is shown for less than two of them
+
+
+def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], last: Fraction, path: Path) -> None:
+    """Writes frames, of one size and in RGB, as an endless GIF.
+
+    Args:
+        frames, again: the same frames twice: the first time for the palette.
+        last: seconds that the last frame is shown.
+        path: of the file.
+    """
+    palette = _palette(frames)
+    stream: av.VideoStream | None = None
+    with av.open(str(path), "w", format="gif", container_options={"final_delay": str(round(last / _TICK))}) as out:
+        for frame in _spaced(_indexed(again, palette)):
+            if stream is None:
+                stream = out.add_stream("gif", rate=25, width=frame.width, height=frame.height, time_base=_TICK)
+                stream.pix_fmt = "pal8"
+            out.mux(stream.encode(frame))
+        if stream is not None:
+            out.mux(stream.encode(None))
+
+
+def _palette(frames: Iterable[av.VideoFrame]) -> av.VideoFrame:
+    graph = Graph()
+    source = None
+    for frame in frames:
+        if source is None:
+            source = _buffer(graph, frame)
+            made, sink = graph.add("palettegen", "stats_mode=full"), graph.add("buffersink")
+            source.link_to(made)
+            made.link_to(sink)
+            graph.configure()
+        source.push(frame)
+    assert source is not None
+    source.push(None)
+    palette = sink.pull()
+    assert isinstance(palette, av.VideoFrame)
+    return palette
+
+
+def _indexed(frames: Iterable[av.VideoFrame], palette: av.VideoFrame) -> Iterator[av.VideoFrame]:
+    """The frames in the colours of a palette, dithered by error diffusion within what moves."""
+    graph = Graph()
+    source = None
+    for frame in frames:
+        if source is None:
+            source, colors = _buffer(graph, frame), _buffer(graph, palette)
+            used, sink = graph.add("paletteuse", "dither=sierra2_4a:diff_mode=rectangle"), graph.add("buffersink")
+            source.link_to(used, 0, 0)
+            colors.link_to(used, 0, 1)
+            used.link_to(sink)
+            graph.configure()
+            colors.push(palette)
+            colors.push(None)
+        source.push(frame)
+        yield from _pulled(sink)
+    if source is not None:
+        source.push(None)
+        yield from _pulled(sink)
+
+
+def _buffer(graph: Graph, frame: av.VideoFrame) -> FilterContext:
+    return graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or _TICK
+    )
+
+
+def _pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
+    """What has come out so far."""
+    while True:
+        try:
+            frame = sink.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        assert isinstance(frame, av.VideoFrame)
+        yield frame
+
+
+def _spaced(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """The frames with times in ticks, without those that would be shown too shortly."""
+    shown = -_SHORTEST
+    for frame in frames:
+        assert frame.pts is not None
+        assert frame.time_base is not None
+        tick = round(frame.pts * frame.time_base / _TICK)
+        if tick - shown >= _SHORTEST:
+            frame.pts, frame.time_base, shown = tick, _TICK, tick
+            yield frame

@@ -1,0 +1,126 @@
+"""Work in progress, kept beside the file to write so that a killed run can be taken up again.
+
+A hidden folder holds ``settings.json`` (what was asked for), ``frames.txt`` (a line with time stamp and duration for
+each frame that went to the encoder) and one file of encoded video for each run, named by the number of its first frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from impasto.errors import ImpastoError
+from impasto.files import reason, write_file
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of encoded video, of which the first `frames` packets count."""
+
+    path: Path
+    frames: int
+
+
+class Parts:
+    """The folder of a run.
+
+    Args:
+        out: the file to write in the end.
+        settings: everything that the painted frames depend on, ready for ``json.dumps``.
+        time_base: seconds in a unit of time stamps.
+        resume: go on from what is there, if there is anything.
+
+    Attributes:
+        count: how many frames there are.
+        last: time stamp and duration of the last of them; None if there is none.
+        path: where this run's video goes.
+
+    Raises:
+        ImpastoError: what is there was made with other settings, or the folder cannot be made.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any], time_base: Fraction, *, resume: bool) -> None:
+        self._time_base = time_base
+        self.folder = out.with_name(f".{out.name}.impasto")
+        text = json.dumps(settings, indent=1, sort_keys=True).encode()
+        try:
+            if resume and (self.folder / "settings.json").is_file():
+                if (self.folder / "settings.json").read_bytes() != text:
+                    raise ImpastoError(f"the run that was to write {out} had other settings: leave out --resume")
+                times = self._kept()
+            else:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir()
+                write_file(self.folder / "settings.json", text)
+                times = []
+            log = self.folder / "frames.txt"
+            write_file(log, "".join(f"{pts} {duration}\n" for pts, duration in times).encode())
+            self._log = open(log, "a", encoding="ascii")  # noqa: SIM115 (closed by `close`)
+        except OSError as error:
+            raise ImpastoError(f"cannot write {out}: {reason(error, str(out))}") from None
+        self.count, self.last = len(times), times[-1] if times else None
+        self.path = self.folder / f"{self.count:09}.mp4"
+
+    def note(self, pts: int, duration: int) -> None:
+        """Writes down a frame, before it goes to the encoder."""
+        self._log.write(f"{pts} {duration}\n")
+        self._log.flush()
+        self.count, self.last = self.count + 1, (pts, duration)
+
+    def files(self) -> list[Part]:
+        """The files of video, in order."""
+        paths = sorted(self.folder.glob("*.mp4"))
+        bounds = [*(int(path.stem) for path in paths), self.count]
+        return [Part(path, stop - first) for path, (first, stop) in zip(paths, pairwise(bounds), strict=True)]
+
+    def close(self, *, keep: bool) -> None:
+        """Ends the run; the folder goes unless it is to be kept."""
+        self._log.close()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kept(self) -> list[tuple[int, int]]:
+        """The frames of earlier runs that are whole; a file without any is removed.
+
+        An encoder writes frames in another order than they are shown, so of the last file, which was cut off
+        somewhere, those count up to where as many packets are there as frames are due: what they are predicted from
+        is then among them.
+        """
+        lines = (self.folder / "frames.txt").read_text("ascii").splitlines(keepends=True)
+        times = [(int(pts), int(duration)) for pts, duration in (line.split() for line in lines if line.endswith("\n"))]
+        for path in sorted(self.folder.glob("*.mp4"), reverse=True):
+            first = int(path.stem)
+            due = [pts for pts, _ in times[first:]]
+            whole, latest = 0, due[0] - 1 if due else 0
+            for number, (pts, expected) in enumerate(zip(self._time_stamps(path), due, strict=False), 1):
+                latest = max(latest, pts)
+                if latest == expected:
+                    whole = number
+            times = times[: first + whole]
+            if whole:
+                break
+            path.unlink()
+        else:
+            times = []
+        return times
+
+    def _time_stamps(self, path: Path) -> Iterator[int]:
+        """Those of the packets that can be read, in the order of decoding."""
+        with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
+            for packet in packets(container):
+                yield round(packet.pts * packet.time_base / self._time_base)
+
+
+def packets(container: av.container.InputContainer) -> Iterator[Any]:
+    """The packets of the first video stream, in the order of decoding."""
+    return (packet for packet in container.demux(container.streams.video[0]) if packet.dts is not None)

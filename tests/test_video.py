@@ -1,0 +1,315 @@
+"""Clips in, painted clips out: times, sound, turns, colours, and files with something wrong in them."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import SOUND, frames_of, length_of, make_clip, packets_of, pan, times_of
+from PIL import Image
+
+import impasto
+from impasto.errors import ImpastoError
+from impasto.video import stylize_video
+from impasto.video.clip import Clip
+
+STYLE = "munch-scream"
+
+
+@pytest.fixture(scope="module")
+def model() -> impasto.Stylizer:
+    return impasto.load(engine="onnxruntime")
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean absolute difference, of 255."""
+    return float(np.abs(first.astype(int) - second).mean())
+
+
+def test_times_sound_and_subtitles_stay(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(30), sound="aac", subtitles=["one", "two"])
+    shown: list[tuple[int, int | None]] = []
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", progress=lambda *done: shown.append(done))
+    assert (result.frames, result.width, result.height, result.broken, result.left_out) == (30, 96, 64, 0, [])
+    assert shown == [(done, 30) for done in range(1, 31)]
+    assert times_of(result.path) == times_of(clip)
+    assert length_of(result.path) == length_of(clip) == Fraction(30, 25)
+    for kind in ("audio", "subtitles"):
+        assert packets_of(result.path, kind) == packets_of(clip, kind)
+    painted, source = frames_of(result.path), frames_of(clip)
+    assert all(distance(*pair) > 10 for pair in zip(painted, source, strict=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_variable_rate_keeps_its_times(model, tmp_path, ending):
+    times = [0, 512, 1024, 4096, 4352, 9000, 9512, 20000]
+    clip = make_clip(tmp_path / "a.mp4", pan(8), times=times, sound="aac", options={"bf": "0"})
+    result = stylize_video(model, clip, STYLE, tmp_path / f"out.{ending}")
+    if ending == "mp4":
+        assert times_of(result.path) == times_of(clip)
+        assert length_of(result.path) == length_of(clip) == Fraction(20512, 12800)
+        return
+    # Matroska counts in milliseconds, and never below 0: all of it is moved by what the sound begins earlier.
+    sound = [packets_of(path, "audio")[0][0] for path in (clip, result.path)]
+    moved = zip(times_of(clip), times_of(result.path), strict=True)
+    assert sound[0] < 0 == sound[1]
+    assert all(abs((shown - sound[1]) - (time - sound[0])) <= Fraction(1, 1000) for time, shown in moved)
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", "h264"), ("mp4", "h265"), ("mov", "h264"), ("mp4", "av1"),
+                                               ("mkv", "vp9"), ("webm", "vp9"), ("gif", "gif")])  # fmt: skip
+def test_formats_out(model, tmp_path, ending, codec):
+    clip = make_clip(tmp_path / "a.mp4", pan(10))
+    result = stylize_video(model, clip, STYLE, tmp_path / f"out.{ending}", codec=codec)
+    with av.open(str(result.path)) as out:
+        name = out.streams.video[0].codec_context.codec.canonical_name
+        assert name == {"h265": "hevc"}.get(codec, codec)
+    assert times_of(result.path) == times_of(clip)
+    reference = frames_of(stylize_video(model, clip, STYLE, tmp_path / "reference.mp4", crf=4).path)
+    frames = frames_of(result.path)
+    assert len(frames) == 10
+    assert all(distance(*pair) < 8 for pair in zip(frames, reference, strict=True))
+
+
+@pytest.mark.parametrize("ending", ["webm", "gif", "mkv"])
+def test_formats_in(model, tmp_path, ending):
+    clip = tmp_path / f"a.{ending}"
+    if ending == "gif":
+        first, *others = (Image.fromarray(frame) for frame in pan(6))
+        first.save(clip, save_all=True, append_images=others, duration=[40, 120, 40, 500, 40, 40])
+    else:
+        encoder = {"webm": "libvpx-vp9", "mkv": "libx265"}[ending]
+        make_clip(clip, pan(6), codec=encoder, options={"crf": "10", "x265-params": "log-level=none"})
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", strength=0)
+    assert times_of(result.path) == times_of(clip)
+    assert all(distance(*pair) < 4 for pair in zip(frames_of(result.path), frames_of(clip), strict=True))
+
+
+def test_sound_that_webm_does_not_hold_is_encoded_anew(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(50), sound="aac")
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.webm", start=0.4)
+    assert result.left_out == []
+    with av.open(str(result.path)) as out:
+        assert out.streams.audio[0].codec_context.name == "opus"
+        frames = list(out.decode(audio=0))
+    heard = np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(float)
+    assert abs(len(heard) / SOUND - 1.6) < 0.05
+    spectrum = np.abs(np.fft.rfft(heard[SOUND // 4 : SOUND]))
+    assert abs(spectrum.argmax() / 0.75 - 440) < 3  # the tone
+
+
+# What frames look like
+
+
+@pytest.mark.parametrize(("degrees", "mirrored"), [(0, True), (90, False), (180, False), (270, False), (90, True)])
+def test_turned_clips_come_upright_and_turned_once(model, tmp_path, degrees, mirrored):
+    stored = pan(3)
+    clip = make_clip(
+        tmp_path / "a.mp4", stored, prepare=lambda video: video.set_display_rotation(degrees, hflip=mirrored)
+    )
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", strength=0)
+    with av.open(str(result.path)) as out:
+        assert next(out.decode(video=0)).rotation == 0
+    [first, *_] = frames_of(result.path)
+    upright = np.rot90(stored[0], degrees // 90)  # counter-clockwise, both
+    upright = upright[:, ::-1] if mirrored else upright
+    assert (result.height, result.width) == upright.shape[:2]
+    assert distance(first, upright) < 4
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+def test_odd_sizes(model, tmp_path, codec):
+    """H.264 gets the last column twice; VP9 can be odd."""
+    source = pan(3, width=97, height=65)
+    clip = make_clip(tmp_path / "a.mkv", source, codec="libvpx-vp9", options={"crf": "10"})
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mkv", strength=0, codec=codec)
+    assert (result.width, result.height) == ((98, 66) if codec == "h264" else (97, 65))
+    assert distance(frames_of(result.path)[0][:65, :97], source[0]) < 4
+    small = stylize_video(model, clip, STYLE, tmp_path / "small.mkv", codec=codec, max_size=49)
+    assert (small.width, small.height) == ((48, 32) if codec == "h264" else (49, 33))
+
+
+def tags_of(path: Path) -> tuple[int, ...]:
+    with av.open(str(path)) as clip:
+        frame = next(clip.decode(video=0))
+        return frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
+
+
+BARS = np.array([[255, 255, 255], [255, 255, 0], [0, 255, 255], [0, 255, 0], [255, 0, 255], [255, 0, 0], [0, 0, 255],
+                 [0, 0, 0]], np.uint8)  # fmt: skip
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("matrix", [1, 5, 9])
+def test_colours_go_through_unchanged(model, tmp_path, matrix, full):
+    """Bars and a grey ramp, at strength 0, by the matrix and range that the file says."""
+    # Rows and columns at borders are left out: there chroma, of half the size, is mixed.
+    ramp = np.linspace(0, 255, 128).astype(np.uint8)[None, :, None].repeat(32, 0).repeat(3, 2)
+    picture = np.concatenate([BARS.repeat(16, 0)[None].repeat(32, 0), ramp])
+    clip = make_clip(tmp_path / "a.mp4", [picture] * 3, matrix=matrix, full=full)
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", strength=0, crf=1)
+    assert tags_of(result.path) == tags_of(clip) == (matrix, 2 if full else 1, 1, 1)
+    for got in (frames_of(result.path)[-1], next(Clip(clip).frames()).pixels):
+        assert np.abs(got[40:].astype(int) - picture[40:]).max() <= 3
+        centres = got[4:28, 8::16].astype(int).mean(0)
+        assert np.abs(centres - BARS).max() <= 4
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(64, 5), (720, 1)])
+def test_what_does_not_tell_its_matrix_is_taken_as_players_take_it(tmp_path, height, matrix):
+    picture = BARS.repeat(16, 0)[None].repeat(height, 0)
+    clip = make_clip(tmp_path / "a.mp4", [picture], matrix=matrix, tagged=False)
+    pixels = next(Clip(clip).frames()).pixels
+    assert np.abs(pixels[4:28, 8::16].astype(int).mean(0) - BARS).max() <= 4
+
+
+def test_ten_bits_are_read(model, tmp_path):
+    source = pan(3)
+    clip = make_clip(tmp_path / "a.mkv", source, codec="libx265", pix_fmt="yuv420p10le", options={"crf": "4"})
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", strength=0)
+    with av.open(str(result.path)) as out:
+        assert out.streams.video[0].pix_fmt == "yuv420p"
+    assert distance(frames_of(result.path)[0], source[0]) < 4
+
+
+def test_pixels_that_are_not_square_stay_so(model, tmp_path):
+    def anamorphic(video: av.VideoStream) -> None:
+        video.codec_context.sample_aspect_ratio = Fraction(4, 3)
+
+    clip = make_clip(tmp_path / "a.mp4", pan(2), prepare=anamorphic)
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4")
+    with av.open(str(result.path)) as out:
+        assert out.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+def test_what_is_transparent_becomes_white(tmp_path):
+    frames = []
+    for x in (0, 20):
+        frame = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+        frame.paste((200, 30, 30, 255), (x, 0, x + 20, 48))
+        frames.append(frame)
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100, disposal=2)
+    pixels = next(Clip(tmp_path / "a.gif").frames()).pixels
+    assert np.abs(pixels[:, :16].astype(int) - (200, 30, 30)).max() < 8
+    assert pixels[:, 24:].min() == 255
+
+
+# Parts of clips
+
+
+def test_a_part_of_a_clip_with_its_sound(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(50), sound="aac", subtitles=["one", "two", "three", "four"])
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", start=0.72, end=1.2, strength=0)
+    assert times_of(result.path) == [Fraction(index, 25) for index in range(12)]
+    assert length_of(result.path) == Fraction(12, 25)
+    source = frames_of(clip)[18:30]
+    assert all(distance(*pair) < 4 for pair in zip(frames_of(result.path), source, strict=True))
+    kept = [(time - Fraction(72, 100), data) for time, data in packets_of(clip, "audio") if 0.72 <= time < 1.2]
+    assert [data for _, data in packets_of(result.path, "audio")] == [data for _, data in kept]
+    moved = [time for time, _ in packets_of(result.path, "audio")]
+    assert all(abs(a - b) <= Fraction(1, SOUND) for a, (b, _) in zip(moved, kept, strict=True))
+    words = [data[2:].decode() for _, data in packets_of(result.path, "subtitles") if len(data) > 2]
+    assert words == ["two", "three"]
+
+
+def test_another_rate(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(50), sound="aac")
+    for fps, count in ((10, 20), (Fraction(50), 100)):
+        result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", fps=fps, strength=0)
+        assert times_of(result.path) == [index / Fraction(fps) for index in range(count)]
+        assert length_of(result.path) == 2
+        source, frames = frames_of(clip), frames_of(result.path)
+        on_show = [source[int(time * 25)] for time in times_of(result.path)]
+        assert all(distance(*pair) < 4 for pair in zip(frames, on_show, strict=True))
+        assert packets_of(result.path, "audio") == packets_of(clip, "audio")
+
+
+def test_a_stopped_run_leaves_a_playable_file(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(50), sound="aac")
+    stop = threading.Event()
+    result = stylize_video(
+        model, clip, STYLE, tmp_path / "out.mp4", stop=stop, progress=lambda done, _: stop.set() if done == 25 else None
+    )
+    assert (result.stopped, result.frames) == (True, 25)
+    assert times_of(result.path) == times_of(clip)[:25]
+    sound = packets_of(result.path, "audio")
+    assert sound == packets_of(clip, "audio")[: len(sound)]
+    assert 0.97 < sound[-1][0] < 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
+
+
+# What is wrong with files
+
+
+def test_broken_frames_are_passed_over(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(40), sound="aac", options={"g": "5", "bf": "0", "crf": "10"})
+    with av.open(str(clip)) as container:
+        where = [(p.pos, p.size) for p in container.demux(video=0) if p.pts is not None]
+    data = bytearray(clip.read_bytes())
+    for index in (10, 11, 22):
+        position, size = where[index]
+        data[position : position + size] = bytes(size)
+    clip.write_bytes(data)
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4")
+    assert result.broken >= 3
+    assert 30 <= result.frames <= 37
+    times = times_of(result.path)
+    assert set(times) < {Fraction(index, 25) for index in range(40)}
+    assert length_of(result.path) == Fraction(40, 25)
+    assert packets_of(result.path, "audio") == packets_of(clip, "audio")
+
+
+def test_a_file_that_is_cut_off_is_painted_as_far_as_it_goes(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mkv", pan(50))
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4")
+    assert 5 < result.frames < 50
+
+
+def sound_only(path: Path) -> Path:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=SOUND, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = SOUND, 0
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_errors_say_what_to_do(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(5))
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "words.mp4").write_text("these are words" * 100)
+    Image.fromarray(pan(1)[0]).save(tmp_path / "photo.jpg")
+    sound_only(tmp_path / "sound.m4a")
+    before = sorted(tmp_path.iterdir())
+    for source, out, options, message in (
+        ("none.mp4", "out.mp4", {}, "there is no such file"),
+        ("empty.mp4", "out.mp4", {}, "it is empty"),
+        ("words.mp4", "out.mp4", {}, "no video that can be read"),
+        ("photo.jpg", "out.mp4", {}, "impasto stylize paints it"),
+        ("sound.m4a", "out.mp4", {}, "holds no video"),
+        (".", "out.mp4", {}, "it is a folder"),
+        ("a.mp4", "out.avi", {}, "unknown video format '.avi'; use one of .mp4"),
+        ("a.mp4", "no/out.mp4", {}, "there is no folder"),
+        ("a.mp4", "a.mp4", {}, "is the clip itself"),
+        ("a.mp4", "out.webm", {"codec": "h264"}, ".webm does not hold h264: choose vp9, av1"),
+        ("a.mp4", "out.mp4", {"crf": 52}, "crf must be from 0 to 51 for libx264"),
+        ("a.mp4", "out.mp4", {"start": 5}, "the clip is over after 0.20 s"),
+        ("a.mp4", "out.mp4", {"start": 0.1, "end": 0.05}, "must come after the start"),
+        ("a.mp4", "out.mp4", {"fps": 0}, "fps must be a number above 0"),
+        ("a.mp4", "out.mp4", {"strength": 2}, "strength must be a number from 0 to 1"),
+        ("a.mp4", "out.mp4", {"inertia": 2}, "inertia must be a number from 0 to 1"),
+        ("a.mp4", "out.mp4", {"max_size": 0}, "maximal size"),
+        ("a.mp4", "out.mp4", {"masks": []}, "0 masks for 1 styles"),
+    ):
+        with pytest.raises(ImpastoError, match=message) as caught:
+            stylize_video(model, tmp_path / source, STYLE, tmp_path / out, **options)
+        assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+    assert clip.stat().st_size > 0

@@ -1,0 +1,259 @@
+"""Painted frames that keep still: running statistics, motion, what it holds and what it must not."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from clips import make_clip
+from PIL import Image
+from skimage import data
+
+import impasto
+from impasto.cli import main
+from impasto.color import match_color
+from impasto.engine import Inputs
+from impasto.evaluate.video import SETTINGS, measure, warping_error
+from impasto.image import to_float
+from impasto.stylizer import Memory
+from impasto.video import KeyFrames, TemporalPainter
+from impasto.video.flow import FlowEstimator, Motion, consistency, enlarged, grey
+
+STYLE = "hokusai-great-wave"
+HEIGHT, WIDTH = 96, 144
+
+
+@pytest.fixture(scope="module")
+def model() -> impasto.Stylizer:
+    return impasto.load(engine="onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def coffee() -> np.ndarray:
+    return np.asarray(Image.fromarray(data.coffee()).resize((450, 300), Image.Resampling.LANCZOS))
+
+
+@pytest.fixture(scope="module")
+def rocket() -> np.ndarray:
+    return np.asarray(Image.fromarray(data.rocket()).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
+
+
+def shifted(photo: np.ndarray, time: int, step: tuple[int, int] = (3, 1)) -> np.ndarray:
+    """A look at a photo that moves by whole pixels: its motion is known exactly."""
+    x, y = 20 + step[0] * time, 40 + step[1] * time
+    return np.ascontiguousarray(photo[y : y + HEIGHT, x : x + WIDTH])
+
+
+def true_motion(step: tuple[int, int] = (3, 1)) -> Motion:
+    """That of `shifted`."""
+    flow = np.full((HEIGHT, WIDTH, 2), step, np.float32)
+    trust = np.zeros((HEIGHT, WIDTH), np.float32)
+    trust[: HEIGHT - step[1], : WIDTH - step[0]] = 1
+    return Motion(flow, trust)
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.abs(first.astype(int) - second).mean())
+
+
+def test_motion_is_found(coffee):
+    before, now = shifted(coffee, 0), shifted(coffee, 1)
+    motion = FlowEstimator()(grey(before), grey(now))
+    inner = np.s_[12:-12, 12:-12]
+    assert np.median(np.abs(motion.flow[inner] - (3, 1)).sum(2)) < 0.3
+    assert np.mean(motion.trust[inner] > 0.8) > 0.9
+
+
+def test_motion_of_another_size(coffee):
+    motion = enlarged(FlowEstimator()(grey(shifted(coffee, 0), 72), grey(shifted(coffee, 1), 72)), HEIGHT, WIDTH)
+    assert motion.flow.shape == (HEIGHT, WIDTH, 2)
+    assert np.median(np.abs(motion.flow[12:-12, 12:-12] - (3, 1)).sum(2)) < 0.3
+
+
+def test_consistency_is_that_of_the_papers():
+    """Against a loop over pixels that is written from the formulas; whole-pixel flows, so that nothing is rounded."""
+    random = np.random.default_rng(0)
+    back = random.integers(-2, 3, (12, 14, 2)).astype(np.float32)
+    back[:, :7] = (1, 0)
+    forth = -back + (random.random((12, 14, 1)) < 0.3)
+    found = consistency(back, forth.astype(np.float32))
+    for y in range(1, 11):
+        for x in range(1, 13):
+            w = back[y, x]
+            there = (y + int(w[1]), x + int(w[0]))
+            if not (0 <= there[0] < 12 and 0 <= there[1] < 14):
+                assert found[y, x] == 0
+                continue
+            v = forth[there]
+            gradient = 0.0
+            for axis in (0, 1):  # Sobel's estimate of the slope
+                for channel in (0, 1):
+                    block = back[y - 1 : y + 2, x - 1 : x + 2, channel]
+                    block = block if axis else block.T
+                    gradient += float(np.dot([1, 2, 1], block[:, 2] - block[:, 0]) / 8) ** 2
+            appeared = ((w + v) ** 2).sum() > 0.01 * ((w**2).sum() + (v**2).sum()) + 0.5
+            edge = gradient > 0.01 * (w**2).sum() + 0.002
+            assert found[y, x] == (not appeared and not edge)
+    assert 0.1 < found.mean() < 0.9
+
+
+def test_what_comes_into_view_is_not_trusted(coffee, rocket):
+    """A square of another picture moves over a still one: where it was, the background has come into view."""
+    still = shifted(coffee, 0)
+    frames = []
+    for left in (30, 40):
+        frame = still.copy()
+        frame[30:70, left : left + 40] = rocket[30:70, 30:70]
+        frames.append(frame)
+    trust = FlowEstimator()(*map(grey, frames)).trust
+    assert trust[36:64, 31:39].mean() < 0.35
+    assert trust[:24].mean() > 0.8
+
+
+def test_warping_error_falls_by_more_than_60_per_cent(model, coffee):
+    frames = [shifted(coffee, time) for time in range(14)]
+    found = measure({"adain": model}, [STYLE], frames, motion=lambda *_: true_motion())
+    rows = {row.setting: row for row in found.rows}
+    assert found.source_error == 0  # nothing but motion
+    assert rows["frame by frame"].reduction == 0
+    assert rows["flow"].reduction > 0.6
+    assert rows["both"].reduction > 0.6
+    assert rows["both"].detail > 0.6
+
+
+def test_warping_error_is_the_mean_square(coffee):
+    before, now = shifted(coffee, 0), shifted(coffee, 1)
+    assert warping_error(before, now, true_motion()) == 0
+    noise = np.random.default_rng(0).integers(-20, 21, now.shape)
+    noisy = np.clip(now.astype(int) + noise, 0, 255).astype(np.uint8)
+    expected = (((noisy.astype(float) - now) / 255) ** 2)[:-1, :-3].mean()
+    assert warping_error(before, noisy, true_motion()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_statistics_are_a_running_mean(model, coffee):
+    """Those of the first adaptive layer, against the network's own on each frame."""
+    frames = [shifted(coffee, time, (20, 3)) for time in range(5)]
+    memory, style = Memory(0.8), model.style(STYLE)
+    channels = model.model.card["adaptive"][0]
+    expected = None
+    for frame in frames:
+        model.stylize(frame, style, memory=memory)
+        one = np.ones((1, 1, 1, 1), np.float32)
+        stats = np.ones((1, model.model.stats_size), np.float32)
+        inputs = Inputs(
+            to_float(frame), style.tensor[None], one, np.array(1, np.float32), stats, np.array(0, np.float32)
+        )
+        own = model.engine.run(inputs)[1]
+        expected = own if expected is None else 0.8 * expected + 0.2 * own
+        used = memory.stats[:, : 2 * channels]
+        assert np.allclose(used, expected[:, : 2 * channels], rtol=1e-3, atol=1e-4)
+    assert not np.allclose(used, own[:, : 2 * channels], rtol=1e-2)
+
+
+def test_what_enters_does_not_change_the_rest(model, coffee, rocket):
+    """A bright card slides in: with running statistics the far side of the picture changes less from frame to frame."""
+    frames = [shifted(coffee, 0).copy() for _ in range(8)]
+    for time, frame in enumerate(frames):
+        frame[:, WIDTH - 8 * time :] = (255, 250, 120)
+    jumps = {}
+    for name, inertia in (("own", 0), ("running", 0.9)):
+        painter = TemporalPainter(model, STYLE, inertia=inertia, blend=0)
+        far = [painter.paint(frame)[:, :60] for frame in frames]
+        jumps[name] = np.mean([distance(*pair) for pair in pairwise(far)])
+    assert jumps["running"] < 0.6 * jumps["own"]
+
+
+def test_a_cut_begins_anew(model, coffee, rocket):
+    painter, fresh = TemporalPainter(model, STYLE), TemporalPainter(model, STYLE)
+    for time in range(4):
+        painter.paint(shifted(coffee, time))
+    assert painter.cuts == 0
+    assert np.array_equal(painter.paint(rocket), fresh.paint(rocket))
+    assert painter.cuts == 1
+    larger = np.asarray(Image.fromarray(rocket).resize((200, 120)))
+    assert painter.paint(larger).shape == larger.shape
+    assert painter.cuts == 2
+
+
+def test_what_jumps_leaves_no_ghost(model, coffee):
+    """A bright square that jumps across the picture: where it was, the next frame shows what is there."""
+    frames = [shifted(coffee, 0).copy() for _ in range(6)]
+    for time, frame in enumerate(frames):
+        left = 10 if time < 4 else 100
+        frame[40:60, left : left + 20] = (255, 240, 60)
+    steady, bare = TemporalPainter(model, STYLE), TemporalPainter(model, STYLE, blend=0)
+    painted = [(steady.paint(frame), bare.paint(frame)) for frame in frames]
+    was = np.s_[42:58, 12:28]
+    assert distance(painted[3][1][was], painted[4][1][was]) > 25
+    assert distance(painted[4][0][was], painted[4][1][was]) < 4
+
+
+def test_controls_hold_in_every_frame(model, coffee):
+    frames = [shifted(coffee, time) for time in range(4)]
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:, :70] = 255
+    nothing = np.zeros_like(mask)
+    zero = TemporalPainter(model, STYLE, strength=0)
+    masked = TemporalPainter(model, [STYLE, "klimt-kiss"], masks=[mask, nothing])
+    matched = TemporalPainter(model, "munch-scream", keep_color="match")
+    chroma = TemporalPainter(model, "munch-scream", keep_color="luminance")
+    for frame in frames:
+        assert np.array_equal(zero.paint(frame), frame)
+        painted = masked.paint(frame)
+        assert np.array_equal(painted[:, 70:], frame[:, 70:])
+        assert distance(painted[:, :70], frame[:, :70]) > 5
+        painted = matched.paint(frame)
+        assert np.abs(match_color(painted, frame).astype(int) - painted).mean() < 1.5  # has its colours already
+        kept = chroma.paint(frame)
+        assert np.abs((kept - kept.mean(2, keepdims=True)) - (frame - frame.mean(2, keepdims=True))).mean() < 12
+
+
+def test_styles_are_taken_once(model, coffee, painting, monkeypatch):
+    taken = []
+    take = model.take
+    monkeypatch.setattr(model, "take", lambda pixels, name: taken.append(name) or take(pixels, name))
+    painter = TemporalPainter(model, painting, style_size=128, keep_color="match")
+    for time in range(3):
+        painter.paint(shifted(coffee, time))
+    assert taken == ["style"]
+
+
+def test_a_change_of_style_shows_at_once(model, coffee):
+    painter = TemporalPainter(model, STYLE)
+    painter.paint(shifted(coffee, 0))
+    changed = painter.paint(shifted(coffee, 0), styles="klimt-kiss")
+    assert np.array_equal(changed, np.asarray(model.stylize(shifted(coffee, 0), "klimt-kiss")))
+
+
+def test_a_method_paints_frames_too(vgg19, coffee):
+    method = impasto.load("gatys", iterations=1)
+    painter = TemporalPainter(method, coffee[:64, :64], style_size=64)
+    frames = [shifted(coffee, time)[:48, :64] for time in range(2)]
+    assert [painter.paint(frame).shape for frame in frames] == [(48, 64, 3)] * 2
+
+
+def test_key_frames():
+    keys = KeyFrames({4.0: "b", 1.0: "a", 5.0: "c"})
+    assert keys.at(0) == keys.at(1.0) == [("a", 1.0)]
+    assert keys.at(4) == [("b", 1.0)]
+    assert keys.at(9) == [("c", 1.0)]
+    assert keys.at(2.5) == [("a", 0.5), ("b", 0.5)]
+    for wrong in ({}, {-1.0: "a"}, {"x": "a"}):
+        with pytest.raises(impasto.ImpastoError, match="key frame"):
+            KeyFrames(wrong)
+
+
+def test_evaluate_video(tmp_path, coffee, capsys):
+    clip = make_clip(tmp_path / "a.mp4", [shifted(coffee, time) for time in range(6)])
+    with pytest.raises(SystemExit) as exit:
+        main(["evaluate", "adain", "--video", str(clip), "--style", STYLE, "--limit", "5", "--engine", "onnxruntime",
+              "--json"])  # fmt: skip
+    assert not exit.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert (found["frames"], found["width"], found["height"]) == (5, WIDTH, HEIGHT)
+    rows = {row["setting"]: row for row in found["rows"]}
+    assert list(rows) == list(SETTINGS)
+    assert 0 < found["source_error"] < rows["both"]["error"] < rows["frame by frame"]["error"]
+    assert rows["both"]["reduction"] > 0.5
