@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import look, make, paint
+from impasto.cli import look, make, paint, serve
 from impasto.cli.common import EXTRAS, UsageError, complain
 from impasto.errors import ImpastoError
 
 _COMMANDS = {
     "Paint": (paint.stylize, paint.style, paint.sheet),
+    "Live": (serve.app,),
     "Look around": (look.styles, look.models, look.info, look.fetch),
     "Train and measure": (make.train, make.export, make.evaluate, make.bench, make.reproduce),
 }

@@ -23,6 +23,11 @@ EXTRAS = {
     "tensorboard": "train",
     "matplotlib": "train",
     "openvino": "openvino",
+    "fastapi": "app",
+    "fastapi_offline": "app",
+    "gradio": "app",
+    "prometheus_client": "app",
+    "uvicorn": "app",
 }
 
 ModelOption = Annotated[
