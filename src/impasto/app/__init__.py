@@ -93,7 +93,8 @@ def serve(
         )
     app = build(painter, limits, auth=auth)
     print(f"impasto: {address} (the page), {address}/docs (the API); Ctrl-C ends it", file=sys.stderr, flush=True)
-    config = uvicorn.Config(app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=3)
+    # What goes wrong in the application is logged by it; of the rest, Gradio's open connections at the end are no news.
+    config = uvicorn.Config(app, log_level="critical", root_path=root_path, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -148,7 +148,6 @@ def router(studio: Studio) -> APIRouter:
                 masks=[studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)],
                 strength=strength,
                 keep_color=keep_color,
-                style_size=style_size,
                 max_size=max_size,
             )
             return encoded(image, format, quality)

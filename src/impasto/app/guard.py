@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_LOG = logging.getLogger(__name__)
 _OPEN = {"/healthz"}  # for probes, which know no password; it tells nothing of use
 _COUNTED = {"/v1/stylize", "/v1/styles", "/healthz", "/metrics"}
 # Nothing is loaded from anywhere else, and no other site can show the page in a frame. Gradio needs inline scripts.
@@ -69,6 +71,8 @@ class Guard:
 
         try:
             await self._pass_on(scope, receive, answered)
+        except Exception:  # the answer has been given; what is left is to tell whoever runs the server
+            _LOG.exception("%s %s", scope["method"], scope["path"])
         finally:
             self.count(scope["method"], scope["path"] if scope["path"] in _COUNTED else "page", status)
 

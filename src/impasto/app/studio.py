@@ -23,7 +23,7 @@ from impasto.app.work import BusyError, LateError, Work
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Picture, read_image, resize_short_side, write_image
 from impasto.style import Style
-from impasto.stylizer import STYLE_SIZE, KeepColor, Stylizer
+from impasto.stylizer import STYLE_SIZE, Stylizer
 
 T = TypeVar("T")
 
@@ -131,6 +131,7 @@ class Studio:
         self.work = Work(1, self.limits.queue, self.limits.timeout)
         self.uploaded = Uploaded(self.limits.styles)
         self.metrics = Metrics(self)
+        self.on_close: list[Callable[[], object]] = [self.work.close]
 
     async def run(self, kind: str, job: Callable[[], T]) -> T:
         """Does a job in its turn, and counts it; see :meth:`Work.run`."""
@@ -150,8 +151,9 @@ class Studio:
         self.metrics.seconds.labels(kind).observe(time.perf_counter() - start)
 
     def close(self) -> None:
-        """Begins nothing more."""
-        self.work.close()
+        """Begins nothing more, and clears up."""
+        for clear in self.on_close:
+            clear()
 
     # What follows computes, so it belongs into a job.
 
@@ -208,27 +210,20 @@ class Studio:
         photo: Picture,
         styles: Sequence[Style],
         *,
-        weights: Sequence[float] | None = None,
+        weights: Sequence[float] = (),
         masks: Sequence[Picture] = (),
-        strength: float = 1.0,
-        keep_color: KeepColor | None = None,
-        style_size: int = STYLE_SIZE,
         max_size: int | None = None,
+        **controls: Any,
     ) -> Image.Image:
-        """Paints a photo; see :meth:`impasto.Stylizer.stylize`. Masks of the photo's shape are scaled to it."""
-        if not styles:
-            raise ImpastoError("no style: name one, or send the picture of one")
+        """Paints a photo; `controls` are those of :meth:`impasto.Stylizer.stylize`.
+
+        Masks of the photo's shape are scaled to it, whatever their size.
+        """
         if len(styles) > MOST_STYLES:
             raise ImpastoError(f"{len(styles)} styles are more than {MOST_STYLES}, the limit of this server")
-        if weights and len(weights) != len(styles):
-            raise ImpastoError(f"{len(weights)} weights for {len(styles)} styles: give each style one weight")
         content = (photo if max_size is None else photo.limited(max_size)).to_pil()
-        # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
-        mix = {replace(style): weight for style, weight in zip(styles, weights or [1.0] * len(styles), strict=True)}
         regions = [_fitted(mask, content.size) for mask in masks] or None
-        return self.painter.stylize(
-            content, mix, strength=strength, masks=regions, keep_color=keep_color, style_size=style_size
-        )
+        return self.painter.stylize(content, mixed(styles, weights), masks=regions, **controls)
 
     def _taken(self, name: str, picture: Picture, size: int) -> Style:
         height, width = picture.pixels.shape[:2]
@@ -244,6 +239,16 @@ class Studio:
                 return self.painter.style(file.name)
             except ImpastoError as error:
                 raise UnreadableError(str(error).replace(file.name, "what was sent")) from None
+
+
+def mixed(styles: Sequence[Style], weights: Sequence[float] = ()) -> dict[Style, float]:
+    """Weights by style, all 1 if none are given."""
+    if not styles:
+        raise ImpastoError("no style: choose one, or send the picture of one")
+    if weights and len(weights) != len(styles):
+        raise ImpastoError(f"{len(weights)} weights for {len(styles)} styles: give each style one weight")
+    # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
+    return {replace(style): weight for style, weight in zip(styles, weights or [1.0] * len(styles), strict=True)}
 
 
 def _fitted(mask: Picture, size: tuple[int, int]) -> Image.Image:
