@@ -61,12 +61,12 @@ class Job:
 
 def tab() -> Tab:
     """Lays the tab out."""
-    clip = gr.Video(label="A clip: drop it here, or choose a file", sources=["upload"], height=360, elem_id="clip")
+    clip = gr.Video(label="Clip", sources=["upload"], height=360, elem_id="clip")
     size = gr.Radio(list(_SIZES), value="Medium (640)", label="Long side in pixels", elem_id="clip-size")
     with gr.Row():
         begin = gr.Button("Paint the clip", variant="primary", elem_id="clip-begin")
         cancel = gr.Button("Cancel", interactive=False, elem_id="clip-cancel")
-    said = gr.HTML(elem_id="clip-said", elem_classes="said-line")
+    said = gr.HTML(elem_id="clip-said")
     result = gr.Video(label="Painted", interactive=False, visible=False, height=360, elem_id="clip-result")
     return Tab(clip, size, begin, cancel, said, result)
 

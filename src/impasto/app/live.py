@@ -13,39 +13,40 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from impasto.app.studio import MOST_STYLES, Studio, encoded
+from impasto.app.studio import MOST_STYLES, Studio, encoded, mixed
+from impasto.stylizer import Stylizer
 
 if TYPE_CHECKING:
-    from impasto.stylizer import Memory
+    from impasto.video import TemporalPainter
 
-_CAMERAS = 16  # whose running statistics are kept
-_INERTIA = 0.9
+_CAMERAS = 16  # that are remembered
 _LONG_SIDE = 1280
 
 
 class Cameras:
-    """The running statistics of each camera, by an id that the browser chose; the one unused for longest goes."""
+    """What keeps each camera's picture steady, by an id that the browser chose; the one unused for longest goes."""
 
-    def __init__(self) -> None:
-        self._memories: OrderedDict[str, tuple[Memory, threading.Lock]] = OrderedDict()
+    def __init__(self, painter: Stylizer) -> None:
+        self._painter = painter
+        self._steady: OrderedDict[str, tuple[TemporalPainter, threading.Lock]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def memory(self, camera: str) -> tuple[Memory, threading.Lock]:
-        """What a camera's frames hand on, and the lock to hold meanwhile."""
-        from impasto.stylizer import Memory
+    def steady(self, camera: str) -> tuple[TemporalPainter, threading.Lock]:
+        """What paints a camera's frames, and the lock to hold meanwhile."""
+        from impasto.video import TemporalPainter
 
         with self._lock:
-            kept = self._memories.pop(camera, None) or (Memory(_INERTIA), threading.Lock())
-            self._memories[camera] = kept
-            while len(self._memories) > _CAMERAS:
-                self._memories.popitem(last=False)
+            kept = self._steady.pop(camera, None) or (TemporalPainter(self._painter, {}), threading.Lock())
+            self._steady[camera] = kept
+            while len(self._steady) > _CAMERAS:
+                self._steady.popitem(last=False)
             return kept
 
 
 def router(studio: Studio) -> APIRouter:
     """The camera's route; it belongs to the page, so the API's own list does not name it."""
     routes = APIRouter(include_in_schema=False)
-    cameras = Cameras()
+    cameras = Cameras(studio.painter)
 
     @routes.post("/camera/frame")
     async def frame(
@@ -60,19 +61,11 @@ def router(studio: Studio) -> APIRouter:
         start = time.perf_counter()
 
         def job() -> bytes:
-            styles = [studio.style(name) for name in style]
-            memory, lock = cameras.memory(f"{camera} {style}")
+            pixels = studio.picture(sent, "the frame").limited(_LONG_SIDE).pixels
+            styles = mixed([studio.style(name) for name in style], weight)
+            steady, lock = cameras.steady(camera)
             with lock:
-                image = studio.stylize(
-                    studio.picture(sent, "the frame"),
-                    styles,
-                    weights=weight,
-                    strength=strength,
-                    keep_color=keep_color,
-                    max_size=_LONG_SIDE,
-                    memory=memory,
-                )
-            return encoded(image, "jpg", 85)
+                return encoded(steady.paint(pixels, styles=styles, strength=strength, keep_color=keep_color), "jpg", 85)
 
         painted = await studio.run("camera", job)
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}", "cache-control": "no-store"}

@@ -26,7 +26,7 @@ from impasto.stylizer import STYLE_SIZE
 STATIC = Path(__file__).parent / "static"
 _FIRST = [{"id": "hokusai-great-wave", "title": "The Great Wave off Kanagawa", "weight": 50}]
 _PREVIEW = 1024  # long side in pixels of what the page shows; the download has the photo's own size
-_THUMB = 160
+_THUMB = 320  # painted this large, shown at about half of it: strokes come out finer
 _COLORS = [("The painting's", "style"), ("The photo's palette", "match"), ("The photo's own", "luminance")]
 _KEPT_FOR = 900  # seconds that the files of a visit are kept
 _PICKER = """
@@ -96,13 +96,13 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             with gr.Column(scale=3, min_width=320, elem_id="stage"), gr.Tabs():
                 with gr.Tab("Photo"):
                     photo = Upload(
-                        label="A photo: drop it here, paste it, or choose a file", type="filepath",
-                        sources=["upload", "clipboard"], height=520, elem_id="photo", buttons=[],
+                        label="Photo", type="filepath",
+                        sources=["upload", "clipboard"], height=460, elem_id="photo", buttons=[],
                     )  # fmt: skip
                     example = gr.Button("Try it with an example", size="md", elem_id="example")
                     with gr.Column(visible=False) as painted:
                         result = gr.ImageSlider(
-                            label="Before and after", show_label=False, interactive=False, max_height=640,
+                            label="Before and after", show_label=False, interactive=False, max_height=560,
                             elem_id="result", buttons=["fullscreen"],
                         )  # fmt: skip
                         with gr.Row():
@@ -112,12 +112,15 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
                     download = gr.DownloadButton(visible="hidden", elem_id="download")
                     with gr.Accordion("Paint where the second style goes", open=False, visible=False,
                                       elem_id="regions") as regions:  # fmt: skip
-                        gr.Markdown("Brush over the part that takes the second style; the first keeps the rest.")
+                        gr.Markdown(
+                            "Brush over the part that takes the second style, then press *Use this part*. The first keeps the rest."
+                        )
                         brush = gr.ImageEditor(
                             type="pil", image_mode="RGBA", sources=[], transforms=[], layers=False, height=480,
                             brush=gr.Brush(default_size=48, colors=["#c2553a"], color_mode="fixed"), buttons=[],
                             show_label=False, label="Where the second style goes", elem_id="brush", format="png",
                         )  # fmt: skip
+                        apply = gr.Button("Use this part", elem_id="apply")
                 with gr.Tab("Video"):
                     video = clip.tab()
                 with gr.Tab("Camera"):
@@ -137,7 +140,7 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
 
         async def paint(path: str | None, drawn: Any, *knobs: Any) -> tuple[Any, Any]:
             if path is None:
-                return gr.skip(), ""
+                return gr.skip(), gr.skip()
             start = time.perf_counter()
 
             def job() -> tuple[tuple[str, str], tuple[int, int]]:
@@ -195,11 +198,11 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             begin, photo, stage, **quiet
         ).success(paint, inputs, [result, said], **quiet)
         other.click(lambda: (None, ""), None, [photo, said], **quiet).then(begin, photo, stage, **quiet)
-        for event in (picker.change, strength.release, color.input, stroke.release, brush.change):
+        for event in (picker.change, strength.change, color.change, stroke.change, apply.click):
             event(paint, inputs, [result, said], trigger_mode="always_last", **quiet)
         picker.change(lambda chosen: gr.update(visible=len(chosen) == 2), picker, regions, **quiet)
         full.click(at_full_size, inputs, [download, said], **quiet).success(
-            None, None, None, js="() => document.querySelector('#download a, a#download, #download button')?.click()"
+            None, None, None, js="() => setTimeout(() => document.querySelector('#download').click(), 100)"
         )
         for event in (strength.change, color.change):
             event(None, [strength, color], None, js=_TELL_CAMERA)

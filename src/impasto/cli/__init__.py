@@ -15,7 +15,7 @@ from impasto.errors import ImpastoError
 
 _COMMANDS = {
     "Paint": (paint.stylize, paint.style, paint.sheet),
-    "Live": (serve.app,),
+    "Live": (serve.app, serve.camera),
     "Look around": (look.styles, look.models, look.info, look.fetch),
     "Train and measure": (make.train, make.export, make.evaluate, make.bench, make.reproduce),
 }

@@ -27,6 +27,7 @@ EXTRAS = {
     "fastapi_offline": "app",
     "gradio": "app",
     "prometheus_client": "app",
+    "pyvirtualcam": "camera",
     "uvicorn": "app",
 }
 

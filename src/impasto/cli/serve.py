@@ -1,13 +1,18 @@
-"""Commands that stay up: app."""
+"""Commands that stay up: app, camera."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from impasto.cli.common import EngineOption, ModelOption, ThreadsOption, given
+from impasto.cli.common import EngineOption, ModelOption, StyleSizeOption, ThreadsOption, given
 from impasto.errors import ImpastoError
+
+if TYPE_CHECKING:
+    from impasto.image import Pixels
 
 _LIMITS = "Limits (what one client may ask for)"
 
@@ -67,3 +72,47 @@ def app(
     )
     painter = load(**given(model=model), engine=engine, threads=threads)
     serve(painter, limits, host=host, port=port, auth=(user, password) if auth else None, root_path=root_path)
+
+
+def camera(
+    style: Annotated[list[str], typer.Argument(metavar="STYLE...", help="One style, or several in equal parts.")],
+    source: Annotated[str, typer.Option(help="Number of a camera, or a video to play.")] = "0",
+    to: Annotated[Literal["window", "virtual"], typer.Option(help="A window, or a camera for other programs.")] = (
+        "window"
+    ),
+    strength: Annotated[float, typer.Option(help="0 gives the camera's picture back, 1 the full style.")] = 1.0,
+    keep_color: Annotated[
+        Literal["match", "luminance"] | None, typer.Option(help="Keep the camera's colours: palette, or chroma.")
+    ] = None,
+    style_size: StyleSizeOption = None,
+    max_size: Annotated[
+        int | None, typer.Option(help="Long side in pixels that frames are painted at.", show_default="512")
+    ] = None,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Paint a camera live; the newest frame always wins, so the delay does not grow.
+
+    impasto camera hokusai-great-wave
+    impasto camera painting.jpg --source 1 --to virtual
+    """
+    from impasto.camera import Pace, VirtualCamera, Window, paint_live
+    from impasto.stylizer import load
+
+    with Window() if to == "window" else VirtualCamera() as screen:
+        painter = load(**given(model=model), engine=engine, threads=threads)
+        told = time.monotonic()
+
+        def show(frame: Pixels, pace: Pace) -> bool:
+            nonlocal told
+            if to == "virtual" and time.monotonic() - told > 5:
+                told = time.monotonic()
+                print(f"impasto: {pace}", file=sys.stderr)
+            return screen.show(frame, pace)
+
+        pace = paint_live(
+            painter, style, int(source) if source.isdecimal() else source, show,
+            strength=strength, keep_color=keep_color, **given(style_size=style_size, max_size=max_size),
+        )  # fmt: skip
+    print(f"impasto: {pace.shown} frames, {pace.dropped} dropped", file=sys.stderr)

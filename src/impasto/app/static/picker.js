@@ -30,18 +30,19 @@
       button.setAttribute("aria-pressed", place >= 0);
       button.querySelector(".place").textContent = chosen.length > 1 && place >= 0 ? place + 1 : "";
     }
-    mix.replaceChildren(...(chosen.length < 2 ? [] : chosen.map((one, place) => {
+    mix.replaceChildren(...chosen.map((one, place) => {
       const slider = make("input", { type: "range", min: 0, max: 100, step: 1, value: one.weight, "aria-label": "Share of " + one.title });
       const share = make("output");
       const show = () => {
         const all = chosen.reduce((sum, other) => sum + other.weight, 0);
-        mix.querySelectorAll("output").forEach((node, i) => { node.textContent = all ? Math.round(100 * chosen[i].weight / all) + " %" : "–"; });
+        mix.querySelectorAll("output").forEach((node, i) => { node.textContent = all ? Math.round(100 * chosen[i].weight / all) + " %" : "0 %"; });
       };
       slider.addEventListener("input", () => { one.weight = Number(slider.value); show(); });
       slider.addEventListener("change", publish);
       queueMicrotask(show);
-      return make("label", {}, make("span", {}, `${place + 1}  ${one.title}`), slider, share);
-    })));
+      const name = make("span", {}, one.title);
+      return chosen.length === 1 ? make("p", {}, name) : make("label", {}, make("b", {}, place + 1), name, slider, share);
+    }));
   };
 
   const toggle = (style) => {
@@ -97,5 +98,7 @@
     grid.append(...styles.map(card));
     window.impasto = { ...window.impasto, styles: chosen };
     draw();
+    const first = grid.querySelector("[aria-pressed=true]");
+    if (first) { grid.scrollTop = first.offsetTop - grid.offsetTop - 12; grid.scrollLeft = first.offsetLeft - grid.offsetLeft - 12; }
   });
 }
