@@ -23,7 +23,7 @@ import numpy as np
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, limit_long_side
 from impasto.style import Style
-from impasto.stylizer import Stylizer, StyleSource
+from impasto.stylizer import StyleSource, Stylizer
 from impasto.video import TemporalPainter
 
 #: Long side in pixels that frames are painted at.
@@ -59,7 +59,9 @@ class Grabber:
     """
 
     def __init__(self, source: int | str) -> None:
-        cv2.setLogLevel(0)  # what OpenCV has to say of each backend it tries helps nobody
+        cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_SILENT
+        )  # what OpenCV has to say of each backend it tries helps nobody
         self._capture = cv2.VideoCapture(source)
         if not self._capture.isOpened():
             raise ImpastoError(
@@ -112,7 +114,7 @@ class Grabber:
                     self._over = True
                 else:
                     self.dropped += self._frame is not None
-                    self._frame = (frame, time.monotonic())
+                    self._frame = (np.asarray(frame, np.uint8), time.monotonic())
                 self._news.notify_all()
 
 

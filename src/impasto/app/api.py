@@ -218,9 +218,13 @@ def say_errors_in_one_line(app: FastAPI) -> None:
         return _problem(422, "; ".join(faults) + "; /docs says what each field takes")
 
     @app.exception_handler(StarletteHTTPException)
-    async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        hints = {404: "no such page; /docs lists what there is", 405: "this address takes another method; see /docs"}
-        return _problem(error.status_code, hints.get(error.status_code, str(error.detail)), error.headers)
+    async def _http(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        if error.status_code == 404:
+            return _problem(404, "no such page; /docs lists what there is")
+        if error.status_code == 405:  # the framework names the methods of one route only, not of all at this address
+            allowed = ", ".join(method.upper() for method in app.openapi()["paths"].get(request.url.path, {"get": 0}))
+            return _problem(405, f"this address takes {allowed}; see /docs", {"allow": allowed})
+        return _problem(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(Exception)
     async def _unforeseen(_: Request, __: Exception) -> JSONResponse:

@@ -15,7 +15,8 @@ from typing import Any
 import gradio as gr
 
 from impasto.app.guard import too_large
-from impasto.app.studio import Studio, mixed
+from impasto.app.look import line, warn
+from impasto.app.studio import Studio, chosen_styles, mixed
 from impasto.app.work import Work
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.progress import pace
@@ -71,9 +72,7 @@ def tab() -> Tab:
     return Tab(clip, size, begin, cancel, said, result)
 
 
-def connect(
-    page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], folder: Path, line: Any, chosen: Any
-) -> None:
+def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], folder: Path) -> None:
     """Ties the tab to the work.
 
     Clips have a queue of their own, one at a time, so that pictures need not wait for a film to end.
@@ -84,8 +83,6 @@ def connect(
         parts: the tab.
         controls: the components that say how: picker, strength, colours, stroke size.
         folder: where results go.
-        line: makes the text under the tab.
-        chosen: reads ids and weights from what the picker says.
     """
     limits = studio.limits
     clips = Work(workers=1, waiting=2, timeout=2 * limits.clip_timeout)
@@ -119,7 +116,7 @@ def connect(
 
             if os.path.getsize(path) > limits.max_clip:
                 raise TooLargeError(f"the clip has {too_large(limits.max_clip)}")
-            names, weights = chosen(picked)
+            names, weights = chosen_styles(picked)
             styles = mixed([studio.style(name, int(stroke)) for name in names], weights)
             return stylize_video(
                 studio.painter,
@@ -150,7 +147,7 @@ def connect(
             words = f"{made.frames} frames in {made.seconds:.0f} s{cut}."
             yield *idle, line(words), gr.update(value=str(target), visible=True)
         except ImpastoError as error:
-            gr.Warning(str(error), duration=8)
+            warn(error)
             yield *idle, line(str(error), wrong=True), gr.skip()
         finally:
             job.stop.set()  # the visitor has gone, or it is done

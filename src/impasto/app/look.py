@@ -1,10 +1,13 @@
-"""How the page looks: a calm sheet of paper, in the fonts that the reader's machine has."""
+"""How the page looks and speaks: a calm sheet of paper, in the fonts that the reader's machine has."""
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import gradio as gr
+
+from impasto.errors import ImpastoError
 
 _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 _INK = gr.themes.Color(
@@ -22,3 +25,18 @@ THEME = gr.themes.Base(
 )  # fmt: skip
 CSS = (Path(__file__).parent / "static" / "page.css").read_text("utf-8")
 HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+
+
+def warn(error: ImpastoError) -> None:
+    """Says over the page what went wrong, wherever the reader has scrolled to."""
+    gr.Warning(_sentence(str(error)), duration=8, title="That did not work")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def line(text: str, wrong: bool = False) -> str:
+    """One line under the picture."""
+    manner = 'class="wrong" role="alert"' if wrong else 'role="status"'
+    return f"<p {manner}>{html.escape(_sentence(text))}</p>"

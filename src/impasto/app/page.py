@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import secrets
 import shutil
@@ -17,8 +16,8 @@ from PIL import Image
 
 from impasto.app import clip, live
 from impasto.app.guard import too_large
-from impasto.app.look import CSS, HEAD, THEME
-from impasto.app.studio import Studio, encoded
+from impasto.app.look import CSS, HEAD, THEME, line, warn
+from impasto.app.studio import Studio, chosen_styles, encoded
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import ENDINGS, Picture, read_image
 from impasto.stylizer import STYLE_SIZE
@@ -53,14 +52,13 @@ _CAMERA = """
 """
 
 
-class Upload(gr.Image):
-    """A picture as it was sent; Gradio's own would read it first, with other limits and other words."""
-
-    is_template = True  # shown like its base
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the file in the server's temporary folder, where Gradio has put it."""
-        return None if payload is None else payload.path
+def _upload() -> gr.Image:
+    """Where a photo comes in."""
+    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=460, elem_id="photo",
+                     buttons=[])  # fmt: skip
+    # The file as it was sent, where Gradio has put it: it would read it first, with other limits and other words.
+    photo.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    return photo
 
 
 def mount(app: FastAPI, studio: Studio) -> None:
@@ -90,15 +88,13 @@ def mount(app: FastAPI, studio: Studio) -> None:
 
 
 def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
+    page: gr.Blocks
     with gr.Blocks(title="impasto", analytics_enabled=False, delete_cache=(60, _KEPT_FOR)) as page:
         gr.HTML("<header><h1>impasto</h1><p>Any picture in any style, at once.</p></header>", elem_id="head")
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=3, min_width=320, elem_id="stage"), gr.Tabs():
                 with gr.Tab("Photo"):
-                    photo = Upload(
-                        label="Photo", type="filepath",
-                        sources=["upload", "clipboard"], height=460, elem_id="photo", buttons=[],
-                    )  # fmt: skip
+                    photo = _upload()
                     example = gr.Button("Try it with an example", size="md", elem_id="example")
                     with gr.Column(visible=False) as painted:
                         result = gr.ImageSlider(
@@ -112,9 +108,7 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
                     download = gr.DownloadButton(visible="hidden", elem_id="download")
                     with gr.Accordion("Paint where the second style goes", open=False, visible=False,
                                       elem_id="regions") as regions:  # fmt: skip
-                        gr.Markdown(
-                            "Brush over the part that takes the second style, then press *Use this part*. The first keeps the rest."
-                        )
+                        gr.Markdown("Brush over what takes the second style, then press *Use this part*.")
                         brush = gr.ImageEditor(
                             type="pil", image_mode="RGBA", sources=[], transforms=[], layers=False, height=480,
                             brush=gr.Brush(default_size=48, colors=["#c2553a"], color_mode="fixed"), buttons=[],
@@ -151,10 +145,10 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             try:
                 pair, size = await studio.run("page", job)
             except ImpastoError as error:
-                gr.Warning(str(error), duration=8)
-                return gr.skip(), _line(str(error), wrong=True)
+                warn(error)
+                return gr.skip(), line(str(error), wrong=True)
             seconds = time.perf_counter() - start
-            return pair, _line(f"Painted in {seconds:.1f} s, shown at {size[0]} x {size[1]}.")
+            return pair, line(f"Painted in {seconds:.1f} s, shown at {size[0]} x {size[1]}.")
 
         async def begin(path: str | None) -> tuple[Any, ...]:
             """Checks a new photo and brings out the picture in place of the drop zone."""
@@ -169,15 +163,15 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             try:
                 small = await studio.run("page", job)
             except ImpastoError as error:
-                gr.Warning(str(error), duration=8)
-                line = _line(str(error), wrong=True)
-                return gr.update(value=None), gr.update(visible=True), gr.update(visible=False), None, line
+                warn(error)
+                why = line(str(error), wrong=True)
+                return gr.update(value=None), gr.update(visible=True), gr.update(visible=False), None, why
             ground = {"background": small.convert("RGB"), "layers": [], "composite": None}
             return gr.update(visible=False), gr.update(visible=False), gr.update(visible=True), ground, "Painting ..."
 
         async def at_full_size(path: str | None, drawn: Any, *knobs: Any) -> tuple[Any, str]:
             if path is None:
-                return None, _line("There is no photo yet.", wrong=True)
+                return None, line("There is no photo yet.", wrong=True)
 
             def job() -> tuple[str, tuple[int, int]]:
                 image = _painted(studio, path, drawn, *knobs)
@@ -186,9 +180,9 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             try:
                 file, size = await studio.run("page", job)
             except ImpastoError as error:
-                gr.Warning(str(error), duration=8)
-                return None, _line(str(error), wrong=True)
-            return file, _line(f"{Path(file).name}, {size[0]} x {size[1]}")
+                warn(error)
+                return None, line(str(error), wrong=True)
+            return file, line(f"{Path(file).name}, {size[0]} x {size[1]}")
 
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         stage = [photo, example, painted, brush, said]
@@ -206,7 +200,7 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
         )
         for event in (strength.change, color.change):
             event(None, [strength, color], None, js=_TELL_CAMERA)
-        clip.connect(page, studio, video, controls, folder, _line, chosen_styles)
+        clip.connect(page, studio, video, controls, folder)
         page.queue(max_size=200, default_concurrency_limit=None, api_open=False)
     return page
 
@@ -232,14 +226,6 @@ def _painted(
     )
 
 
-def chosen_styles(chosen: Any) -> tuple[list[str], list[float]]:
-    """Ids and weights of what the picker says; it comes from the browser, so it may be anything."""
-    try:
-        return [str(one["id"]) for one in chosen], [float(one["weight"]) for one in chosen]
-    except (TypeError, KeyError, ValueError):
-        raise ImpastoError("no style is chosen: choose one") from None
-
-
 def _regions(drawn: Any) -> list[Picture]:
     """The masks of the first and the second style; none where nothing is drawn, or everything."""
     layers = (drawn or {}).get("layers") or []
@@ -263,11 +249,6 @@ def _kept(folder: Path, image: Image.Image, photo: Path | None = None) -> str:
     return str(file)
 
 
-def _line(text: str, wrong: bool = False) -> str:
-    """One line under the picture."""
-    return f'<p class="said{" wrong" if wrong else ""}" role="{"alert" if wrong else "status"}">{html.escape(text)}</p>'
-
-
 def _thumbs(studio: Studio) -> APIRouter:
     """Small pictures of the styles: for a shipped one, which comes without its painting, a photo painted in it."""
     routes = APIRouter(include_in_schema=False)
@@ -278,11 +259,11 @@ def _thumbs(studio: Studio) -> APIRouter:
     async def thumb(name: str) -> Response:
         def job() -> bytes:
             style = studio.style(name)
-            own = name not in studio.painter.gallery and style.picture is not None
-            image = Picture(style.picture).limited(_THUMB).to_pil() if own else studio.stylize(example, [style])
-            return encoded(image, "jpg", 88)
+            if name in studio.painter.gallery or style.picture is None:
+                return encoded(studio.stylize(example, [style]), "jpg", 88)
+            return encoded(Picture(style.picture).limited(_THUMB).to_pil(), "jpg", 88)
 
-        data = made.get(name) or await studio.run("thumb", job)
+        data = made[name] if name in made else await studio.run("thumb", job)
         if name in studio.painter.gallery:
             made[name] = data
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})

@@ -251,6 +251,14 @@ def mixed(styles: Sequence[Style], weights: Sequence[float] = ()) -> dict[Style,
     return {replace(style): weight for style, weight in zip(styles, weights or [1.0] * len(styles), strict=True)}
 
 
+def chosen_styles(chosen: Any) -> tuple[list[str], list[float]]:
+    """Ids and weights of what the picker says; it comes from the browser, so it may be anything."""
+    try:
+        return [str(one["id"]) for one in chosen], [float(one["weight"]) for one in chosen]
+    except (TypeError, KeyError, ValueError):
+        raise ImpastoError("no style is chosen: choose one") from None
+
+
 def _fitted(mask: Picture, size: tuple[int, int]) -> Image.Image:
     """A mask scaled to a photo of width x height if it has its shape, to half a pixel; else as it is."""
     image = mask.to_pil()
