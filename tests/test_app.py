@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -297,6 +299,70 @@ def test_metrics(painter, small):
     assert 'impasto_work_seconds_count{kind="api"} 1.0' in said
     assert 'impasto_refused_total{kind="api",reason="failed"} 1.0' in said
     assert "impasto_queue_depth 0.0" in said
+
+
+# The page, as far as it can be seen without a browser; test_app_browser.py has the rest
+
+
+@pytest.fixture(scope="module")
+def page(painter):
+    with TestClient(build(painter)) as client:
+        yield client
+
+
+def test_the_page_names_no_other_site_that_a_browser_would_ask(page):
+    shown = page.get("/")
+    assert shown.status_code == 200
+    assert "impasto" in shown.text
+    assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//""", shown.text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/hostname", "//etc/hostname", "pyproject.toml", "../pyproject.toml", impasto.__file__, tempfile.gettempdir()],
+)  # fmt: skip
+def test_no_file_of_the_server_is_reachable(page, path):
+    for prefix in ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/thumbs/", "/"):
+        answer = page.get(prefix + path)
+        assert answer.status_code in (403, 404, 422), (prefix, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["proxy=http://127.0.0.1:1/", "info", "openapi.json", "run/predict", "vibe-code/", "runs"]
+)
+def test_what_the_page_does_not_need_of_gradio_is_shut(page, path):
+    assert page.get(f"/gradio_api/{path}").status_code == 404
+
+
+def test_an_upload_stays_in_the_page_s_own_folder_which_goes_with_it(painter):
+    with TestClient(build(painter)) as client:
+        [path] = client.post("/gradio_api/upload", files={"files": ("../../x.png", b"abc")}).json()
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        assert folder in Path(path).resolve().parents
+        assert folder.stat().st_mode & 0o077 == 0
+    assert not folder.exists()
+
+
+def test_thumbnails(page, painter, style_png):
+    shipped = page.get("/thumbs/klimt-kiss.jpg")
+    assert Image.open(io.BytesIO(shipped.content)).size == (320, 320)
+    key = page.post("/v1/styles", files={"file": ("cat.png", style_png)}).json()["id"]
+    assert Image.open(io.BytesIO(page.get(f"/thumbs/{key}.jpg").content)).width == 320
+    assert page.get("/thumbs/nobody.jpg").status_code == 422
+
+
+def test_camera_frames_are_painted_and_steadied(page, painter, small):
+    pytest.importorskip("impasto.video", reason="needs impasto[video]")
+    frame = io.BytesIO()
+    small.save(frame, "JPEG")
+    query = {"camera": "12345678", "style": "klimt-kiss", "weight": 50, "strength": 1}
+    answers = [page.post("/camera/frame", params=query, content=frame.getvalue()) for _ in range(2)]
+    expected = np.asarray(painter.stylize(frame.getvalue(), "klimt-kiss")).astype(int)
+    for answer in answers:
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert np.abs(pixels(answer.content) - expected).mean() < 6  # JPEG, and what the frames before left
+    refused(page.post("/camera/frame", params=query, content=b"junk"), 415, "cannot read the frame")
+    refused(page.post("/camera/frame", params=query | {"style": "x"}, content=frame.getvalue()), 422, "no style 'x'")
 
 
 # The queue

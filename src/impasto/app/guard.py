@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _LOG = logging.getLogger(__name__)
 _OPEN = {"/healthz"}  # for probes, which know no password; it tells nothing of use
 _COUNTED = {"/v1/stylize", "/v1/styles", "/healthz", "/metrics"}
+# What the page needs of Gradio; the rest of it (proxies, recordings, editors, its own API) is shut.
+_GRADIO = re.compile(
+    r"/gradio_api/(queue/|upload$|upload_progress$|heartbeat/|file=|component_server$|startup-events$|cancel$|reset$)"
+)
 # Nothing is loaded from anywhere else, and no other site can show the page in a frame. Gradio needs inline scripts.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -82,7 +87,11 @@ class Guard:
             challenge = {"www-authenticate": 'Basic realm="impasto", charset="UTF-8"'}
             await _refuse(send, 401, "this server wants a user name and a password: send them by HTTP Basic", challenge)
             return
-        limit = self.largest(scope["path"])
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path.startswith(("/gradio_api/", "/monitoring")) and not _GRADIO.match(path):
+            await _refuse(send, 404, "no such page")
+            return
+        limit = self.largest(path)
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > limit:
             await _refuse(send, 413, too_large(limit))

@@ -150,10 +150,11 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             seconds = time.perf_counter() - start
             return pair, line(f"Painted in {seconds:.1f} s, shown at {size[0]} x {size[1]}.")
 
-        async def begin(path: str | None) -> tuple[Any, ...]:
+        async def begin(path: str | None, chosen: Any) -> tuple[Any, ...]:
             """Checks a new photo and brings out the picture in place of the drop zone."""
+            shown, hidden = gr.update(visible=True), gr.update(visible=False)
             if path is None:
-                return gr.update(visible=True), gr.update(visible=True), gr.update(visible=False), None, ""
+                return shown, shown, hidden, None, hidden, ""
 
             def job() -> Image.Image:
                 if os.path.getsize(path) > studio.limits.max_upload:
@@ -165,9 +166,9 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             except ImpastoError as error:
                 warn(error)
                 why = line(str(error), wrong=True)
-                return gr.update(value=None), gr.update(visible=True), gr.update(visible=False), None, why
+                return gr.update(value=None), shown, hidden, None, hidden, why
             ground = {"background": small.convert("RGB"), "layers": [], "composite": None}
-            return gr.update(visible=False), gr.update(visible=False), gr.update(visible=True), ground, "Painting ..."
+            return hidden, hidden, shown, ground, gr.update(visible=len(chosen) == 2), line("Painting ...")
 
         async def at_full_size(path: str | None, drawn: Any, *knobs: Any) -> tuple[Any, str]:
             if path is None:
@@ -185,16 +186,18 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             return file, line(f"{Path(file).name}, {size[0]} x {size[1]}")
 
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        stage = [photo, example, painted, brush, said]
+        stage = [photo, example, painted, brush, regions, said]
         for event in (photo.upload, photo.clear):
-            event(begin, photo, stage, **quiet).success(paint, inputs, [result, said], **quiet)
+            event(begin, [photo, picker], stage, **quiet).success(paint, inputs, [result, said], **quiet)
         example.click(lambda: str(STATIC / "astronaut.jpg"), None, photo, **quiet).then(
-            begin, photo, stage, **quiet
+            begin, [photo, picker], stage, **quiet
         ).success(paint, inputs, [result, said], **quiet)
-        other.click(lambda: (None, ""), None, [photo, said], **quiet).then(begin, photo, stage, **quiet)
+        other.click(lambda: (None, ""), None, [photo, said], **quiet).then(begin, [photo, picker], stage, **quiet)
         for event in (picker.change, strength.change, color.change, stroke.change, apply.click):
             event(paint, inputs, [result, said], trigger_mode="always_last", **quiet)
-        picker.change(lambda chosen: gr.update(visible=len(chosen) == 2), picker, regions, **quiet)
+        picker.change(
+            lambda path, chosen: gr.update(visible=bool(path) and len(chosen) == 2), [photo, picker], regions, **quiet
+        )
         full.click(at_full_size, inputs, [download, said], **quiet).success(
             None, None, None, js="() => setTimeout(() => document.querySelector('#download').click(), 100)"
         )
