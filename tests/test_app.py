@@ -322,7 +322,7 @@ def test_the_page_names_no_other_site_that_a_browser_would_ask(page):
     ["/etc/hostname", "//etc/hostname", "pyproject.toml", "../pyproject.toml", impasto.__file__, tempfile.gettempdir()],
 )  # fmt: skip
 def test_no_file_of_the_server_is_reachable(page, path):
-    for prefix in ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/thumbs/", "/"):
+    for prefix in ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/thumbs/"):
         answer = page.get(prefix + path)
         assert answer.status_code in (403, 404, 422), (prefix, path)
 
@@ -332,6 +332,30 @@ def test_no_file_of_the_server_is_reachable(page, path):
 )
 def test_what_the_page_does_not_need_of_gradio_is_shut(page, path):
     assert page.get(f"/gradio_api/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", [Path("examples/astronaut.jpg").resolve(), "http://127.0.0.1:1/x.jpg", "/etc/hostname"]
+)
+def test_a_forged_path_reads_nothing(page, painter, path):
+    """A browser names its upload by the path it was told; whoever names another must not get that file."""
+    config = page.get("/config").json()
+    kinds = {part["id"]: part["type"] for part in config["components"]}
+    forged = {"path": str(path), "orig_name": "x.jpg", "meta": {"_type": "gradio.FileData"}}
+    answered = 0
+    for event in config["dependencies"]:
+        takes = [kinds[part] for part in event["inputs"]]
+        if "image" not in takes and "video" not in takes:
+            continue
+        values = {"image": forged, "video": forged, "html": [{"id": "klimt-kiss", "weight": 1}], "slider": 1}
+        session = f"forger{event['id']}"
+        data = {"data": [values.get(kind) for kind in takes], "fn_index": event["id"], "session_hash": session}
+        page.post("/gradio_api/queue/join", json=data)
+        said = page.get("/gradio_api/queue/data", params={"session_hash": session}).text
+        assert '"success":false' in said
+        assert "was not uploaded here" in said
+        answered += 1
+    assert answered > 5
 
 
 def test_an_upload_stays_in_the_page_s_own_folder_which_goes_with_it(painter):

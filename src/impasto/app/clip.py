@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ import gradio as gr
 from impasto.app.guard import too_large
 from impasto.app.look import line, warn
 from impasto.app.studio import Studio, chosen_styles, mixed
+from impasto.app.visits import Visits
 from impasto.app.work import Work
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.progress import pace
@@ -72,7 +72,7 @@ def tab() -> Tab:
     return Tab(clip, size, begin, cancel, said, result)
 
 
-def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], folder: Path) -> None:
+def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> None:
     """Ties the tab to the work.
 
     Clips have a queue of their own, one at a time, so that pictures need not wait for a film to end.
@@ -82,7 +82,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], fo
         studio: what paints.
         parts: the tab.
         controls: the components that say how: picker, strength, colours, stroke size.
-        folder: where results go.
+        visits: where results go.
     """
     limits = studio.limits
     clips = Work(workers=1, waiting=2, timeout=2 * limits.clip_timeout)
@@ -107,9 +107,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], fo
             )
             return
         job = jobs[visit] = Job(threading.Event())
-        out = folder / secrets.token_hex(16)
-        out.mkdir()
-        target = out / f"{Path(path).stem}-painted.mp4"
+        target = visits.place(f"{Path(path).stem}-painted.mp4")
 
         def work() -> Any:
             from impasto.video import stylize_video
@@ -147,6 +145,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], fo
             words = f"{made.frames} frames in {made.seconds:.0f} s{cut}."
             yield *idle, line(words), gr.update(value=str(target), visible=True)
         except ImpastoError as error:
+            error = ImpastoError(str(error).replace(path, "the clip"))
             warn(error)
             yield *idle, line(str(error), wrong=True), gr.skip()
         finally:

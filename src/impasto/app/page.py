@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,9 @@ from impasto.app import clip, live
 from impasto.app.guard import too_large
 from impasto.app.look import CSS, HEAD, THEME, line, warn
 from impasto.app.studio import Studio, chosen_styles, encoded
+from impasto.app.visits import Page, Visits
 from impasto.errors import ImpastoError, TooLargeError
-from impasto.image import ENDINGS, Picture, read_image
+from impasto.image import Picture, read_image
 from impasto.stylizer import STYLE_SIZE
 
 STATIC = Path(__file__).parent / "static"
@@ -63,14 +61,13 @@ def _upload() -> gr.Image:
 
 def mount(app: FastAPI, studio: Studio) -> None:
     """Puts the page on the application, at its root."""
-    folder = tempfile.mkdtemp(prefix="impasto-")
-    os.environ["GRADIO_TEMP_DIR"] = folder
-    studio.on_close.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+    visits = Visits()
+    studio.on_close.append(visits.close)
     app.include_router(live.router(studio))
     app.include_router(_thumbs(studio))
     gr.mount_gradio_app(
         app,
-        _blocks(studio, Path(folder)),
+        _blocks(studio, visits),
         path="/",
         footer_links=[],
         run_history=False,
@@ -87,9 +84,10 @@ def mount(app: FastAPI, studio: Studio) -> None:
     )
 
 
-def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
-    page: gr.Blocks
-    with gr.Blocks(title="impasto", analytics_enabled=False, delete_cache=(60, _KEPT_FOR)) as page:
+def _blocks(studio: Studio, visits: Visits) -> Page:
+    page = Page(title="impasto", analytics_enabled=False, delete_cache=(60, _KEPT_FOR))
+    page.visits = visits
+    with page:
         gr.HTML("<header><h1>impasto</h1><p>Any picture in any style, at once.</p></header>", elem_id="head")
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=3, min_width=320, elem_id="stage"), gr.Tabs():
@@ -140,7 +138,7 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
             def job() -> tuple[tuple[str, str], tuple[int, int]]:
                 image = _painted(studio, path, drawn, *knobs, max_size=_PREVIEW)
                 before = studio.picture(Path(path), "the photo").limited(_PREVIEW).to_pil()
-                return (_kept(folder, before), _kept(folder, image)), image.size
+                return (visits.keep(before), visits.keep(image)), image.size
 
             try:
                 pair, size = await studio.run("page", job)
@@ -176,7 +174,7 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
 
             def job() -> tuple[str, tuple[int, int]]:
                 image = _painted(studio, path, drawn, *knobs)
-                return _kept(folder, image, Path(path)), image.size
+                return visits.keep(image, Path(path)), image.size
 
             try:
                 file, size = await studio.run("page", job)
@@ -203,7 +201,7 @@ def _blocks(studio: Studio, folder: Path) -> gr.Blocks:
         )
         for event in (strength.change, color.change):
             event(None, [strength, color], None, js=_TELL_CAMERA)
-        clip.connect(page, studio, video, controls, folder)
+        clip.connect(page, studio, video, controls, visits)
         page.queue(max_size=200, default_concurrency_limit=None, api_open=False)
     return page
 
@@ -239,17 +237,6 @@ def _regions(drawn: Any) -> list[Picture]:
     if low == high:
         return []
     return [read_image(alpha.point(lambda a: 255 - a)), read_image(alpha)]
-
-
-def _kept(folder: Path, image: Image.Image, photo: Path | None = None) -> str:
-    """Writes a picture where Gradio serves it from; a download in the photo's format, with a name after it."""
-    ending = "jpg" if photo is None else photo.suffix[1:].lower()
-    ending = ending if ending in ENDINGS and ending != "gif" else "png"
-    place = folder / secrets.token_hex(16)
-    place.mkdir()
-    file = place / f"{photo.stem if photo else 'picture'}{'-painted' if photo else ''}.{ending}"
-    file.write_bytes(encoded(image, ending))
-    return str(file)
 
 
 def _thumbs(studio: Studio) -> APIRouter:
