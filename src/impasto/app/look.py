@@ -9,6 +9,8 @@ import gradio as gr
 
 from impasto.errors import ImpastoError
 
+#: Files that come with the page.
+STATIC = Path(__file__).parent / "static"
 _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 _INK = gr.themes.Color(
     name="ink", c50="#eef2f6", c100="#d9e2ec", c200="#b6c7d8", c300="#8ba5bf", c400="#5f82a5", c500="#3f658c",
@@ -23,7 +25,7 @@ THEME = gr.themes.Base(
     button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
     button_primary_text_color="white", slider_color="*primary_500",
 )  # fmt: skip
-CSS = (Path(__file__).parent / "static" / "page.css").read_text("utf-8")
+CSS = (STATIC / "page.css").read_text("utf-8")
 HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
