@@ -42,20 +42,21 @@ class Job:
     """A clip in the making."""
 
     stop: threading.Event
+    begun: bool = False
     done: int = 0
     total: int | None = None
-    began: float = 0.0
+    since: float = 0.0  # the first frame
 
     def progress(self, done: int, total: int | None) -> None:
         """Called from the thread that paints."""
-        self.began = self.began or time.monotonic()
+        self.since = self.since or time.monotonic()
         self.done, self.total = done, total
 
     def __str__(self) -> str:
-        if not self.began:
+        if not self.since:
             return "Waiting for its turn ..."
         of = f" of {self.total}" if self.total else ""
-        seconds = time.monotonic() - self.began
+        seconds = time.monotonic() - self.since
         speed = pace(self.done, self.total, seconds) if self.total else f"{self.done / max(seconds, 1e-9):.2f}/s"
         return f"Frame {self.done}{of}, {speed}"
 
@@ -90,7 +91,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
     jobs: dict[str, Job] = {}  # by visit
 
     async def paint(
-        path: str | None, size: str, picked: Any, strength: float, color: str | None, stroke: int,
+        path: str | None, size: str, picked: Any, strength: float, color: Any, stroke: int,
         request: gr.Request,
     ) -> AsyncIterator[tuple[Any, ...]]:  # fmt: skip
         idle = gr.update(interactive=True), gr.update(interactive=False)
@@ -99,12 +100,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
             return
         visit = str(request.session_hash)
         if visit in jobs:
-            yield (
-                gr.skip(),
-                gr.skip(),
-                line("A clip of yours is being painted: cancel it first.", wrong=True),
-                gr.skip(),
-            )
+            yield gr.skip(), gr.skip(), line("Your other clip is not done: cancel it first.", wrong=True), gr.skip()
             return
         job = jobs[visit] = Job(threading.Event())
         target = visits.place(f"{Path(path).stem}-painted.mp4")
@@ -112,6 +108,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
         def work() -> Any:
             from impasto.video import stylize_video
 
+            job.begun = True
             if os.path.getsize(path) > limits.max_clip:
                 raise TooLargeError(f"the clip has {too_large(limits.max_clip)}")
             names, weights = chosen_styles(picked)
@@ -137,13 +134,19 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
         try:
             yield gr.update(interactive=False), gr.update(interactive=True), line(str(job)), gr.update(visible=False)
             while not (await asyncio.wait({task}, timeout=_TELL_EVERY))[0]:
-                if job.began and time.monotonic() - job.began > limits.clip_timeout:
+                if job.since and time.monotonic() - job.since > limits.clip_timeout:
                     job.stop.set()
+                if job.stop.is_set() and not job.begun:
+                    task.cancel()  # it only waits: nothing of it is to be finished
                 yield gr.skip(), gr.skip(), line("Finishing ..." if job.stop.is_set() else str(job)), gr.skip()
             made = task.result()
             cut = " before it was stopped" if job.stop.is_set() else ""
             words = f"{made.frames} frames in {made.seconds:.0f} s{cut}."
             yield *idle, line(words), gr.update(value=str(target), visible=True)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise  # it is this that is ended, not the job
+            yield *idle, line("Cancelled."), gr.skip()
         except ImpastoError as error:
             error = ImpastoError(str(error).replace(path, "the clip"))
             warn(error)
