@@ -106,11 +106,14 @@ def painted(page) -> np.ndarray:
 
 
 def wait_for_change(page, before: np.ndarray) -> np.ndarray:
-    for _ in range(PATIENCE // 250):
-        page.wait_for_timeout(250)
+    """The painted side once it is another and stays so."""
+    last = before
+    for _ in range(PATIENCE // 1000):
+        page.wait_for_timeout(1000)
         now = painted(page)
-        if now.shape != before.shape or np.abs(now - before).mean() > 1:
+        if np.array_equal(now, last) and not np.array_equal(now, before):
             return now
+        last = now
     raise AssertionError("the picture stays as it was")
 
 

@@ -21,6 +21,8 @@ THEME = gr.themes.Base(
     radius_size="lg", spacing_size="md", text_size="md",
 ).set(
     body_background_fill="#faf9f6", body_background_fill_dark="#171614",
+    body_text_color_subdued="#6b6660", body_text_color_subdued_dark="#b5afa8",
+    block_info_text_color="#6b6660", block_info_text_color_dark="#b5afa8",
     block_border_width="1px", block_shadow="none", block_label_background_fill="transparent",
     button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
     button_primary_text_color="white", slider_color="*primary_500",
