@@ -63,7 +63,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500
+        status, path = 500, scope["path"].removeprefix(scope.get("root_path", ""))
 
         async def answered(message: Message) -> None:
             nonlocal status
@@ -75,19 +75,18 @@ class Guard:
             await send(message)
 
         try:
-            await self._pass_on(scope, receive, answered)
+            await self._pass_on(path, scope, receive, answered)
         except Exception:  # the answer has been given; what is left is to tell whoever runs the server
-            _LOG.exception("%s %s", scope["method"], scope["path"])
+            _LOG.exception("%s %s", scope["method"], path)
         finally:
-            self.count(scope["method"], scope["path"] if scope["path"] in _COUNTED else "page", status)
+            self.count(scope["method"], path if path in _COUNTED else "page", status)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if self.auth and scope["path"] not in _OPEN and not _knows(headers.get("authorization", ""), self.auth):
+        if self.auth and path not in _OPEN and not _knows(headers.get("authorization", ""), self.auth):
             challenge = {"www-authenticate": 'Basic realm="impasto", charset="UTF-8"'}
             await _refuse(send, 401, "this server wants a user name and a password: send them by HTTP Basic", challenge)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path.startswith(("/gradio_api/", "/monitoring")) and not _GRADIO.match(path):
             await _refuse(send, 404, "no such page")
             return

@@ -10,9 +10,10 @@ from impasto.app.look import CSS, HEAD, STATIC, THEME
 from impasto.app.studio import Studio, encoded
 from impasto.app.visits import Page, Visits
 from impasto.image import Picture, read_image
+from impasto.sheet import caption
 from impasto.stylizer import STYLE_SIZE
 
-_FIRST = [{"id": "hokusai-great-wave", "title": "The Great Wave off Kanagawa", "weight": 50}]
+_FIRST = "hokusai-great-wave"
 _THUMB = 320  # painted this large, shown at about half of it: strokes come out finer
 _COLORS = [("The painting's", "style"), ("The photo's palette", "match"), ("The photo's own", "luminance")]
 _KEPT_FOR = 900  # seconds that the files of a visit are kept
@@ -80,8 +81,10 @@ def _blocks(studio: Studio, visits: Visits) -> Page:
                     gr.HTML(html_template=_CAMERA, js_on_load=(STATIC / "camera.js").read_text("utf-8"),
                             apply_default_css=False, elem_id="camera")  # fmt: skip
             with gr.Column(scale=2, min_width=320, elem_id="controls"):
-                picker = gr.HTML(_FIRST, html_template=_PICKER, js_on_load=(STATIC / "picker.js").read_text("utf-8"),
-                                 apply_default_css=False, elem_id="picker")  # fmt: skip
+                picker = gr.HTML(
+                    _first(studio), html_template=_PICKER, js_on_load=(STATIC / "picker.js").read_text("utf-8"),
+                    apply_default_css=False, elem_id="picker",
+                )  # fmt: skip
                 strength = gr.Slider(0, 1, 1, step=0.05, label="Strength", info="0 is the photo itself.",
                                      elem_id="strength")  # fmt: skip
                 color = gr.Radio(_COLORS, value="style", label="Colours", elem_id="color")
@@ -100,6 +103,13 @@ def _blocks(studio: Studio, visits: Visits) -> Page:
 _TELL_CAMERA = """(strength, color) => {
   window.impasto = { ...window.impasto, strength, keep_color: color === "style" ? null : color };
 }"""
+
+
+def _first(studio: Studio) -> list[dict[str, Any]]:
+    """What is chosen when the page opens; nothing where the model comes without styles."""
+    known = studio.painter.gallery
+    name = _FIRST if _FIRST in known else next(iter(known), None)
+    return [] if name is None else [{"id": name, "title": caption(known[name])[0], "weight": 50}]
 
 
 def _thumbs(studio: Studio) -> APIRouter:
