@@ -42,6 +42,12 @@ def client(painter):
 
 
 @pytest.fixture(scope="module")
+def page(painter):
+    with TestClient(build(painter)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def small(photo) -> Image.Image:
     return Image.fromarray(photo).resize(SIZE)
 
@@ -224,7 +230,17 @@ def test_what_is_no_form_is_refused(client):
     broken = client.post("/v1/stylize", content=b"xx", headers={"content-type": "multipart/form-data; boundary=q"})
     refused(broken, 400, "multipart")
     refused(client.post("/v1/styles", files={"other": b"x"}), 422, "file: Field required")
-    refused(client.get("/v1/stylize"), 405, "/docs")
+
+
+def test_wrong_addresses_and_methods_are_told_so_with_the_page_too(client, page):
+    for server in (client, page):
+        for method, path, status, words in (
+            ("PUT", "/v1/styles", 405, "takes GET, POST"),
+            ("GET", "/v1/stylize", 405, "takes POST"),
+            ("POST", "/healthz", 405, "takes GET"),
+            ("GET", "/v1/nothing", 404, "/docs"),
+        ):
+            refused(server.request(method, path), status, words)
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../README.md", "examples/astronaut.jpg", "x.style"])
@@ -302,12 +318,6 @@ def test_metrics(painter, small):
 
 
 # The page, as far as it can be seen without a browser; test_app_browser.py has the rest
-
-
-@pytest.fixture(scope="module")
-def page(painter):
-    with TestClient(build(painter)) as client:
-        yield client
 
 
 def test_the_page_names_no_other_site_that_a_browser_would_ask(page):

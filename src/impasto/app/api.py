@@ -73,6 +73,7 @@ def _problems(*statuses: int) -> _Answers:
     return made
 
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _Answers = dict[int | str, dict[str, Any]]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PAINTED: _Answers = {200: {"description": "The painted photo.", "content": dict.fromkeys(_TYPES.values(), _BINARY)}}
@@ -201,7 +202,19 @@ def router(studio: Studio) -> APIRouter:
     async def metrics() -> Response:
         return Response(generate_latest(studio.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    async def elsewhere(request: Request) -> None:
+        raise HTTPException(405 if _methods(request) else 404)
+
+    # Else the page, which is mounted at the root, would answer, in its own manner.
+    for path in ("/v1/{rest:path}", "/healthz", "/metrics"):
+        api.add_api_route(path, elsewhere, methods=_METHODS, include_in_schema=False)
     return api
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that an address takes."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return [method.upper() for method in request.app.openapi()["paths"].get(path, {})]
 
 
 def say_errors_in_one_line(app: FastAPI) -> None:
@@ -221,8 +234,8 @@ def say_errors_in_one_line(app: FastAPI) -> None:
     async def _http(request: Request, error: StarletteHTTPException) -> JSONResponse:
         if error.status_code == 404:
             return _problem(404, "no such page; /docs lists what there is")
-        if error.status_code == 405:  # the framework names the methods of one route only, not of all at this address
-            allowed = ", ".join(method.upper() for method in app.openapi()["paths"].get(request.url.path, {"get": 0}))
+        if error.status_code == 405:
+            allowed = ", ".join(_methods(request))
             return _problem(405, f"this address takes {allowed}; see /docs", {"allow": allowed})
         return _problem(error.status_code, str(error.detail), error.headers)
 
