@@ -28,6 +28,7 @@ from impasto.video import TemporalPainter
 
 #: Long side in pixels that frames are painted at.
 MAX_SIZE = 512
+_WINDOW = 800  # width in pixels that a window opens with
 _RECENT = 2.0  # seconds over which the rate is taken
 
 
@@ -171,7 +172,7 @@ class Window:
             )
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise ImpastoError("there is no display here: use --to virtual, or the camera of the page, impasto app")
-        cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -180,8 +181,11 @@ class Window:
     def show(self, frame: Pixels, pace: Pace) -> bool:
         """See :func:`paint_live`."""
         picture = np.ascontiguousarray(frame[..., ::-1])
-        for color, width in ((0, 3), (255, 1)):
-            cv2.putText(picture, str(pace), (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (color,) * 3, width, cv2.LINE_AA)
+        if pace.shown == 1:
+            cv2.resizeWindow(self._TITLE, _WINDOW, round(_WINDOW * frame.shape[0] / frame.shape[1]))
+        (width, _), _ = cv2.getTextSize(str(pace), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+        cv2.rectangle(picture, (0, 0), (width + 16, 24), (0, 0, 0), cv2.FILLED)
+        cv2.putText(picture, str(pace), (8, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
         cv2.imshow(self._TITLE, picture)
         key = cv2.waitKey(1) & 0xFF
         return key not in (27, ord("q")) and cv2.getWindowProperty(self._TITLE, cv2.WND_PROP_VISIBLE) > 0
