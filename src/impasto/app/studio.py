@@ -227,8 +227,12 @@ class Studio:
 
     def _taken(self, name: str, picture: Picture, size: int) -> Style:
         height, width = picture.pixels.shape[:2]
-        if size**2 * max(height, width) > self.limits.max_pixels * min(height, width):  # what scaling would make of it
-            raise TooLargeError(f"{name} is too long and narrow, {width} x {height}: cut out the part that matters")
+        scale = size / min(height, width)
+        if scale**2 * height * width > self.limits.max_pixels:  # a strip, say, grows beyond all bounds
+            raise TooLargeError(
+                f"{name} would have {scale * width:.0f} x {scale * height:.0f} pixels as a style, more than the limit of "
+                f"this server, {self.limits.max_pixels:,}: cut out a part, or choose a smaller stroke size"
+            )
         return self.painter.style(picture.pixels, size=size, name=name)
 
     def _loaded(self, data: bytes) -> Style:
