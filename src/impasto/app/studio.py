@@ -230,8 +230,8 @@ class Studio:
         scale = size / min(height, width)
         if scale**2 * height * width > self.limits.max_pixels:  # a strip, say, grows beyond all bounds
             raise TooLargeError(
-                f"{name} would have {scale * width:.0f} x {scale * height:.0f} pixels as a style, more than this server's "
-                f"limit of {self.limits.max_pixels:,}: cut out a part, or choose a smaller stroke size"
+                f"{name} would have {scale * width:.0f} x {scale * height:.0f} pixels as a style, more than the "
+                f"{self.limits.max_pixels:,} that this server takes: cut out a part, or choose a smaller stroke size"
             )
         return self.painter.style(picture.pixels, size=size, name=name)
 
