@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,10 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -476,6 +479,36 @@ def test_a_busy_server_answers_503_and_a_slow_one_504(painter, small):
         pool.submit(lambda: asyncio.run(work.run(gate)))
         refused(post(client, small, style="klimt-kiss"), 504, "within 0.5 s")
         gate.open.set()
+
+
+def test_a_picture_whose_client_hangs_up_is_not_painted(painter, small):
+    app, gate = build(painter, page=False), Gate()
+    work = app.state.studio.work
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(work.run(gate)))
+        sent = httpx2.Request("POST", "http://x/v1/stylize", files={"photo": png(small)}, data={"style": "klimt-kiss"})
+        head = "".join(f"{name}: {value}\r\n" for name, value in sent.headers.items())
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(f"POST /v1/stylize HTTP/1.1\r\n{head}\r\n".encode() + sent.read())
+            wait_until(lambda: work.depth == 1)
+        wait_until(lambda: work.depth == 0)
+        gate.open.set()
+        wait_until(lambda: work.running == 0)
+    server.should_exit = True
+    thread.join(20)
+    assert gate.begun == 1
+
+
+def wait_until(true) -> None:
+    for _ in range(2000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it does not come to that")
 
 
 def test_many_at_once_each_get_their_own_picture(client, painter, small):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
-from impasto.app.studio import MOST_STYLES, Studio, UnreadableError, encoded
+from impasto.app.studio import MOST_STYLES, Studio, UnreadableError, encoded, unless_gone
 from impasto.app.work import BusyError, LateError
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import ENDINGS
@@ -98,6 +98,7 @@ def router(studio: Studio) -> APIRouter:
         responses=_PAINTED | _problems(400, 401, 413, 415, 422, 503, 504),
     )
     async def stylize(
+        request: Request,
         photo: Annotated[UploadFile, File(description="The photo: JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF.")],
         style: Annotated[
             list[str],
@@ -153,7 +154,7 @@ def router(studio: Studio) -> APIRouter:
             )
             return encoded(image, format, quality)
 
-        painted = await studio.run("api", job)
+        painted = await unless_gone(request, studio.run("api", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}"}
         return Response(painted, media_type=_TYPES[format], headers=timing)
 

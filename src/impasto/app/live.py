@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from impasto.app.studio import MOST_STYLES, Studio, encoded, mixed
+from impasto.app.studio import MOST_STYLES, Studio, encoded, mixed, unless_gone
 from impasto.stylizer import Stylizer
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def router(studio: Studio) -> APIRouter:
             with lock:
                 return encoded(steady.paint(pixels, styles=styles, strength=strength, keep_color=keep_color), "jpg", 85)
 
-        painted = await studio.run("camera", job)
+        painted = await unless_gone(request, studio.run("camera", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}", "cache-control": "no-store"}
         return Response(painted, media_type="image/jpeg", headers=timing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import io
 import secrets
@@ -9,13 +10,14 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from fastapi import HTTPException, Request
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -270,6 +272,24 @@ def _fitted(mask: Picture, size: tuple[int, int]) -> Image.Image:
     if image.size != size and abs(image.width * height - image.height * width) <= max(*image.size, *size) / 2:
         image = image.resize(size, Image.Resampling.BILINEAR)
     return image
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work, which is given up when the client hangs up. The request's body must have been read."""
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(hung_up())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HTTPException(499, "the client has gone")  # which nobody reads but those who count
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
 
 
 def encoded(image: Image.Image | np.ndarray, format: str, quality: int = 95) -> bytes:
