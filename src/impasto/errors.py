@@ -3,3 +3,7 @@
 
 class ImpastoError(Exception):
     """Something the user can put right. Its text is one line: what is wrong and what to do about it."""
+
+
+class TooLargeError(ImpastoError):
+    """More than a limit allows."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms
 
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, TooLargeError
 from impasto.files import reason, write_file
 
 Pixels = npt.NDArray[np.uint8]
@@ -290,7 +290,7 @@ def _open(stream: BinaryIO, name: str) -> Image.Image:
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
-        raise ImpastoError(
+        raise TooLargeError(
             f"cannot read {name}: {image.width} x {image.height} pixels are more than the limit of {max_pixels}; "
             "if you trust it, raise max_pixels (--max-pixels)"
         )

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import dataset, look, make, paint, video
+from impasto.cli import dataset, look, make, paint, serve, video
 from impasto.cli.common import EXTRAS, UsageError, complain
 from impasto.errors import ImpastoError
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
+    "Live": (serve.app, serve.camera),
     "Look around": (look.styles, look.models, look.info, look.fetch),
     "Train and measure": (make.train, make.export, make.evaluate, make.bench, make.reproduce),
 }

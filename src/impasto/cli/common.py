@@ -34,6 +34,12 @@ EXTRAS = {
     "fsspec": "ray",
     "av": "video",
     "cv2": "video",
+    "fastapi": "app",
+    "fastapi_offline": "app",
+    "gradio": "app",
+    "prometheus_client": "app",
+    "pyvirtualcam": "camera",
+    "uvicorn": "app",
 }
 
 ModelOption = Annotated[

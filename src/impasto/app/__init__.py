@@ -1,0 +1,111 @@
+"""The web page and the HTTP API: `impasto app`. Needs the extra ``impasto[app]``."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from impasto import __version__
+from impasto.app.api import router, say_errors_in_one_line
+from impasto.app.guard import Guard
+from impasto.app.studio import Limits, Studio
+from impasto.errors import ImpastoError
+from impasto.stylizer import Stylizer
+
+__all__ = ["Limits", "build", "serve"]
+
+_ABOUT = (
+    "Any photo in the style of any picture. Errors are one line of JSON: `error` says what is wrong and what to do."
+)
+
+
+def build(
+    painter: Stylizer, limits: Limits | None = None, *, auth: tuple[str, str] | None = None, page: bool = True
+) -> FastAPI:
+    """The web application, an ASGI app.
+
+    Args:
+        painter: what paints.
+        limits: what one client may ask for.
+        auth: user and password that every request must give (HTTP Basic), `/healthz` excepted.
+        page: with the web page, not the API alone.
+    """
+    studio = Studio(painter, limits)
+    limits = studio.limits
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        studio.close()
+
+    app: FastAPI = FastAPIOffline(
+        title="impasto", version=__version__, description=_ABOUT, redoc_url=None, lifespan=life
+    )
+    app.state.studio = studio
+    app.include_router(router(studio))
+    say_errors_in_one_line(app)
+    if page:
+        from impasto.app.page import mount
+
+        mount(app, studio)
+    metrics = studio.metrics
+    app.add_middleware(
+        Guard,
+        auth=auth,
+        largest=lambda path: limits.max_clip if path.endswith("/gradio_api/upload") else limits.max_upload,
+        count=lambda method, route, status: metrics.requests.labels(method, route, status).inc(),
+    )
+    return app
+
+
+def serve(
+    painter: Stylizer,
+    limits: Limits | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: tuple[str, str] | None = None,
+    root_path: str = "",
+) -> None:
+    """Serves page and API until it is interrupted.
+
+    Args:
+        painter: what paints.
+        limits: what one client may ask for.
+        host: address to listen on; anything but this machine's own (127.0.0.1) opens the server to the network.
+        port: 0 takes any that is free.
+        auth: see :func:`build`.
+        root_path: the path that a proxy in front serves it under, like "/impasto".
+    """
+    listener = _listen(host, port)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    if not auth and not _is_loopback(listener.getsockname()[0]):
+        print(
+            f"impasto: warning: {address} is open to the network, and anybody there may use it: give --auth USER:PASS",
+            file=sys.stderr,
+        )
+    app = build(painter, limits, auth=auth)
+    print(f"impasto: {address} (the page), {address}/docs (the API); Ctrl-C ends it", file=sys.stderr, flush=True)
+    # What goes wrong in the application is logged by it; of the rest, Gradio's open connections at the end are no news.
+    config = uvicorn.Config(app, log_level="critical", root_path=root_path, timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise ImpastoError(f"cannot listen on {host} port {port}: {said}; choose another --host or --port") from None
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback

@@ -1,0 +1,249 @@
+"""The HTTP API: one picture in, one picture out."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from impasto import __version__
+from impasto.app.studio import MOST_STYLES, Studio, UnreadableError, encoded, unless_gone
+from impasto.app.work import BusyError, LateError
+from impasto.errors import ImpastoError, TooLargeError
+from impasto.image import ENDINGS
+from impasto.sheet import caption
+from impasto.stylizer import STYLE_SIZE
+
+Format = Literal["png", "jpg", "webp", "avif", "tiff", "bmp", "gif"]
+_TYPES = {name: f"image/{ENDINGS[name].lower()}" for name in Format.__args__}  # type: ignore[attr-defined]
+_STATUS = {UnreadableError: 415, TooLargeError: 413, BusyError: 503, LateError: 504}
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    error: str = Field(examples=["there is no style 'klimt-kis' here: did you mean klimt-kiss?"])
+
+
+class StyleEntry(BaseModel):
+    """A style that can be named."""
+
+    id: str = Field(description="What to call it in `style`.", examples=["klimt-kiss"])
+    title: str = Field(examples=["The Kiss"])
+    by: str = Field(description="Artist and year; empty for uploaded styles.", examples=["Gustav Klimt, 1908"])
+    uploaded: bool
+
+
+class StyleAdded(BaseModel):
+    """A style that was uploaded."""
+
+    id: str = Field(description="What to call it in `style`.")
+
+
+class Health(BaseModel):
+    """That the server is up, and with what."""
+
+    status: Literal["ok"]
+    version: str
+    model: str
+    engine: str
+    device: str
+    waiting: int = Field(description="Pictures in the queue.")
+
+
+def _problems(*statuses: int) -> _Answers:
+    texts = {
+        400: "The body cannot be taken apart.",
+        401: "Wrong or no password (only where the server has one).",
+        413: "Too many bytes or pixels.",
+        415: "Not multipart/form-data, or a file that is not a picture.",
+        422: "A control that has no such value.",
+        503: "The queue is full; `Retry-After` says for how many seconds.",
+        504: "Not done within the time limit.",
+    }
+    made: _Answers = {n: {"model": Problem, "description": texts[n]} for n in statuses}
+    if 503 in made:
+        made[503]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    return made
+
+
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_Answers = dict[int | str, dict[str, Any]]
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PAINTED: _Answers = {200: {"description": "The painted photo.", "content": dict.fromkeys(_TYPES.values(), _BINARY)}}
+_COUNTS: _Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+async def _multipart(request: Request) -> None:
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise HTTPException(415, "send a form: multipart/form-data, as curl -F does")
+
+
+def router(studio: Studio) -> APIRouter:
+    """The API's routes."""
+    api = APIRouter()
+    limits = studio.limits
+
+    @api.post(
+        "/v1/stylize",
+        summary="Paint a photo",
+        dependencies=[Depends(_multipart)],
+        response_class=Response,
+        responses=_PAINTED | _problems(400, 401, 413, 415, 422, 503, 504),
+    )
+    async def stylize(
+        request: Request,
+        photo: Annotated[UploadFile, File(description="The photo: JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF.")],
+        style: Annotated[
+            list[str],
+            Form(description="A shipped style or an uploaded one, by id. Repeatable.", max_length=MOST_STYLES),
+        ] = [],  # noqa: B006 (FastAPI copies it)
+        style_file: Annotated[
+            list[UploadFile],
+            File(description="A picture to take the style of, or a .style file. Repeatable.", max_length=MOST_STYLES),
+        ] = [],  # noqa: B006
+        weight: Annotated[
+            list[float],
+            Form(
+                description="How much of each style: those of `style` first, then those of `style_file`.",
+                max_length=MOST_STYLES,
+            ),
+        ] = [],  # noqa: B006
+        mask: Annotated[
+            list[UploadFile],
+            File(
+                description="Where each style goes (white), in the same order: a picture of the photo's shape.",
+                max_length=MOST_STYLES,
+            ),
+        ] = [],  # noqa: B006
+        strength: Annotated[float, Form(ge=0, le=1, description="0 gives the photo back, 1 the full style.")] = 1.0,
+        keep_color: Annotated[
+            Literal["match", "luminance"] | None,
+            Form(description="Keep the photo's colours: its palette for the style, or its chroma."),
+        ] = None,
+        style_size: Annotated[
+            int, Form(ge=16, le=2048, description="Stroke size: short side of a style's picture. Not for shipped ones.")
+        ] = STYLE_SIZE,
+        max_size: Annotated[
+            int | None, Form(ge=16, le=100_000, description="Scale the photo down to this long side first.")
+        ] = None,
+        format: Annotated[Format, Form(description="Of the answer.")] = "png",
+        quality: Annotated[int, Form(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95,
+    ) -> Response:
+        sent = await photo.read()
+        pictures = [(await file.read(), file.filename or f"style {n}") for n, file in enumerate(style_file, 1)]
+        covers = [await file.read() for file in mask]
+        start = time.perf_counter()
+
+        def job() -> bytes:
+            image = studio.stylize(
+                studio.picture(sent, "the photo"),
+                [studio.style(name, style_size) for name in style]
+                + [studio.style(data, style_size, name) for data, name in pictures],
+                weights=weight,
+                masks=[studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)],
+                strength=strength,
+                keep_color=keep_color,
+                max_size=max_size,
+            )
+            return encoded(image, format, quality)
+
+        painted = await unless_gone(request, studio.run("api", job))
+        timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}"}
+        return Response(painted, media_type=_TYPES[format], headers=timing)
+
+    @api.post(
+        "/v1/styles",
+        summary="Upload a style",
+        status_code=201,
+        dependencies=[Depends(_multipart)],
+        responses=_problems(400, 401, 413, 415, 422, 503, 504),
+        description=f"Keeps the style of a picture, or a .style file, for all who may use this server: the last "
+        f"{limits.styles}, until the server ends.",
+    )
+    async def add_style(
+        file: Annotated[UploadFile, File(description="A picture, or a .style file of this model.")],
+        name: Annotated[str | None, Form(max_length=100, description="What to call it; else the file's name.")] = None,
+    ) -> StyleAdded:
+        data, called = await file.read(), file.filename or "style"
+        return StyleAdded(id=await studio.run("style", lambda: studio.add_style(data, called, name)))
+
+    @api.get("/v1/styles", summary="List the styles", responses=_problems(401))
+    async def list_styles() -> list[StyleEntry]:
+        shipped = [(key, *caption(style)) for key, style in studio.painter.gallery.items()]
+        own = studio.uploaded.names()
+        return [StyleEntry(id=key, title=title, by=by, uploaded=False) for key, title, by in shipped] + [
+            StyleEntry(id=key, title=name, by="", uploaded=True) for key, name in own.items()
+        ]
+
+    @api.get("/healthz", summary="Is it up?")
+    async def healthz() -> Health:
+        painter = studio.painter
+        return Health(
+            status="ok",
+            version=__version__,
+            model=painter.name,
+            engine=painter.engine_name,
+            device=painter.device,
+            waiting=studio.work.depth,
+        )
+
+    @api.get(
+        "/metrics",
+        summary="Counts for Prometheus",
+        response_class=Response,
+        responses=_COUNTS | _problems(401),
+    )
+    async def metrics() -> Response:
+        return Response(generate_latest(studio.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def elsewhere(request: Request) -> None:
+        raise HTTPException(405 if _methods(request) else 404)
+
+    # Else the page, which is mounted at the root, would answer, in its own manner.
+    for path in ("/v1/{rest:path}", "/healthz", "/metrics"):
+        api.add_api_route(path, elsewhere, methods=_METHODS, include_in_schema=False)
+    return api
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that an address takes."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return [method.upper() for method in request.app.openapi()["paths"].get(path, {})]
+
+
+def say_errors_in_one_line(app: FastAPI) -> None:
+    """Makes every error of the API ``{"error": "what is wrong and what to do"}``."""
+
+    @app.exception_handler(ImpastoError)
+    async def _ours(_: Request, error: ImpastoError) -> JSONResponse:
+        headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else None
+        return _problem(_STATUS.get(type(error), 422), str(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _values(_: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()]
+        return _problem(422, "; ".join(faults) + "; /docs says what each field takes")
+
+    @app.exception_handler(StarletteHTTPException)
+    async def _http(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        if error.status_code == 404:
+            return _problem(404, "no such page; /docs lists what there is")
+        if error.status_code == 405:
+            allowed = ", ".join(_methods(request))
+            return _problem(405, f"this address takes {allowed}; see /docs", {"allow": allowed})
+        return _problem(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(_: Request, __: Exception) -> JSONResponse:
+        return _problem(500, "something went wrong inside the server: its log says what; please report it")
+
+
+def _problem(status: int, text: str, headers: Any = None) -> JSONResponse:
+    return JSONResponse({"error": " ".join(text.split())}, status, headers)

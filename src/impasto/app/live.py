@@ -1,0 +1,74 @@
+"""The camera of the page: the browser sends a frame, gets it back painted, and only then takes the next one.
+
+So there is never more than one frame of a camera under way: whatever the speed of machine and network, the next frame
+painted is the newest, and the delay cannot grow.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from impasto.app.studio import MOST_STYLES, Studio, encoded, mixed, unless_gone
+from impasto.stylizer import Stylizer
+
+if TYPE_CHECKING:
+    from impasto.video import TemporalPainter
+
+_CAMERAS = 16  # that are remembered
+_LONG_SIDE = 1280
+
+
+class Cameras:
+    """What keeps each camera's picture steady, by an id that the browser chose; the one unused for longest goes."""
+
+    def __init__(self, painter: Stylizer) -> None:
+        self._painter = painter
+        self._steady: OrderedDict[str, tuple[TemporalPainter, threading.Lock]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def steady(self, camera: str) -> tuple[TemporalPainter, threading.Lock]:
+        """What paints a camera's frames, and the lock to hold meanwhile."""
+        from impasto.video import TemporalPainter
+
+        with self._lock:
+            kept = self._steady.pop(camera, None) or (TemporalPainter(self._painter, {}), threading.Lock())
+            self._steady[camera] = kept
+            while len(self._steady) > _CAMERAS:
+                self._steady.popitem(last=False)
+            return kept
+
+
+def router(studio: Studio) -> APIRouter:
+    """The camera's route; it belongs to the page, so the API's own list does not name it."""
+    routes = APIRouter(include_in_schema=False)
+    cameras = Cameras(studio.painter)
+
+    @routes.post("/camera/frame")
+    async def frame(
+        request: Request,
+        camera: Annotated[str, Query(pattern="^[0-9a-f-]{8,40}$")],
+        style: Annotated[list[str], Query(min_length=1, max_length=MOST_STYLES)],
+        weight: Annotated[list[float], Query(max_length=MOST_STYLES)] = [],  # noqa: B006 (FastAPI copies it)
+        strength: Annotated[float, Query(ge=0, le=1)] = 1.0,
+        keep_color: Literal["match", "luminance"] | None = None,
+    ) -> Response:
+        sent = await request.body()
+        start = time.perf_counter()
+
+        def job() -> bytes:
+            pixels = studio.picture(sent, "the frame").limited(_LONG_SIDE).pixels
+            styles = mixed([studio.style(name) for name in style], weight)
+            steady, lock = cameras.steady(camera)
+            with lock:
+                return encoded(steady.paint(pixels, styles=styles, strength=strength, keep_color=keep_color), "jpg", 85)
+
+        painted = await unless_gone(request, studio.run("camera", job))
+        timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}", "cache-control": "no-store"}
+        return Response(painted, media_type="image/jpeg", headers=timing)
+
+    return routes

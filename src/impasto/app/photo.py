@@ -1,0 +1,186 @@
+"""The photo tab of the page."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from impasto.app.guard import too_large
+from impasto.app.look import STATIC, line, warn
+from impasto.app.studio import Studio, chosen_styles
+from impasto.app.visits import Visits
+from impasto.errors import ImpastoError, TooLargeError
+from impasto.image import Picture, read_image
+
+_PREVIEW = 1024  # long side in pixels of what the page shows; the download has the photo's own size
+_SAVE = "() => setTimeout(() => document.querySelector('#download').click(), 100)"
+
+
+@dataclass(frozen=True)
+class Tab:
+    """The parts of the tab that take part in events.
+
+    Attributes:
+        photo, example: where a photo comes in.
+        painted: shown in their place once there is one; it holds `result`, `full` and `other`.
+        regions: shown with two styles; it holds `brush` and `apply`.
+        said: one line on how it went.
+        download: not seen; what is saved at full size.
+    """
+
+    photo: gr.Image
+    example: gr.Button
+    painted: gr.Column
+    result: gr.ImageSlider
+    full: gr.Button
+    other: gr.Button
+    said: gr.HTML
+    regions: gr.Accordion
+    brush: gr.ImageEditor
+    apply: gr.Button
+    download: gr.DownloadButton
+
+
+def tab() -> Tab:
+    """Lays the tab out."""
+    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=460, elem_id="photo",
+                     buttons=[])  # fmt: skip
+    # The file as it was sent, where Gradio has put it: it would read it first, with other limits and other words.
+    photo.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    example = gr.Button("Try it with an example", size="md", elem_id="example")
+    with gr.Column(visible=False) as painted:
+        result = gr.ImageSlider(
+            label="Before and after", show_label=False, interactive=False, max_height=560, elem_id="result",
+            buttons=["fullscreen"],
+        )  # fmt: skip
+        with gr.Row():
+            full = gr.Button("Download at full size", variant="primary", elem_id="full")
+            other = gr.Button("Another photo", elem_id="other")
+    said = gr.HTML(elem_id="said")
+    with gr.Accordion("Paint where the second style goes", open=False, visible=False, elem_id="regions") as regions:
+        gr.Markdown("Brush over what takes the second style, then press *Use this part*.")
+        brush = gr.ImageEditor(
+            type="pil", image_mode="RGBA", sources=[], transforms=[], layers=False, height=480, format="png",
+            brush=gr.Brush(default_size=48, colors=["#c2553a"], color_mode="fixed"), buttons=[],
+            show_label=False, label="Where the second style goes", elem_id="brush",
+        )  # fmt: skip
+        apply = gr.Button("Use this part", elem_id="apply")
+    download = gr.DownloadButton(visible="hidden", elem_id="download")
+    return Tab(photo, example, painted, result, full, other, said, regions, brush, apply, download)
+
+
+def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> None:
+    """Ties the tab to the work: whatever changes, the photo is painted anew, of several changes the last one.
+
+    Args:
+        studio: what paints.
+        parts: the tab.
+        controls: the components that say how: picker, strength, colours, stroke size.
+        visits: where results go.
+    """
+    picker = controls[0]
+
+    async def begin(path: str | None, chosen: Any) -> tuple[Any, ...]:
+        """Checks a new photo and brings out the picture in place of the drop zone."""
+        shown, hidden = gr.update(visible=True), gr.update(visible=False)
+        if path is None:
+            return shown, shown, hidden, None, hidden, ""
+        try:
+            small = await studio.run("page", lambda: _read(studio, path).limited(_PREVIEW).to_pil())
+        except ImpastoError as error:
+            warn(error)
+            return gr.update(value=None), shown, hidden, None, hidden, line(str(error), wrong=True)
+        ground = {"background": small.convert("RGB"), "layers": [], "composite": None}
+        return hidden, hidden, shown, ground, _if_two(path, chosen), line("Painting ...")
+
+    async def paint(path: str | None, drawn: Any, *knobs: Any) -> tuple[Any, Any]:
+        """The photo before and after, as large as the page shows it."""
+        if path is None:
+            return gr.skip(), gr.skip()
+        start = time.perf_counter()
+
+        def job() -> tuple[tuple[str, str], tuple[int, int]]:
+            before = _read(studio, path).limited(_PREVIEW)
+            image = _painted(studio, before, drawn, *knobs)
+            return (visits.keep(before.to_pil()), visits.keep(image)), image.size
+
+        try:
+            pair, size = await studio.run("page", job)
+        except ImpastoError as error:
+            warn(error)
+            return gr.skip(), line(str(error), wrong=True)
+        return pair, line(f"Painted in {time.perf_counter() - start:.1f} s, shown at {size[0]} x {size[1]}.")
+
+    async def save(path: str | None, drawn: Any, *knobs: Any) -> tuple[Any, str]:
+        """The photo painted as large as it is."""
+        if path is None:
+            raise gr.Error("There is no photo yet.", print_exception=False)
+
+        def job() -> tuple[str, tuple[int, int]]:
+            image = _painted(studio, _read(studio, path), drawn, *knobs)
+            return visits.keep(image, Path(path)), image.size
+
+        try:
+            file, size = await studio.run("page", job)
+        except ImpastoError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        return file, line(f"{Path(file).name}, {size[0]} x {size[1]}")
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    stage = [parts.photo, parts.example, parts.painted, parts.brush, parts.regions, parts.said]
+    inputs, outputs = [parts.photo, parts.brush, *controls], [parts.result, parts.said]
+
+    def then_show(event: Callable[..., Any]) -> None:
+        event(begin, [parts.photo, picker], stage, **quiet).then(paint, inputs, outputs, **quiet)
+
+    then_show(parts.photo.upload)
+    then_show(parts.example.click(lambda: str(STATIC / "astronaut.jpg"), None, parts.photo, **quiet).then)
+    then_show(parts.other.click(lambda: None, None, parts.photo, **quiet).then)
+    for event in (*(control.change for control in controls), parts.apply.click):
+        event(paint, inputs, outputs, trigger_mode="always_last", **quiet)
+    picker.change(_if_two, [parts.photo, picker], parts.regions, **quiet)
+    parts.full.click(save, inputs, [parts.download, parts.said], **quiet).success(None, None, None, js=_SAVE)
+
+
+def _if_two(path: str | None, chosen: Any) -> Any:
+    """A second style can have a region of its own where there is one, and a photo."""
+    return gr.update(visible=bool(path) and len(chosen) == 2)
+
+
+def _read(studio: Studio, path: str) -> Picture:
+    if os.path.getsize(path) > studio.limits.max_upload:
+        raise TooLargeError(f"the photo has {too_large(studio.limits.max_upload)}")
+    return studio.picture(Path(path), "the photo")
+
+
+def _painted(
+    studio: Studio, photo: Picture, drawn: Any, chosen: Any, strength: float, color: Any, stroke: int
+) -> Image.Image:
+    names, weights = chosen_styles(chosen)
+    return studio.stylize(
+        photo,
+        [studio.style(name, int(stroke)) for name in names],
+        weights=weights,
+        masks=_regions(drawn) if len(names) == 2 else [],
+        strength=strength,
+        keep_color=None if color == "style" else color,
+    )
+
+
+def _regions(drawn: Any) -> list[Picture]:
+    """The masks of the first and the second style; none where nothing is drawn, or everything."""
+    layers = (drawn or {}).get("layers") or []
+    if not layers:
+        return []
+    alpha = layers[0].getchannel("A")
+    low, high = alpha.getextrema()
+    if low == high:
+        return []
+    return [read_image(alpha.point(lambda a: 255 - a)), read_image(alpha)]

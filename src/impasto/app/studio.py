@@ -1,0 +1,299 @@
+"""What the page and the HTTP API share: the model, uploaded styles, the queue, limits and counts."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import io
+import secrets
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import HTTPException, Request
+from PIL import Image
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from impasto.app.work import BusyError, LateError, Work
+from impasto.errors import ImpastoError, TooLargeError
+from impasto.image import Picture, read_image, resize_short_side, write_image
+from impasto.style import Style
+from impasto.stylizer import STYLE_SIZE, Stylizer
+
+T = TypeVar("T")
+
+#: Styles in one mix, and so masks of one photo, at most.
+MOST_STYLES = 8
+_KEPT_SIDE = 768  # short side that uploaded style pictures are kept at: any stroke size can be had from it
+
+
+class UnreadableError(ImpastoError):
+    """What was sent is not a picture."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may ask for.
+
+    Attributes:
+        max_upload: bytes of one request.
+        max_clip: bytes of a video; they come through the page only.
+        max_clip_seconds: of a video, the rest is left out.
+        max_pixels: of a picture.
+        timeout: seconds that a request may take, waiting included.
+        clip_timeout: seconds that a video may take; then what is done of it is finished.
+        queue: pictures that may wait.
+        styles: uploaded styles that are kept; then the one unused for longest is forgotten.
+    """
+
+    max_upload: int = 20_000_000
+    max_clip: int = 200_000_000
+    max_clip_seconds: float = 60.0
+    max_pixels: int = 12_500_000
+    timeout: float = 60.0
+    clip_timeout: float = 900.0
+    queue: int = 32
+    styles: int = 64
+
+
+class Metrics:
+    """What `GET /metrics` counts."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "impasto_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "impasto_work_seconds", "Seconds from a job's arrival to its result.", ["kind"], registry=self.registry,
+            buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 900),
+        )  # fmt: skip
+        self.refused = Counter(
+            "impasto_refused", "Jobs without a result: busy, late or failed.", ["kind", "reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        for name, text, value in (
+            ("impasto_queue_depth", "Pictures that wait.", lambda: studio.work.depth),
+            ("impasto_running", "Pictures that are painted now.", lambda: studio.work.running),
+            ("impasto_uploaded_styles", "Uploaded styles that are kept.", lambda: len(studio.uploaded)),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(value)
+        ProcessCollector(registry=self.registry)
+
+
+class Uploaded:
+    """A bounded store of uploaded styles, pictures or vectors, by id."""
+
+    def __init__(self, capacity: int) -> None:
+        self._styles: OrderedDict[str, Style | tuple[str, Picture]] = OrderedDict()
+        self._capacity = capacity
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._styles)
+
+    def add(self, style: Style | tuple[str, Picture]) -> str:
+        key = f"own-{secrets.token_hex(8)}"
+        with self._lock:
+            self._styles[key] = style
+            while len(self._styles) > self._capacity:
+                self._styles.popitem(last=False)
+        return key
+
+    def get(self, key: str) -> Style | tuple[str, Picture] | None:
+        with self._lock:
+            if key in self._styles:
+                self._styles.move_to_end(key)
+            return self._styles.get(key)
+
+    def names(self) -> dict[str, str]:
+        """What the styles are called, by id."""
+        with self._lock:
+            return {key: item.name if isinstance(item, Style) else item[0] for key, item in self._styles.items()}
+
+
+class Studio:
+    """Paints for many clients with one model.
+
+    Args:
+        painter: the model.
+        limits: what a client may ask for.
+    """
+
+    def __init__(self, painter: Stylizer, limits: Limits | None = None) -> None:
+        self.painter = painter
+        self.limits = limits or Limits()
+        self.work = Work(1, self.limits.queue, self.limits.timeout)
+        self.uploaded = Uploaded(self.limits.styles)
+        self.metrics = Metrics(self)
+        self.on_close: list[Callable[[], object]] = [self.work.close]
+
+    async def run(self, kind: str, job: Callable[[], T]) -> T:
+        """Does a job in its turn, and counts it; see :meth:`Work.run`."""
+        with self.counted(kind):
+            return await self.work.run(job)
+
+    @contextmanager
+    def counted(self, kind: str) -> Any:
+        """Counts what happens inside as one job."""
+        start = time.perf_counter()
+        try:
+            yield
+        except ImpastoError as error:
+            reason = {BusyError: "busy", LateError: "late"}.get(type(error), "failed")
+            self.metrics.refused.labels(kind, reason).inc()
+            raise
+        self.metrics.seconds.labels(kind).observe(time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Begins nothing more, and clears up."""
+        for clear in self.on_close:
+            clear()
+
+    # What follows computes, so it belongs into a job.
+
+    def picture(self, data: bytes | Path, name: str) -> Picture:
+        """Reads what was sent.
+
+        Raises:
+            UnreadableError: it is not a picture.
+            TooLargeError: it has more pixels than the server takes.
+        """
+        try:
+            return read_image(data, max_pixels=self.limits.max_pixels)
+        except TooLargeError:
+            raise TooLargeError(
+                f"{name} has more than {self.limits.max_pixels:,} pixels, the limit of this server: send a smaller one"
+            ) from None
+        except ImpastoError as error:
+            said = str(error).replace(str(data) if isinstance(data, Path) else "the picture", name, 1)
+            raise UnreadableError(said) from None
+
+    def add_style(self, data: bytes, filename: str, name: str | None = None) -> str:
+        """Keeps the style of a picture or the contents of a ``.style`` file; gives its id."""
+        if filename.lower().endswith(".style"):
+            loaded = self._loaded(data)
+            return self.uploaded.add(replace(loaded, name=name or loaded.name))
+        picture = self.picture(data, filename)
+        small = resize_short_side(picture.pixels, min(_KEPT_SIDE, min(picture.pixels.shape[:2])))
+        kept = (name or Path(filename).stem or "style", Picture(small))
+        self._taken(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
+        return self.uploaded.add(kept)
+
+    def style(self, source: str | bytes, size: int = STYLE_SIZE, name: str = "style") -> Style:
+        """The style of that name or id, or of a picture or the contents of a ``.style`` file.
+
+        A name is never taken for a path.
+        """
+        if isinstance(source, bytes):
+            if name.lower().endswith(".style"):
+                return self._loaded(source)
+            return self._taken(name, self.picture(source, name), size)
+        if source in self.painter.gallery:
+            return self.painter.gallery[source]
+        kept = self.uploaded.get(source)
+        if kept is None:
+            near = difflib.get_close_matches(source, self.painter.gallery, n=1)
+            raise ImpastoError(
+                f"there is no style {source!r} here: "
+                + (f"did you mean {near[0]}?" if near else "GET /v1/styles lists them, POST /v1/styles adds one")
+            )
+        return kept if isinstance(kept, Style) else self._taken(*kept, size)
+
+    def stylize(
+        self,
+        photo: Picture,
+        styles: Sequence[Style],
+        *,
+        weights: Sequence[float] = (),
+        masks: Sequence[Picture] = (),
+        max_size: int | None = None,
+        **controls: Any,
+    ) -> Image.Image:
+        """Paints a photo; `controls` are those of :meth:`impasto.Stylizer.stylize`.
+
+        Masks of the photo's shape are scaled to it, whatever their size.
+        """
+        if len(styles) > MOST_STYLES:
+            raise ImpastoError(f"{len(styles)} styles are more than {MOST_STYLES}, the limit of this server")
+        content = (photo if max_size is None else photo.limited(max_size)).to_pil()
+        regions = [_fitted(mask, content.size) for mask in masks] or None
+        return self.painter.stylize(content, mixed(styles, weights), masks=regions, **controls)
+
+    def _taken(self, name: str, picture: Picture, size: int) -> Style:
+        height, width = picture.pixels.shape[:2]
+        scale = size / min(height, width)
+        if scale**2 * height * width > self.limits.max_pixels:  # a strip, say, grows beyond all bounds
+            raise TooLargeError(
+                f"{name} would have {scale * width:.0f} x {scale * height:.0f} pixels as a style, more than the "
+                f"{self.limits.max_pixels:,} that this server takes: cut out a part, or choose a smaller stroke size"
+            )
+        return self.painter.style(picture.pixels, size=size, name=name)
+
+    def _loaded(self, data: bytes) -> Style:
+        with tempfile.NamedTemporaryFile(suffix=".style") as file:
+            file.write(data)
+            file.flush()
+            try:
+                return self.painter.style(file.name)
+            except ImpastoError as error:
+                raise UnreadableError(str(error).replace(file.name, "what was sent")) from None
+
+
+def mixed(styles: Sequence[Style], weights: Sequence[float] = ()) -> dict[Style, float]:
+    """Weights by style, all 1 if none are given."""
+    if not styles:
+        raise ImpastoError("no style: choose one, or send the picture of one")
+    if weights and len(weights) != len(styles):
+        raise ImpastoError(f"{len(weights)} weights for {len(styles)} styles: give each style one weight")
+    # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
+    return {replace(style): weight for style, weight in zip(styles, weights or [1.0] * len(styles), strict=True)}
+
+
+def chosen_styles(chosen: Any) -> tuple[list[str], list[float]]:
+    """Ids and weights of what the picker says; it comes from the browser, so it may be anything."""
+    try:
+        return [str(one["id"]) for one in chosen], [float(one["weight"]) for one in chosen]
+    except (TypeError, KeyError, ValueError):
+        raise ImpastoError("no style is chosen: choose one") from None
+
+
+def _fitted(mask: Picture, size: tuple[int, int]) -> Image.Image:
+    """A mask scaled to a photo of width x height if it has its shape, to half a pixel; else as it is."""
+    image = mask.to_pil()
+    width, height = size
+    if image.size != size and abs(image.width * height - image.height * width) <= max(*image.size, *size) / 2:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return image
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work, which is given up when the client hangs up. The request's body must have been read."""
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(hung_up())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HTTPException(499, "the client has gone")  # which nobody reads but those who count
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+def encoded(image: Image.Image | np.ndarray, format: str, quality: int = 95) -> bytes:
+    """The bytes of a file."""
+    stream = io.BytesIO()
+    write_image(stream, image, format=format, quality=quality)
+    return stream.getvalue()

@@ -1,0 +1,219 @@
+"""A live camera, painted: the newest frame always wins. Needs ``impasto[camera]``.
+
+import impasto
+from impasto.camera import Window, paint_live
+with Window() as window:
+    paint_live(impasto.load(), "hokusai-great-wave", 0, window.show)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from impasto.errors import ImpastoError
+from impasto.image import Pixels, limit_long_side
+from impasto.style import Style
+from impasto.stylizer import StyleSource, Stylizer
+from impasto.video import TemporalPainter
+
+#: Long side in pixels that frames are painted at.
+MAX_SIZE = 512
+_WINDOW = 800  # width in pixels that a window opens with
+_RECENT = 2.0  # seconds over which the rate is taken
+
+
+@dataclass
+class Pace:
+    """How fast it goes.
+
+    Attributes:
+        shown: frames painted and shown.
+        dropped: frames that a newer one has overtaken.
+        frames_per_second: of those shown, over the last two seconds.
+        latency: seconds from a frame's arrival to its being shown, for the last one.
+    """
+
+    shown: int = 0
+    dropped: int = 0
+    frames_per_second: float = 0.0
+    latency: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.frames_per_second:.1f} frames/s, {1000 * self.latency:.0f} ms behind, {self.dropped} dropped"
+
+
+class Grabber:
+    """The newest frame of a camera, read in a thread of its own; what nobody takes in time is dropped.
+
+    Args:
+        source: number of a camera, or the path of a video, which is then played at its own speed as a camera would.
+    """
+
+    def __init__(self, source: int | str) -> None:
+        cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_SILENT
+        )  # what OpenCV has to say of each backend it tries helps nobody
+        self._capture = cv2.VideoCapture(source)
+        if not self._capture.isOpened():
+            raise ImpastoError(
+                f"there is no camera {source}: plug one in, or name another, or a video, with --source"
+                if isinstance(source, int)
+                else f"cannot play {source}: it is not a video that OpenCV reads, or not there"
+            )
+        self._interval = 0.0
+        if isinstance(source, str):
+            self._interval = 1 / (self._capture.get(cv2.CAP_PROP_FPS) or 25.0)
+        else:
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # frames that lie in the driver would only be old
+        self._news = threading.Condition()
+        self._frame: tuple[Pixels, float] | None = None
+        self._over = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Grabber:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._news:
+            self._over = True
+        self._thread.join(5)
+        self._capture.release()
+
+    def take(self) -> tuple[Pixels, float] | None:
+        """The newest frame, uint8 [H, W, 3] in RGB, and when it came (`time.monotonic`); None when there is no more.
+
+        Waits until there is a frame that has not been taken.
+        """
+        with self._news:
+            self._news.wait_for(lambda: self._frame is not None or self._over)
+            taken, self._frame = self._frame, None
+        if taken is None:
+            return None
+        return np.ascontiguousarray(taken[0][..., ::-1]), taken[1]
+
+    def _read(self) -> None:
+        due = time.monotonic()
+        while not self._over:
+            there, frame = self._capture.read()
+            if self._interval:
+                due += self._interval
+                time.sleep(max(0.0, due - time.monotonic()))
+            with self._news:
+                if not there:
+                    self._over = True
+                else:
+                    self.dropped += self._frame is not None
+                    self._frame = (np.asarray(frame, np.uint8), time.monotonic())
+                self._news.notify_all()
+
+
+def paint_live(
+    painter: Stylizer,
+    styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float],
+    source: int | str,
+    show: Callable[[Pixels, Pace], bool],
+    *,
+    max_size: int = MAX_SIZE,
+    **controls: Any,
+) -> Pace:
+    """Paints a camera until it ends, or until `show` has enough.
+
+    Args:
+        painter: what paints.
+        styles: see :meth:`Stylizer.stylize`.
+        source: see :class:`Grabber`.
+        show: takes a painted frame, uint8 [H, W, 3], and the pace so far; gives False to end.
+        max_size: frames are scaled down to this long side.
+        controls: see :class:`impasto.video.TemporalPainter`.
+
+    Raises:
+        ImpastoError: there is no such camera or video.
+    """
+    steady = TemporalPainter(painter, styles, **controls)
+    pace, times = Pace(), deque[float]()
+    with Grabber(source) as grabber:
+        while (taken := grabber.take()) is not None:
+            frame, came = taken
+            painted = steady.paint(limit_long_side(frame, max_size))
+            now = time.monotonic()
+            times.append(now)
+            while now - times[0] > _RECENT:
+                times.popleft()
+            rate = (len(times) - 1) / (now - times[0]) if len(times) > 1 else 0.0
+            pace = Pace(pace.shown + 1, grabber.dropped, rate, now - came)
+            if not show(painted, pace):
+                break
+    return pace
+
+
+class Window:
+    """A window on the screen; q, Esc or its cross ends it."""
+
+    _TITLE = "impasto"
+
+    def __enter__(self) -> Window:
+        gui = next((line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")), "")
+        if "NONE" in gui:
+            raise ImpastoError(
+                "this OpenCV opens no windows: pip uninstall opencv-python-headless, then pip install opencv-python; "
+                "or use --to virtual"
+            )
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise ImpastoError("there is no display here: use --to virtual, or the camera of the page, impasto app")
+        cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        cv2.destroyAllWindows()
+
+    def show(self, frame: Pixels, pace: Pace) -> bool:
+        """See :func:`paint_live`."""
+        picture = np.ascontiguousarray(frame[..., ::-1])
+        if pace.shown == 1:
+            cv2.resizeWindow(self._TITLE, _WINDOW, round(_WINDOW * frame.shape[0] / frame.shape[1]))
+        (width, _), _ = cv2.getTextSize(str(pace), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+        cv2.rectangle(picture, (0, 0), (width + 16, 24), (0, 0, 0), cv2.FILLED)
+        cv2.putText(picture, str(pace), (8, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.imshow(self._TITLE, picture)
+        key = cv2.waitKey(1) & 0xFF
+        return key not in (27, ord("q")) and cv2.getWindowProperty(self._TITLE, cv2.WND_PROP_VISIBLE) > 0
+
+
+class VirtualCamera:
+    """A camera for other programs: v4l2loopback on Linux, OBS elsewhere."""
+
+    def __init__(self) -> None:
+        self._camera: Any = None
+
+    def __enter__(self) -> VirtualCamera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._camera is not None:
+            self._camera.close()
+
+    def show(self, frame: Pixels, pace: Pace) -> bool:
+        """See :func:`paint_live`. It opens with the first frame, whose size it takes."""
+        if self._camera is None:
+            import pyvirtualcam
+
+            try:
+                self._camera = pyvirtualcam.Camera(frame.shape[1], frame.shape[0], 30)
+            except RuntimeError as error:
+                help = "sudo modprobe v4l2loopback" if sys.platform.startswith("linux") else "install OBS"
+                raise ImpastoError(f"there is no virtual camera ({str(error).splitlines()[0]}): {help}") from None
+            print(f"impasto: {self._camera.device} is the painted camera; Ctrl-C ends it", file=sys.stderr)
+        self._camera.send(frame)
+        return True
