@@ -26,6 +26,8 @@ from skimage import data
 import impasto
 from impasto.cli import main
 from impasto.dataset import Recipe, stylize_dataset
+from impasto.dataset.paint import Painter
+from impasto.dataset.place import Place
 from impasto.errors import ImpastoError
 
 STYLES = ["hokusai-great-wave", "munch-scream", "klimt-kiss"]
@@ -223,6 +225,17 @@ def test_shards_come_out_as_shards(source, tmp_path):
     run(shards, out, Recipe(per_image=2, size=32, crop=32, seed=1))
     with tarfile.open(out / "train-000.tar") as tar:
         assert {member.name: tar.extractfile(member).read() for member in tar} != members
+
+
+def test_a_damaged_shard_is_named_and_passed_over(tmp_path):
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "in" / "bad.tar").write_bytes(b"not a tar file")
+    model = impasto.load(engine="onnxruntime", threads=1)
+    places = (Place(str(tmp_path / name)) for name in ("in", "out"))
+    [row] = Painter(model, *places, [model.gallery[STYLES[0]]], Recipe()).paint("bad.tar", {})
+    assert row.error.startswith("the shard cannot be read")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_draws_depend_on_the_name_and_the_seed_alone():

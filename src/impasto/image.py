@@ -203,7 +203,11 @@ def limit_long_side(pixels: Pixels, size: int) -> Pixels:
 
 def center_crop(pixels: Pixels, size: int) -> Pixels:
     """Scale uint8 [H, W, 3] to short side `size` and take the centre square: uint8 [size, size, 3]."""
-    pixels = resize_short_side(pixels, size)
+    return center_square(resize_short_side(pixels, size), size)
+
+
+def center_square(pixels: Pixels, size: int) -> Pixels:
+    """The square of `size` pixels in the middle of uint8 [H, W, 3], neither side of which is shorter."""
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return pixels[top : top + size, left : left + size]
 

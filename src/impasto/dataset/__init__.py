@@ -1,7 +1,7 @@
 """Whole data sets in the styles of many pictures, on Ray Data. Needs ``impasto[ray]``.
 
-from impasto.dataset import stylize_dataset
-stylize_dataset("imagenet/train", ["wikiart"], "imagenet-stylized/train", per_image=1, seed=0)
+from impasto.dataset import Recipe, stylize_dataset
+stylize_dataset("imagenet/train", ["wikiart"], "imagenet-stylized/train", Recipe(per_image=1, seed=0))
 """
 
 from impasto.dataset.recipe import Recipe

@@ -15,7 +15,7 @@ from impasto.dataset.manifest import Row
 from impasto.dataset.place import PICTURES, Place
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError
-from impasto.image import Picture, Pixels, read_image, resize_short_side, write_image
+from impasto.image import Picture, Pixels, center_square, read_image, resize_short_side, write_image
 from impasto.style import Style
 from impasto.stylizer import Stylizer
 
@@ -59,17 +59,16 @@ class Painter:
 
     def _picture(self, name: str, known: Mapping[str, Row]) -> list[Row]:
         stem, ending = posixpath.splitext(name)
-        rows = self._rows(name, [f"{stem}{mark}{ending}" for mark in self.recipe.marks])
-        there = {row.output: self._kept(row, known, self.out.read_if_there) for row in rows}
-        if all(there.values()):
-            return [row for row in there.values() if row]
+        drawn = self._drawn(name, [f"{stem}{mark}{ending}" for mark in self.recipe.marks])
+        there = [self._kept(row, known, self.out.read_if_there) for row, _ in drawn]
+        if all(there):
+            return [row for row in there if row]
         try:
             picture = self._framed(self.source.read(name))
         except ImpastoError as error:
-            return [replace(row, error=str(error)) for row in rows]
+            return [replace(row, error=str(error)) for row, _ in drawn]
         done = []
-        for row, style in zip(rows, self._drawn(name), strict=True):
-            kept = there[row.output]
+        for (row, style), kept in zip(drawn, there, strict=True):
             if kept is None:
                 data = self._painting(picture, style, row)
                 self.out.write(row.output, data)
@@ -82,15 +81,19 @@ class Painter:
 
         Of a sample whose picture cannot be read nothing is written.
         """
-        with tarfile.open(fileobj=io.BytesIO(self.source.read(name))) as tar:
-            samples: dict[str, dict[str, bytes]] = {}
-            for member in tar:
-                if member.isfile():
-                    key, ending = sample(member.name)
-                    file = tar.extractfile(member)
-                    assert file is not None
-                    samples.setdefault(key, {})[ending] = file.read()
-        members, present = [], _members(self.out.read_if_there(name))
+        samples: dict[str, dict[str, bytes]] = {}
+        try:
+            for member, data in _members(self.source.read(name)).items():
+                key, ending = sample(member)
+                samples.setdefault(key, {})[ending] = data
+        except tarfile.TarError as error:
+            broken = f"the shard cannot be read: {error}"
+            return [Row(name, name, "", 0.0, self.recipe.seed, self.stylizer.fingerprint, "", error=broken)]
+        try:
+            present = _members(self.out.read_if_there(name) or b"")
+        except tarfile.TarError:  # not there, or damaged
+            present = {}
+        members: list[tuple[str, bytes]] = []
         done: list[Row] = []
         changed = False
         for key, files in samples.items():
@@ -102,10 +105,10 @@ class Painter:
                         sheet[ending] = data
                     continue
                 entry = f"{name}/{key}{ending}"
-                rows = self._rows(entry, [f"{name}/{key}{mark}{ending}" for mark in self.recipe.marks])
+                drawn = self._drawn(entry, [f"{name}/{key}{mark}{ending}" for mark in self.recipe.marks])
                 try:
                     picture = None
-                    for number, (row, style) in enumerate(zip(rows, self._drawn(entry), strict=True)):
+                    for number, (row, style) in enumerate(drawn):
                         kept = self._kept(row, known, lambda output: present.get(output[len(name) + 1 :]))
                         if kept is None:
                             picture = picture or self._framed(data)
@@ -117,7 +120,7 @@ class Painter:
                         sheets[number][ending] = painting
                         found.append(kept)
                 except ImpastoError as error:
-                    found += [replace(row, error=str(error)) for row in rows]
+                    found += [replace(row, error=str(error)) for row, _ in drawn]
             done += found
             if not any(row.error for row in found):
                 for mark, sheet in zip(self.recipe.marks, sheets, strict=True):
@@ -126,16 +129,15 @@ class Painter:
             self.out.write(name, _tar(members))
         return done
 
-    def _rows(self, entry: str, outputs: Sequence[str]) -> list[Row]:
-        drawn = self.recipe.draw(entry, len(self.styles))
-        return [
-            Row(entry, output, self.styles[style].name, strength, self.recipe.seed, self.stylizer.fingerprint,
-                self.recipe.digest(self.styles[style].tensor.tobytes()))
-            for output, (style, strength) in zip(outputs, drawn, strict=True)
-        ]  # fmt: skip
-
-    def _drawn(self, entry: str) -> list[Style]:
-        return [self.styles[style] for style, _ in self.recipe.draw(entry, len(self.styles))]
+    def _drawn(self, entry: str, outputs: Sequence[str]) -> list[tuple[Row, Style]]:
+        """What is to be made of a picture: for each output its row so far, and its style."""
+        made = []
+        for output, (number, strength) in zip(outputs, self.recipe.draw(entry, len(self.styles)), strict=True):
+            style = self.styles[number]
+            recipe = self.recipe.digest(style.tensor.tobytes())
+            row = Row(entry, output, style.name, strength, self.recipe.seed, self.stylizer.fingerprint, recipe)
+            made.append((row, style))
+        return made
 
     @staticmethod
     def _kept(row: Row, known: Mapping[str, Row], read: Callable[[str], bytes | None]) -> Row | None:
@@ -155,7 +157,7 @@ class Painter:
         if recipe.crop is not None:
             if min(picture.pixels.shape[:2]) < recipe.crop:
                 raise ImpastoError(f"the picture is smaller than the crop of {recipe.crop}: give --size")
-            picture = _each(picture, lambda pixels: _center(pixels, recipe.crop or 0))
+            picture = _each(picture, lambda pixels: center_square(pixels, recipe.crop or 0))
         return picture
 
     def _painting(self, picture: Picture, style: Style, row: Row) -> bytes:
@@ -182,20 +184,10 @@ def _each(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
     return Picture(change(picture.pixels), alpha, picture.exif)
 
 
-def _center(pixels: Pixels, size: int) -> Pixels:
-    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
-    return pixels[top : top + size, left : left + size]
-
-
-def _members(data: bytes | None) -> dict[str, bytes]:
-    """The files of a shard that is there; none where it is not, or is damaged."""
-    if data is None:
-        return {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
-    except tarfile.TarError:
-        return {}
+def _members(data: bytes) -> dict[str, bytes]:
+    """The files of a shard."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
 
 
 def _tar(members: Sequence[tuple[str, bytes]]) -> bytes:

@@ -68,7 +68,7 @@ def stylize_dataset(
     Args:
         source: a folder, or a tar shard, by path or by any URL that fsspec understands. Shards (WebDataset) come out as
             shards, with everything in them that is not a picture.
-        styles: folders of pictures and ``.style`` files, single ones, or names of shipped styles.
+        styles: folders of pictures, single pictures, ``.style`` files, or names of shipped styles.
         out: the folder to write to, likewise.
         recipe: how to paint.
         model, engine: see :func:`impasto.load`; a method works too, slowly.

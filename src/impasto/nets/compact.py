@@ -79,8 +79,9 @@ class StyleHead(nn.Module):
     """From the statistics that a picture has at the adaptive layers to those that paint in its style.
 
     Giving a photo's features the style picture's own statistics, layer by layer, is what AdaIN does, and where the head
-    starts. It is not the best there is: with these statistics free, the same network halves its style loss. The head
-    learns that correction, means in units of what photos have, standard deviations as factors.
+    starts. It is not the best there is: with these statistics free, the same network halves its style loss on the
+    photos that they are fitted to. The head learns a correction for all photos, means in units of what photos have,
+    standard deviations as factors.
 
     Args:
         adaptive: channels of each adaptive layer.
