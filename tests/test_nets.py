@@ -162,7 +162,7 @@ def test_one_region_is_plain_transfer_and_strength_0_changes_nothing(name):
     whole, unused = torch.ones(1, 1, 1, 1), torch.zeros_like(style)
 
     def run(strength, mask=whole):
-        control = Control(style, mask, torch.tensor(strength), unused, torch.tensor(0.0))
+        control = Control(style, mask, torch.tensor(strength), unused, torch.zeros(unused.shape[1]))
         return network(content, control), control.used()
 
     painted, _ = run(1.0)
@@ -178,11 +178,12 @@ def test_given_statistics_stand_in_for_the_pictures_own():
     """What tiles and video rest on: with inertia 1 a crop is painted as it is in the whole picture."""
     network = build("compact")
     photo = torch.rand(1, 3, 256, 256)
-    whole, one, none = torch.ones(1, 1, 1, 1), torch.tensor(1.0), torch.tensor(0.0)
+    whole, one = torch.ones(1, 1, 1, 1), torch.tensor(1.0)
     style = torch.rand(1, 2 * sum(network.adaptive)) + 0.5
+    none, full = torch.zeros_like(style[0]), torch.ones_like(style[0])
     control = Control(style, whole, one, torch.zeros_like(style), none)
     painted = network(photo, control)
-    tile = network(photo[..., :192, :192], Control(style, whole, one, control.used(), one))
+    tile = network(photo[..., :192, :192], Control(style, whole, one, control.used(), full))
     assert torch.allclose(tile[..., :64, :64], painted[..., :64, :64], atol=1e-4)
     other = network(photo[..., :192, :192], Control(style, whole, one, control.used(), none))
     assert not torch.allclose(other[..., :64, :64], painted[..., :64, :64], atol=1e-4)
@@ -194,7 +195,7 @@ def test_statistics_of_a_region_ignore_the_rest():
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., :16] = 1
     mask[..., 16:] = 1e-6
-    control = Control(torch.ones(1, 8), mask, torch.tensor(0.0), torch.ones(1, 8), torch.tensor(0.0))
+    control = Control(torch.ones(1, 8), mask, torch.tensor(0.0), torch.ones(1, 8), torch.zeros(8))
     control(features)
     mean, std = feature_statistics(features[..., :16])
     assert torch.allclose(control.used(), torch.cat([mean, std], 1), atol=2e-2)

@@ -66,7 +66,7 @@ def network(styles: int = 3) -> StyleBank:
 
 def control(style, mask=WHOLE, strength=1.0, stats=None, inertia=0.0) -> BankControl:
     stats = torch.ones(len(style), 80) if stats is None else stats
-    return BankControl(style, mask, torch.tensor(strength), stats, torch.tensor(inertia))
+    return BankControl(style, mask, torch.tensor(strength), stats, torch.full((80,), inertia))
 
 
 def plain_convolution(features, bank):

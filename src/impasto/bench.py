@@ -291,7 +291,7 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
     image, mask = to_float(_picture(size)), np.ones((1, 1, 1, 1), np.float32)
     style = np.ones((1, stylizer.model.style_size), np.float32)
     stats = np.ones((1, stylizer.model.stats_size), np.float32)
-    strength, inertia = np.array(1, np.float32), np.array(0, np.float32)
+    strength, inertia = np.array(1, np.float32), np.zeros(stats.shape[1], np.float32)
     inputs = Inputs(image, style, mask, strength, stats, inertia)
     return lambda: stylizer.engine.run(inputs)
 

@@ -366,7 +366,7 @@ class GraphStylizer(Stylizer):
             mask,
             strength=np.array(strength, np.float32),
             stats=stats,
-            inertia=np.array(inertia, np.float32),
+            inertia=np.full(self.model.stats_size, inertia, np.float32),
         )
         return self.engine.run(inputs)
 

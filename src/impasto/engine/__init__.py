@@ -23,7 +23,7 @@ class Inputs(NamedTuple):
         mask: [K, 1, h, w], non-negative, resized to the features; one pixel means the whole picture.
         strength: scalar, 0 = the content's own statistics, 1 = the style's.
         stats: [K, T], content statistics to use in place of the picture's own.
-        inertia: scalar, 0 = the picture's own statistics, 1 = `stats`.
+        inertia: [T], for each of the statistics 0 = the picture's own, 1 = that in `stats`.
     """
 
     image: np.ndarray

@@ -167,7 +167,7 @@ class Control:
             blended by mask / sum(mask). One pixel means the whole picture.
         strength: scalar; 0 keeps the content's statistics, 1 takes the style's.
         stats: [K, T], content statistics from elsewhere, in the layout of a style tensor.
-        inertia: scalar; 0 uses the picture's own statistics, 1 uses `stats`.
+        inertia: [T]; 0 uses the picture's own statistic, 1 uses that in `stats`.
         floor: [T / 2], see :func:`above_floor`; None leaves the style's statistics as they are.
     """
 
@@ -208,7 +208,7 @@ class Control:
         mean = (weight * features).mean((2, 3)) / total
         variance = (weight * (features - mean[:, :, None, None]) ** 2).mean((2, 3)) / total
         own = torch.cat([mean, (variance + EPS).sqrt()], dim=1)
-        own = torch.lerp(own, self._stats[:, here], self._inertia)
+        own = torch.lerp(own, self._stats[:, here], self._inertia[here])
         self._used.append(own)
         return weight / weight.sum(0, keepdim=True), own
 
