@@ -227,7 +227,7 @@ def count_gflop(model: Model, size: int) -> float:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         style, stats, one = torch.empty(1, model.style_size), torch.empty(1, model.stats_size), torch.empty(())
         network = make_network(model.card)
-        network(torch.empty(1, 3, size, size), network.control(style, torch.empty(1, 1, 1, 1), one, stats, one))
+        network(torch.empty(1, 3, size, size), network.control(style, torch.empty(1, 1, 1, 1), one, stats, stats[0]))
     return float(counter.get_total_flops() / 1e9)
 
 

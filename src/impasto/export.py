@@ -63,8 +63,9 @@ class ContentGraph(nn.Module):
 
 def content_graph(network: Network) -> onnx.ModelProto:
     """The ONNX content graph of a network, with any number of regions and any sizes."""
+    stats = torch.ones(2, 2 * sum(network.adaptive))
     arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, network.style_size), torch.rand(2, 1, 24, 40),
-                 torch.tensor(1.0), torch.ones(2, 2 * sum(network.adaptive)), torch.zeros(2 * sum(network.adaptive)))  # fmt: skip
+                 torch.tensor(1.0), stats, 0 * stats[0])  # fmt: skip
     return _traced(ContentGraph(network), arguments, INPUTS, OUTPUTS, _DYNAMIC)
 
 

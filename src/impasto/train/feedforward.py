@@ -124,8 +124,9 @@ class FeedforwardTask(Task):
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         one = torch.ones((), device=content.device)
         rows = network.styles()[self.first :]  # type: ignore[operator]
+        stats = one.new_zeros(1, 2 * sum(network.adaptive))  # type: ignore[arg-type]
         painted = [
-            network(photo[None], network.control(row[None], one.view(1, 1, 1, 1), one, row[None], 0 * one))  # type: ignore[operator]
+            network(photo[None], network.control(row[None], one.view(1, 1, 1, 1), one, stats, stats[0]))  # type: ignore[operator]
             for row in rows
             for photo in content
         ]
