@@ -293,7 +293,7 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
     stats = np.ones((1, stylizer.model.stats_size), np.float32)
     strength, inertia = np.array(1, np.float32), np.zeros(stats.shape[1], np.float32)
     inputs = Inputs(image, style, mask, strength, stats, inertia)
-    return lambda: stylizer.engine.run(inputs)
+    return lambda: stylizer.engine.run(inputs, recurring=True)
 
 
 def _torch_cases(sizes: Sequence[int], threads: int | None) -> dict[Case, Action]:

@@ -368,7 +368,7 @@ class GraphStylizer(Stylizer):
             stats=stats,
             inertia=np.full(self.model.stats_size, inertia, np.float32),
         )
-        return self.engine.run(inputs)
+        return self.engine.run(inputs, recurring=memory is not None)
 
 
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels

@@ -40,8 +40,17 @@ class Engine(Protocol):
     name: str
     device: str
 
-    def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-        """The painted image [1, 3, H, W] in 0..1, and the content statistics [K, T] that were used."""
+    def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Runs the content graph.
+
+        Args:
+            inputs: of any shapes that fit.
+            recurring: many more of these shapes will come, like the frames of a clip: an engine may take its time once
+                to be faster with them from then on. The last bits of the result may differ.
+
+        Returns:
+            the painted image [1, 3, H, W] in 0..1, and the content statistics [K, T] that were used.
+        """
         ...
 
 

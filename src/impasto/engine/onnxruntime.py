@@ -60,7 +60,7 @@ class OnnxRuntimeEngine:
         # A provider that fails to start is dropped without a word; this is what really runs.
         self.device = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
 
-    def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`impasto.engine.Engine`."""
         painted, used = self._session.run(_OUTPUTS, inputs._asdict())
         return painted, used

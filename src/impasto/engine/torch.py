@@ -30,7 +30,7 @@ class TorchEngine:
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def run(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`impasto.engine.Engine`."""
         image, *controls = (torch.from_numpy(np.asarray(array)).to(self.device) for array in inputs)
         control = self._network.control(*controls)

@@ -201,7 +201,7 @@ def _rows(runs: Mapping[tuple[str, str, str], _Run]) -> Iterator[VideoRow]:
 
 def thorough() -> MotionSource:
     """Motion as it is found with time to spare: at full size."""
-    search = FlowEstimator(finest=0)
+    search = FlowEstimator(thorough=True)
 
     def motion(before: Pixels, now: Pixels) -> Motion:
         back, forth = search.both_ways(grey(before, max(before.shape)), grey(now, max(now.shape)))

@@ -21,12 +21,13 @@ from impasto.style import Style, check_weights
 from impasto.stylizer import STYLE_SIZE, KeepColor, StyleSource, Stylizer
 from impasto.video.clip import Clip, Frame
 from impasto.video.encode import Encoder, Target
+from impasto.video.flow import single_threaded
 from impasto.video.keys import KeyFrames, number_at
 from impasto.video.masks import MaskSource, MaskTrack
 from impasto.video.mux import Span, assemble
 from impasto.video.parts import Parts
 from impasto.video.pipeline import Behind, ahead
-from impasto.video.temporal import BLEND, INERTIA, TemporalPainter
+from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
 from impasto.video.timing import at_rate, between, lasting
 
 #: Styles as :meth:`Stylizer.stylize` takes them.
@@ -163,15 +164,15 @@ def stylize_video(
     reached = -1 if parts.last is None else parts.last[0]
     since = begin + reached * time_base - _WARM_UP
     done, stopped, keep = there, False, False
-    seen: Pixels | None = None
+    frames = _frames(source, since, begin, finish, rate)
     try:
-        with closing(ahead(_frames(source, since, begin, finish, rate))) as frames, Behind(encode) as encoding:
-            for frame in frames:
+        with single_threaded(), closing(ahead(_looked_at(frames, steady))) as looked_at, Behind(encode) as encoding:
+            for frame, sight in looked_at:
                 if stop is not None and stop.is_set():
                     stopped = True
                     break
-                if frame.pixels is not seen:  # else it is shown once more, for a higher rate
-                    painted, seen = steady.paint(frame.pixels, **controls.at(frame)), frame.pixels
+                if sight is not None:
+                    painted = steady.paint(frame.pixels, sight, **controls.at(frame))
                 if frame.pts > reached:
                     encoding.put((painted, frame))
                     done += 1
@@ -264,6 +265,14 @@ def _frames(
     kept = between(lasting(source.frames(since), usual), start, end, source.time_base)
     chosen = kept if rate is None else at_rate(kept, rate, start, source.time_base)
     return (frame for frame in chosen if frame.time >= since)
+
+
+def _looked_at(frames: Iterator[Frame], steady: TemporalPainter) -> Iterator[tuple[Frame, Sight | None]]:
+    """Each frame, and what it has to do with that before; None for one that is shown once more, for a higher rate."""
+    seen: Pixels | None = None
+    for frame in frames:
+        yield frame, None if frame.pixels is seen else steady.look(frame.pixels)
+        seen = frame.pixels
 
 
 def _seconds(name: str, value: float | Fraction | None) -> Fraction | None:

@@ -23,6 +23,18 @@ BLEND = 0.7
 _CUT = 0.5  # two frames that have less of their colours in common than this are of two shots
 
 
+class Sight(NamedTuple):
+    """What a source frame has to do with the one before.
+
+    Attributes:
+        cut: whether it begins another shot.
+        motion: since the frame before, at the frame's size; None where that is not looked for, or there is none.
+    """
+
+    cut: bool
+    motion: Motion | None
+
+
 class _Seen(NamedTuple):
     """What is kept of a source frame."""
 
@@ -55,7 +67,7 @@ class TemporalPainter:
     what enters the picture cannot change the look of all the rest. And the frame before, as it was painted, is moved
     along the optical flow between the source frames and mixed in (`blend`) wherever that flow can be trusted: it is
     the same there and back, and explains what is seen (after Ruder et al., "Artistic style transfer for videos", 2016).
-    At a cut, or for a frame of another size, both begin anew. For one thread.
+    At a cut, or for a frame of another size, both begin anew. For one thread, or one that looks and one that paints.
 
     Args:
         painter: model or method; a method has no content statistics, so only the flow steadies it.
@@ -92,27 +104,44 @@ class TemporalPainter:
 
     def reset(self) -> None:
         """Forgets the frames so far."""
-        self._shot = _Shot(self._inertia, blend=self._blend)
+        self._shot = self._new_shot()
         self._before: _Seen | None = None
 
-    def paint(self, frame: Pixels, **changes: Any) -> Pixels:
+    def _new_shot(self) -> _Shot:
+        return _Shot(self._inertia, blend=self._blend)
+
+    def look(self, frame: Pixels) -> Sight:
+        """Compares the next frame, uint8 [H, W, 3], with the one that was looked at before.
+
+        A thread of its own may do this ahead of :meth:`paint`, which is then given what it returns.
+        """
+        seen, before = _Seen(frame.shape, histogram(frame), grey(frame)), self._before
+        self._before = seen
+        if before is None:
+            return Sight(cut=False, motion=None)
+        if seen.shape != before.shape or np.minimum(seen.colors, before.colors).sum() < _CUT:
+            return Sight(cut=True, motion=None)
+        if self._search is None:
+            return Sight(cut=False, motion=None)
+        return Sight(False, enlarged(self._search(before.luma, seen.luma), *frame.shape[:2]))
+
+    def paint(self, frame: Pixels, sight: Sight | None = None, **changes: Any) -> Pixels:
         """Paints the next frame.
 
         Args:
             frame: uint8 [H, W, 3], sRGB.
+            sight: what :meth:`look` said of it, if it has been asked.
             changes: controls of :meth:`Stylizer.stylize`, `styles` among them, that are other for this frame.
 
         Returns:
             uint8 [H, W, 3].
         """
-        seen = _Seen(frame.shape, histogram(frame), grey(frame))
-        before = self._before
-        if before is not None and (seen.shape != before.shape or np.minimum(seen.colors, before.colors).sum() < _CUT):
-            self.reset()
+        if sight is None:
+            sight = self.look(frame)
+        if sight.cut:
+            self._shot = self._new_shot()
             self.cuts += 1
-        elif before is not None and self._search is not None:
-            self._shot.motion = enlarged(self._search(before.luma, seen.luma), *frame.shape[:2])
-        self._before = seen
+        self._shot.motion = sight.motion
         controls = {"styles": self._styles, **self._controls, **changes}
         return np.array(self._painter.stylize(frame, memory=self._shot, **controls))
 
