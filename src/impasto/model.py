@@ -1,7 +1,8 @@
 """A model is a folder: ``content.onnx``, ``weights.safetensors``, ``card.json`` and perhaps two files more.
 
 ``style.onnx`` makes a picture's style of its feature statistics where these are not the style themselves;
-``gallery.safetensors`` holds the styles that come with the model.
+``gallery.safetensors`` holds the styles that come with the model; ``content-int8.xml`` and ``.bin`` are the content
+graph in eight bits, for OpenVINO.
 
 A graph whose weights may not ship (the paper's network holds VGG-19) names an external ``weights.bin`` instead of
 carrying them. That file is put together once, in the cache, from the encoder found on this machine and the trained
@@ -30,6 +31,8 @@ from impasto.vgg19 import cache_folder, find_weights, locate
 
 _SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "adain"
+#: The content graph in eight bits; its weights lie beside it, in a ``.bin``.
+INT8 = "content-int8.xml"
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,23 @@ class Model:
         path = self.folder / "style.onnx"
         return path if path.is_file() else None
 
+    def int8_graph(self) -> Path | None:
+        """The path of the content graph in eight bits, for OpenVINO; None where there is none.
+
+        Raises:
+            ImpastoError: its files are damaged.
+        """
+        if "int8" not in self.card:
+            return None
+        path = self.folder / INT8
+        try:
+            sound = digest_of_int8(self.folder) == self.card["int8"]["sha256"]
+        except OSError:
+            sound = False
+        if not sound:
+            raise ImpastoError(f"{path} is damaged: install impasto again, or give --precision fp32")
+        return path
+
     def _assembled(self) -> Path:
         # Which VGG-19 it was made from is told by the file, not by its contents: those need not be read every time.
         source = locate()
@@ -132,6 +152,12 @@ def fingerprint(folder: Path) -> str:
         if name != "style.onnx" or (folder / name).is_file():
             digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def digest_of_int8(folder: Path) -> str:
+    """The sha256 of a content graph in eight bits and its weights."""
+    path = folder / INT8
+    return hashlib.sha256(path.read_bytes() + path.with_suffix(".bin").read_bytes()).hexdigest()
 
 
 def shipped_models() -> list[Model]:

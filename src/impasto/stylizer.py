@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from impasto.color import content_chroma, match_color
-from impasto.engine import Inputs, open_engine
+from impasto.engine import Engine, Inputs, open_engine
 from impasto.errors import ImpastoError
 from impasto.image import (
     MAX_PIXELS,
@@ -88,7 +88,7 @@ class Stylizer(ABC):
     Attributes:
         name: of the model or method.
         fingerprint: marks its styles; no other system can read them.
-        engine_name, device: what computes, and on what.
+        engine_name, device: what computes (with its precision, if that is not float32), and on what.
         gallery: styles that it knows by name.
     """
 
@@ -278,20 +278,31 @@ class GraphStylizer(Stylizer):
         model: which model.
         engine: see :func:`impasto.engine.open_engine`.
         threads: processor threads; None leaves one for each physical core.
+        precision: see :func:`impasto.engine.open_engine`. Styles are taken in float32 whatever it is.
     """
 
-    def __init__(self, model: Model, engine: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, model: Model, engine: str = "auto", threads: int | None = None, precision: str = "auto") -> None:
         self.model = model
-        self.engine = open_engine(model, engine, threads)
+        self.engine = open_engine(model, engine, threads, precision)
+        self._threads = threads
         self.name, self.fingerprint, self.gallery = model.name, model.fingerprint, model.gallery
         self.engine_name, self.device = self.engine.name, self.engine.device
+        if self.engine.precision != "fp32":
+            self.engine_name += f" {self.engine.precision}"
 
     def take(self, pixels: Pixels, name: str) -> Style:
         """A picture's style comes from the statistics that the network uses when it runs on it at strength 0."""
         if self.model.trained_styles:
             raise self._unknown_style()
-        _, used = self._run(pixels, self._any_style(), _WHOLE, 0.0)
+        _, used = self._run(pixels, self._any_style(), _WHOLE, 0.0, engine=self._exact)
         return Style(name, self._style_from(used)[0], self.fingerprint, pixels)
+
+    @cached_property
+    def _exact(self) -> Engine:
+        """Takes styles, which are kept and exchanged: in float32. For int8 that is ONNX Runtime, always installed."""
+        if self.engine.precision == "fp32":
+            return self.engine
+        return open_engine(self.model, "onnxruntime", self._threads, "fp32")
 
     @cached_property
     def _style_from(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -350,7 +361,13 @@ class GraphStylizer(Stylizer):
         return to_uint8(image)[: pixels.shape[0], : pixels.shape[1]]
 
     def _run(
-        self, pixels: Pixels, style: np.ndarray, mask: np.ndarray, strength: float, memory: Memory | None = None
+        self,
+        pixels: Pixels,
+        style: np.ndarray,
+        mask: np.ndarray,
+        strength: float,
+        memory: Memory | None = None,
+        engine: Engine | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         short = [(0, max(0, _SMALLEST - side)) for side in pixels.shape[:2]]
         if any(after for _, after in short):
@@ -368,7 +385,7 @@ class GraphStylizer(Stylizer):
             stats=stats,
             inertia=np.full(self.model.stats_size, inertia, np.float32),
         )
-        return self.engine.run(inputs, recurring=memory is not None)
+        return (engine or self.engine).run(inputs, recurring=memory is not None)
 
 
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
@@ -396,7 +413,8 @@ def _mixed(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:
 
 def check(stylizer: GraphStylizer) -> None:
     """Paints the test picture of the model's card, so that a model which computes nonsense here is noticed at once."""
-    if np.abs(reference(stylizer) - stylizer.model.card["reference"]).max() > _REFERENCE_TOLERANCE:
+    card = stylizer.model.card["int8"] if stylizer.engine.precision == "int8" else stylizer.model.card
+    if np.abs(reference(stylizer) - card["reference"]).max() > _REFERENCE_TOLERANCE:
         raise ImpastoError(
             f"model {stylizer.model.name} gives a wrong picture on {stylizer.engine.name} ({stylizer.engine.device}): "
             "try another engine, or install impasto again"
@@ -408,6 +426,7 @@ def load(
     *,
     engine: str = "auto",
     threads: int | None = None,
+    precision: str = "auto",
     **options: Any,
 ) -> Stylizer:
     """Loads a model or a method.
@@ -417,14 +436,15 @@ def load(
             matches or optimises while it paints ("gatys", "mrf", "style-swap"; they need PyTorch and VGG-19).
         engine: "onnxruntime", "openvino", "torch" or "auto".
         threads: processor threads; None leaves one for each physical core.
+        precision: "fp32", "int8" or "auto": int8 where the model has it and it is faster here.
         options: of a method, e.g. ``load("gatys", iterations=200)``; see :mod:`impasto.methods`.
     """
     if model in METHODS:
-        if engine not in ("auto", "torch"):
-            raise ImpastoError(f"{model} runs on PyTorch only: leave the engine at auto")
+        if engine not in ("auto", "torch") or precision == "int8":
+            raise ImpastoError(f"{model} runs on PyTorch only, in float32: leave engine and precision at auto")
         return open_method(str(model), threads, options)
     if options:
         raise ImpastoError(f"{', '.join(options)}: only methods take options ({', '.join(METHODS)})")
-    stylizer = GraphStylizer(find_model(model), engine, threads)
+    stylizer = GraphStylizer(find_model(model), engine, threads, precision)
     check(stylizer)
     return stylizer

@@ -29,6 +29,7 @@ EXTRAS = {
     "tensorboard": "train",
     "matplotlib": "train",
     "openvino": "openvino",
+    "nncf": "quantize",
     "ray": "ray",
     "pyarrow": "ray",
     "fsspec": "ray",
@@ -56,6 +57,10 @@ SetOption = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="An option of a method, like iterations=100. Repeatable."),
 ]
 EngineOption = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or torch.")]
+PrecisionOption = Annotated[
+    Literal["auto", "fp32", "int8"],
+    typer.Option(help="int8 is faster, on OpenVINO; auto takes it where the processor is made for it."),
+]
 ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads.", show_default="one for each core")]
 StyleSizeOption = Annotated[
     int | None,
@@ -85,16 +90,22 @@ def settings(assignments: list[str] | None) -> dict[str, str]:
     pairs = [assignment.partition("=") for assignment in assignments or []]
     if wrong := [name for name, equals, _ in pairs if not name or not equals]:
         raise ImpastoError(f"--set takes NAME=VALUE, like iterations=100, not {wrong[0] or '='}")
-    if taken := [name for name, _, _ in pairs if name in ("model", "engine", "threads")]:
+    if taken := [name for name, _, _ in pairs if name in ("model", "engine", "threads", "precision")]:
         raise ImpastoError(f"{taken[0]} is not an option of a method: give --{taken[0]} instead")
     return {name: value for name, _, value in pairs}
 
 
-def load_painter(model: str | None, engine: str, threads: int | None, set_option: list[str] | None = None) -> Stylizer:
+def load_painter(
+    model: str | None,
+    engine: str,
+    threads: int | None,
+    set_option: list[str] | None = None,
+    precision: str = "auto",
+) -> Stylizer:
     """The model or method that the options name."""
     from impasto.stylizer import load
 
-    return load(**given(model=model), engine=engine, threads=threads, **settings(set_option))
+    return load(**given(model=model), engine=engine, threads=threads, precision=precision, **settings(set_option))
 
 
 def take_styles(

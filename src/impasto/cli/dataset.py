@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from impasto.cli.common import EngineOption, JsonOption, StyleSizeOption, given, print_json
+from impasto.cli.common import EngineOption, JsonOption, PrecisionOption, StyleSizeOption, given, print_json
 from impasto.errors import ImpastoError
 
 
@@ -37,6 +37,7 @@ def dataset(
         str | None, typer.Option("--model", "-m", help="A shipped model, or a model folder.", show_default="adain")
     ] = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Painters at a time.", show_default="as many as there is room for")
     ] = None,
@@ -53,7 +54,7 @@ def dataset(
     drawn = given(per_image=per_image, size=size, crop=crop, keep_color=keep_color, style_size=style_size, seed=seed)
     if strength is not None:
         drawn["strength"] = _range(strength)
-    chosen = given(model=model, engine=engine, workers=workers, threads=threads, address=address)
+    chosen = given(model=model, engine=engine, precision=precision, workers=workers, threads=threads, address=address)
     result = stylize_dataset(source, styles, out, Recipe(**drawn), fail_fast=fail_fast, **chosen)
     for name, why in result.broken_styles.items():
         print(f"passed over the style {name}: {why}", file=sys.stderr)

@@ -11,6 +11,7 @@ from impasto.cli.common import (
     EngineOption,
     JsonOption,
     ModelOption,
+    PrecisionOption,
     ThreadsOption,
     expand,
     given,
@@ -145,6 +146,21 @@ def export(
     print(exporting.export(checkpoint, folder, name or folder.resolve().name, gallery))
 
 
+def quantize(
+    model: Annotated[str, typer.Argument(help="A model folder, changed in place, or the name of a shipped model.")],
+    content: Annotated[list[str], typer.Option(help="Folder or tar of photos. Repeatable.")],
+    style: Annotated[list[str], typer.Option(help="Folder or tar of style pictures. Repeatable.")],
+    pairs: Annotated[
+        int | None, typer.Option(help="Of a photo and a style, to find the scales on.", show_default="96")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Which pairs are drawn.", show_default="0")] = None,
+) -> None:
+    """Add a graph in eight bits to a compact model: for OpenVINO, more than twice as fast, nearly the same pictures."""
+    from impasto import quantize as quantizing
+
+    print(quantizing.quantize(model, content, style, **given(pairs=pairs, seed=seed)))
+
+
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
     style: Annotated[str, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")],
@@ -156,6 +172,7 @@ def evaluate(
     size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
     limit: Annotated[int | None, typer.Option(help="Take only so many photos.")] = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page with a contact sheet.")] = None,
@@ -174,7 +191,14 @@ def evaluate(
         from impasto.evaluate.video import evaluate_video
 
         steadiness = evaluate_video(
-            models, video, expand([style], ".style"), max_size=max_size, limit=limit, engine=engine, threads=threads
+            models,
+            video,
+            expand([style], ".style"),
+            max_size=max_size,
+            limit=limit,
+            engine=engine,
+            threads=threads,
+            precision=precision,
         )
         if as_json:
             print_json(steadiness.to_json())
@@ -185,7 +209,9 @@ def evaluate(
 
     assert content is not None
 
-    evaluation = evaluating.evaluate(models, content, style, size=size, engine=engine, threads=threads, limit=limit)
+    evaluation = evaluating.evaluate(
+        models, content, style, size=size, engine=engine, threads=threads, precision=precision, limit=limit
+    )
     if html is not None:
         evaluation.write_html(html)
     if record:

@@ -18,6 +18,7 @@ from impasto.cli.common import (
     KeepColorOption,
     MaxPixelsOption,
     ModelOption,
+    PrecisionOption,
     SetOption,
     StyleSizeOption,
     ThreadsOption,
@@ -81,6 +82,7 @@ def stylize(
     model: ModelOption = None,
     set_option: SetOption = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each picture.")] = False,
 ) -> None:
@@ -115,7 +117,7 @@ def stylize(
 
     from impasto.image import write_image
 
-    painter = load_painter(model, engine, threads, set_option)
+    painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
     styles = take_styles(painter, sources, style_size, limit)
 
@@ -295,6 +297,7 @@ def sheet(
     model: ModelOption = None,
     set_option: SetOption = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Paint a photo in every shipped style, on one labelled sheet."""
@@ -305,7 +308,7 @@ def sheet(
     target = out or Path(f"{name_of(photo)}-sheet.jpg")
     _check_targets([target], None)
     _spare_inputs([_Job(photo, [0], target)], [photo, *sources])
-    painter = load_painter(model, engine, threads, set_option)
+    painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
     taken = take_styles(painter, sources, style_size, limit)
     page = sheets.sheet(painter, open_source(photo), taken or None, columns=columns, **given(size=size), **limit)

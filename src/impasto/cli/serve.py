@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from impasto.cli.common import EngineOption, ModelOption, StyleSizeOption, ThreadsOption, given
+from impasto.cli.common import EngineOption, ModelOption, PrecisionOption, StyleSizeOption, ThreadsOption, given
 from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def app(
     ] = None,
     model: ModelOption = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Serve the web page and the HTTP API, to this machine alone unless --host says otherwise."""
@@ -70,7 +71,7 @@ def app(
             queue=queue,
         )
     )
-    painter = load(**given(model=model), engine=engine, threads=threads)
+    painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)
     serve(painter, limits, host=host, port=port, auth=(user, password) if auth else None, root_path=root_path)
 
 
@@ -90,6 +91,7 @@ def camera(
     ] = None,
     model: ModelOption = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Paint a camera live; the newest frame always wins, so the delay does not grow.
@@ -101,7 +103,7 @@ def camera(
     from impasto.stylizer import load
 
     with Window() if to == "window" else VirtualCamera() as screen:
-        painter = load(**given(model=model), engine=engine, threads=threads)
+        painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)
         told = time.monotonic()
 
         def show(frame: Pixels, pace: Pace) -> bool:

@@ -22,6 +22,7 @@ from impasto.cli.common import (
     JsonOption,
     KeepColorOption,
     ModelOption,
+    PrecisionOption,
     SetOption,
     StyleSizeOption,
     ThreadsOption,
@@ -104,6 +105,7 @@ def video(
     model: ModelOption = None,
     set_option: SetOption = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -142,7 +144,7 @@ def video(
 
     from impasto.progress import meter
 
-    painter = load_painter(model, engine, threads, set_option)
+    painter = load_painter(model, engine, threads, set_option, precision)
     # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
     styles = [replace(taken) for taken in take_styles(painter, names, style_size, {})]
     with _interruptible() as stop, meter("Painting") as show:

@@ -54,6 +54,7 @@ def stylize_dataset(
     *,
     model: str = "adain",
     engine: str = "auto",
+    precision: str = "auto",
     workers: int | None = None,
     threads: int = 1,
     address: str | None = None,
@@ -71,7 +72,7 @@ def stylize_dataset(
         styles: folders of pictures, single pictures, ``.style`` files, or names of shipped styles.
         out: the folder to write to, likewise.
         recipe: how to paint.
-        model, engine: see :func:`impasto.load`; a method works too, slowly.
+        model, engine, precision: see :func:`impasto.load`; a method works too, slowly.
         workers: painters at a time; None for as many as the cluster has room for.
         threads: processor threads of each. One is best where pictures are small and many.
         address: of a running Ray cluster; None starts one on this machine.
@@ -91,7 +92,7 @@ def stylize_dataset(
     manifest = Manifest(target)
     manifest.save()  # the folder is made and written to before the work begins
     pool = _start(address, workers, threads)
-    loading = {"model": model, "engine": engine, "threads": threads}
+    loading = {"model": model, "engine": engine, "precision": precision, "threads": threads}
     taken, broken = _take(styles, loading, recipe.style_size, pool)
     known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for row in manifest.known.values():

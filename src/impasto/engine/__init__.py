@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from impasto.model import Model
 
 #: Engine names and what each needs beside `pip install impasto`.
 ENGINES = {"onnxruntime": None, "openvino": "impasto[openvino]", "torch": "impasto[train]"}
+
+
+#: Of the convolutions. "int8" is for models that have such a graph, and for OpenVINO.
+Precision = Literal["fp32", "int8"]
 
 
 class Inputs(NamedTuple):
@@ -39,6 +43,7 @@ class Engine(Protocol):
 
     name: str
     device: str
+    precision: Precision
 
     def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Runs the content graph.
@@ -59,33 +64,57 @@ def installed() -> list[str]:
     return [name for name in ENGINES if importlib.util.find_spec(name)]
 
 
-def _on_intel() -> bool:
+def _accelerated() -> bool:
     from impasto.engine.onnxruntime import accelerators
+
+    return bool(accelerators())
+
+
+def _on_intel() -> bool:
+    if "openvino" not in installed() or _accelerated():
+        return False
     from impasto.engine.openvino import processor
 
-    return "intel" in processor().lower() and not accelerators()
+    return "intel" in processor().lower()
 
 
-def open_engine(model: Model, engine: str = "auto", threads: int | None = None) -> Engine:
+def _int8_pays(model: Model) -> bool:
+    if "int8" not in model.card or "openvino" not in installed() or _accelerated():
+        return False
+    from impasto.engine.openvino import multiplies_bytes
+
+    return multiplies_bytes()
+
+
+def open_engine(model: Model, engine: str = "auto", threads: int | None = None, precision: str = "auto") -> Engine:
     """Prepares a model to run.
 
     Args:
-        engine: "onnxruntime", "openvino", "torch", or "auto": OpenVINO where it is installed and runs on an Intel
-            processor, else ONNX Runtime, which starts faster and needs less memory.
+        engine: "onnxruntime", "openvino", "torch", or "auto": OpenVINO where it is installed and either int8 is chosen
+            or the processor is Intel's, else ONNX Runtime, which starts faster and needs less memory.
         threads: processor threads; None leaves one for each physical core.
+        precision: "fp32", "int8", or "auto": int8 where the model has it, OpenVINO is there, and the processor has
+            instructions for it.
     """
+    if precision not in ("auto", "fp32", "int8"):
+        raise ImpastoError(f"no precision {precision}: choose auto, fp32 or int8")
     if engine != "auto" and engine not in ENGINES:
         raise ImpastoError(f"no engine {engine}: choose auto, {', '.join(ENGINES)}")
     if threads is not None and threads < 1:
         raise ImpastoError(f"threads must be 1 or more, not {threads}")
+    if precision == "int8" and "int8" not in model.card:
+        raise ImpastoError(f"the model {model.name} has no int8 graph: leave the precision at auto")
+    if precision == "int8" and engine not in ("auto", "openvino"):
+        raise ImpastoError(f"int8 runs on OpenVINO only, not on {engine}: leave the engine at auto")
+    in_bytes = precision == "int8" or (precision == "auto" and engine in ("auto", "openvino") and _int8_pays(model))
     if engine == "auto":
-        engine = "openvino" if "openvino" in installed() and _on_intel() else "onnxruntime"
+        engine = "openvino" if in_bytes or _on_intel() else "onnxruntime"
     if engine not in installed():
         raise ImpastoError(f"the engine {engine} is not installed: pip install {ENGINES[engine] or engine}")
     if engine == "openvino":
         from impasto.engine.openvino import OpenVINOEngine
 
-        return OpenVINOEngine(model, threads)
+        return OpenVINOEngine(model, threads, "int8" if in_bytes else "fp32")
     if engine == "torch":
         from impasto.engine.torch import TorchEngine
 

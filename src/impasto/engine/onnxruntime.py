@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from impasto.engine import Inputs
+from impasto.engine import Inputs, Precision
 from impasto.errors import ImpastoError
 from impasto.model import Model
 
@@ -54,6 +54,7 @@ class OnnxRuntimeEngine:
     """A content graph in an inference session."""
 
     name = "onnxruntime"
+    precision: Precision = "fp32"
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
         self._session = _open(model, model.graph(), [*accelerators(), "CPUExecutionProvider"], threads)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
 
-from impasto.engine import Inputs
+from impasto.engine import Inputs, Precision
 from impasto.errors import ImpastoError
 from impasto.model import Model
 
@@ -20,6 +21,14 @@ _KEPT = 2  # sets of shapes that a graph is kept compiled for; each holds workin
 def processor() -> str:
     """The name of the processor."""
     return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+
+
+def multiplies_bytes() -> bool:
+    """Whether the processor has instructions for products of bytes (VNNI or better), so that int8 pays."""
+    flags = Path("/proc/cpuinfo")
+    if flags.is_file():
+        return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags.read_text("utf-8").split())
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # what has that has VNNI
 
 
 class _Compiled:
@@ -47,12 +56,13 @@ class OpenVINOEngine:
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, model: Model, threads: int | None = None) -> None:
+    def __init__(self, model: Model, threads: int | None = None, precision: Precision = "fp32") -> None:
+        self.precision = precision
         # Without the precision hint OpenVINO takes bfloat16 where the processor has it, and the picture shows it.
         self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
-        self._path = str(model.graph())
+        self._path = str(model.int8_graph() if precision == "int8" else model.graph())
         try:
             self._any = _Compiled(openvino.Core().read_model(self._path), self._config)
         except RuntimeError as error:

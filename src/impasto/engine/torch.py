@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from impasto.engine import Inputs
+from impasto.engine import Inputs, Precision
 from impasto.model import Model
 from impasto.nets import load_network
 
@@ -21,6 +21,7 @@ class TorchEngine:
     """The network itself, on the best device there is."""
 
     name = "torch"
+    precision: Precision = "fp32"
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
         self.device = best_device()

@@ -42,6 +42,7 @@ def evaluate(
     size: int = 512,
     engine: str = "auto",
     threads: int | None = None,
+    precision: str = "auto",
     limit: int | None = None,
     style_limit: int | None = None,
 ) -> Evaluation:
@@ -52,7 +53,7 @@ def evaluate(
             on certain styles paints in those of them that are named like a style picture's file.
         content, style: folders of pictures (or tar files of them).
         size: side in pixels of the squares that photos and styles are brought to.
-        engine: what runs the models, see :func:`impasto.engine.open_engine`.
+        engine, precision: what runs the models, see :func:`impasto.engine.open_engine`.
         threads: processor threads for painting and measuring; None leaves one for each physical core.
         limit: take only the first so many photos, by name.
         style_limit: take only the first so many style pictures.
@@ -66,7 +67,7 @@ def evaluate(
         raise ImpastoError(f"limit must be 1 photo or more, not {limit}")
     photos, paintings = find_pictures([content])[:limit], find_pictures([style])[:style_limit]
     if not isinstance(models, Mapping):
-        models = {str(name): load(name, engine=engine, threads=threads) for name in models}
+        models = {str(name): load(name, engine=engine, threads=threads, precision=precision) for name in models}
     stylizers = models
     if threads is not None:
         torch.set_num_threads(threads)

@@ -131,6 +131,7 @@ def evaluate_video(
     limit: int | None = None,
     engine: str = "auto",
     threads: int | None = None,
+    precision: str = "auto",
 ) -> VideoEvaluation:
     """Measures how steadily models paint a clip.
 
@@ -140,14 +141,14 @@ def evaluate_video(
         styles: each of them is measured by itself.
         max_size: scale frames down so that their long side is at most this.
         limit: take only the first so many frames.
-        engine: what runs the models, see :func:`impasto.engine.open_engine`.
+        engine, precision: what runs the models, see :func:`impasto.engine.open_engine`.
         threads: processor threads for painting; None leaves one for each physical core.
     """
     if limit is not None and limit < 2:
         raise ImpastoError(f"limit must be 2 frames or more, not {limit}")
     source = Clip(clip, max_size=max_size)
     if not isinstance(models, Mapping):
-        models = {name: load(name, engine=engine, threads=threads) for name in models}
+        models = {name: load(name, engine=engine, threads=threads, precision=precision) for name in models}
     frames = (frame.pixels for frame in islice(source.frames(), limit))
     total = min(source.frame_count or limit or 0, limit or source.frame_count or 0)
     return measure(models, styles, track(frames, "evaluate", total), name=source.path.name)
