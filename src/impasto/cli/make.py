@@ -76,6 +76,9 @@ def train(
     style_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     identity_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Of the total variation.", rich_help_panel=_SETTINGS)] = None,
+    smooth_weight: Annotated[
+        float | None, typer.Option(help="Of what becomes of smooth skies, for compact.", rich_help_panel=_SETTINGS)
+    ] = None,
     style_size: Annotated[
         int | None,
         typer.Option(help="Short side in pixels of the pictures of a network's own styles.", rich_help_panel=_SETTINGS),

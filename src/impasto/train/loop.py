@@ -54,6 +54,8 @@ class Settings:
     style_weight: float = 10.0
     identity_weight: float = 0.0
     tv_weight: float = 0.0
+    smooth_weight: float = 0.0
+    """Of the total variation of what becomes of smooth pictures with a little noise: skies shall stay skies."""
     style_size: int = 256
     """Short side that the pictures of a network's own styles are scaled to."""
     autoencoder_steps: int = 0
