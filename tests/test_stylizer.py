@@ -195,7 +195,7 @@ def test_engines_agree(name, request, small, painting):
     mask = np.linspace(0, 1, 200, dtype=np.float32)[None].repeat(160, 0)
     results = []
     for engine in installed():
-        model = impasto.load(name, engine=engine, threads=1)
+        model = impasto.load(name, engine=engine, threads=1, precision="fp32")
         a, b = model.style(painting, size=256), model.style(255 - painting, size=256)
         results.append([array(model.stylize(small, a)),
                         array(model.stylize(small, [a, b], strength=0.7, masks=[mask, 1 - mask]))])  # fmt: skip
