@@ -15,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from impasto import __version__
 from impasto.app.api import router, say_errors_in_one_line
 from impasto.app.guard import Guard
-from impasto.app.studio import Limits, Studio
+from impasto.app.studio import Limits, Shelf, Studio
 from impasto.errors import ImpastoError
 from impasto.stylizer import Stylizer
 
@@ -27,7 +27,12 @@ _ABOUT = (
 
 
 def build(
-    painter: Stylizer, limits: Limits | None = None, *, auth: tuple[str, str] | None = None, page: bool = True
+    painter: Stylizer,
+    limits: Limits | None = None,
+    *,
+    auth: tuple[str, str] | None = None,
+    page: bool = True,
+    uploaded: Shelf | None = None,
 ) -> FastAPI:
     """The web application, an ASGI app.
 
@@ -36,8 +41,9 @@ def build(
         limits: what one client may ask for.
         auth: user and password that every request must give (HTTP Basic), `/healthz` excepted.
         page: with the web page, not the API alone.
+        uploaded: where uploaded styles are kept; None keeps them in this process.
     """
-    studio = Studio(painter, limits)
+    studio = Studio(painter, limits, uploaded)
     limits = studio.limits
 
     @asynccontextmanager

@@ -40,6 +40,8 @@ EXTRAS = {
     "prometheus_client": "app",
     "pyvirtualcam": "camera",
     "uvicorn": "app",
+    "grpc_reflection": "serve",
+    "aiohttp": "serve",
 }
 
 ModelOption = Annotated[

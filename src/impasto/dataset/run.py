@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import ray
 import ray.data
 
+from impasto.cluster import Pool, join
 from impasto.dataset.manifest import Manifest, Row
 from impasto.dataset.paint import Painter
 from impasto.dataset.place import PICTURES, Place
@@ -115,36 +115,16 @@ def stylize_dataset(
     return DatasetResult(manifest.finish(), broken, time.monotonic() - start)
 
 
-class _Pool(NamedTuple):
-    """How many workers there are, and what each takes of the cluster."""
-
-    workers: int
-    cores: int
-    gpus: int
-
-
-def _start(address: str | None, workers: int | None, threads: int) -> _Pool:
-    """Joins a cluster, or starts one on this machine, and sees how many workers it has room for."""
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its core writes warnings to stderr
-        try:
-            ray.init(
-                address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None if address else False
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ImpastoError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+def _start(address: str | None, workers: int | None, threads: int) -> Pool:
+    """Joins a cluster, or starts one on this machine; no more workers than wanted."""
+    pool = join(address, threads)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    size: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    gpus, cores = int(size.get("GPU", 0)), int(size.get("CPU", 0))
-    room = gpus or cores // threads
-    if room < 1:
-        raise ImpastoError(f"no room for a worker of {threads} threads: there are {cores} cores")
-    return _Pool(min(workers or room, room), threads, 1 if gpus else 0)
+    return pool._replace(workers=min(workers or pool.workers, pool.workers))
 
 
 def _worked(
-    items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: _Pool
+    items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: Pool
 ) -> Iterator[dict[str, Any]]:
     """What the workers make of each item, as it comes. One that dies is replaced, and what it was at is done anew."""
     size = max(1, min(_BLOCK, len(items) // (4 * pool.workers)))
@@ -159,9 +139,7 @@ def _worked(
     yield from data.iter_rows()
 
 
-def _take(
-    sources: Sequence[str], loading: dict[str, Any], size: int, pool: _Pool
-) -> tuple[list[Style], dict[str, str]]:
+def _take(sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool) -> tuple[list[Style], dict[str, str]]:
     """The styles, sorted by name, and for those that cannot be taken, why."""
     items = []
     for source in sources:

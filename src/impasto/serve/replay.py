@@ -1,0 +1,130 @@
+"""What stands in Ray Serve's HTTP proxies: a request whose replica dies is sent to another one.
+
+Serve itself answers such a request with a bare 500, for it cannot know whether it may be done twice. Here it may: a
+painting depends on the request alone, and an uploaded style is named by its content.
+
+Serve takes the middleware of its proxies from the variable that :data:`ENVIRONMENT` sets, on every node.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: What the environment of a cluster's nodes must hold, for this to be part of its proxies.
+ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "impasto.serve.replay.middleware"}
+#: A header that every answer of a replica bears: which one it was. An answer without it is one of Serve itself.
+REPLICA = "x-impasto-replica"
+#: A page that this answers by itself, so that one can see whether it is there.
+PROBE = "/-/impasto"
+# A picture that kills whoever reads it must not be handed on for ever.
+_ATTEMPTS = 2
+_RETRY_AFTER = 2  # seconds; a router has noticed by then which replicas are left
+_LOG = logging.getLogger(__name__)
+
+
+def middleware() -> list[Middleware]:
+    """What Serve calls in each of its proxies."""
+    return [Middleware(Replay)]
+
+
+class Replay:
+    """ASGI middleware around the proxy, which gives up without an answer when the replica at work dies.
+
+    An answer is held back until all of it is there, so that a client never sees the half of one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or path.startswith("/-/"):
+            await (_there(send) if path == PROBE else self.app(scope, receive, send))
+            return
+        tape = _Tape(receive)
+        for _ in range(_ATTEMPTS):
+            answer: list[Message] = []
+            try:
+                await self.app({**scope, "headers": list(scope["headers"])}, tape.play(), _keep(answer))
+            except Exception:
+                _LOG.exception("the proxy failed")
+            if tape.gone:
+                return
+            if answer:
+                break
+        for message in answer if _of_a_replica(answer) else _excuse(answer):
+            await send(message)
+
+
+class _Tape:
+    """The messages of a request, to be heard again from the start.
+
+    Attributes:
+        gone: whether the client has hung up.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._heard: list[Message] = []
+        self.gone = False
+
+    def play(self) -> Receive:
+        """What was heard before, then what comes."""
+        position = 0
+
+        async def receive() -> Message:
+            nonlocal position
+            if position == len(self._heard):
+                message = await self._receive()
+                self._heard.append(message)
+                self.gone = message["type"] == "http.disconnect"
+            position += 1
+            return self._heard[position - 1]
+
+        return receive
+
+
+def _keep(answer: list[Message]) -> Callable[[Message], Awaitable[None]]:
+    async def send(message: Message) -> None:
+        answer.append(message)
+
+    return send
+
+
+def _of_a_replica(answer: list[Message]) -> bool:
+    """Whether it is a whole answer, and comes from a replica."""
+    if not answer or answer[-1].get("more_body", False) or answer[-1]["type"] != "http.response.body":
+        return False
+    return any(name.lower() == REPLICA.encode() for name, _ in answer[0].get("headers", []))
+
+
+def _excuse(answer: list[Message]) -> list[Message]:
+    """What to say in place of a broken answer, of none, or of Serve's own: its queue is full, or no replica is up."""
+    if answer and answer[0].get("status") == 408:
+        return _json(504, {"error": "not done in time: send something smaller, or try again when there is less to do"})
+    return _json(
+        503,
+        {"error": f"the server is busy or being started: try again in {_RETRY_AFTER} s"},
+        {"retry-after": str(_RETRY_AFTER)},
+    )
+
+
+def _json(status: int, value: dict[str, Any], headers: dict[str, str] | None = None) -> list[Message]:
+    body = json.dumps(value).encode()
+    fields = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
+    raw = [(name.encode(), text.encode()) for name, text in fields.items()]
+    return [
+        {"type": "http.response.start", "status": status, "headers": raw},
+        {"type": "http.response.body", "body": body},
+    ]
+
+
+async def _there(send: Send) -> None:
+    for message in _json(200, {"replay": _ATTEMPTS}):
+        await send(message)
