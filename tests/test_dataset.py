@@ -27,8 +27,8 @@ import impasto
 from impasto.cli import main
 from impasto.dataset import Recipe, stylize_dataset
 from impasto.dataset.paint import Painter
-from impasto.dataset.place import Place
 from impasto.errors import ImpastoError
+from impasto.place import Place
 
 STYLES = ["hokusai-great-wave", "munch-scream", "klimt-kiss"]
 

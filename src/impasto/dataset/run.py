@@ -16,9 +16,9 @@ import ray.data
 from impasto.cluster import Pool, join
 from impasto.dataset.manifest import Manifest, Row
 from impasto.dataset.paint import Painter
-from impasto.dataset.place import PICTURES, Place
 from impasto.dataset.recipe import Recipe
 from impasto.errors import ImpastoError
+from impasto.place import PICTURES, Place
 from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import load

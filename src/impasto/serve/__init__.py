@@ -66,7 +66,6 @@ def serve(
         ray_serve.delete(_NAME)
     finally:
         if address is None:
-            ray_serve.shutdown()  # type: ignore[no-untyped-call]
             ray.shutdown()
 
 
