@@ -56,9 +56,9 @@ class Replay:
                 _LOG.exception("the proxy failed")
             if tape.gone:
                 return
-            if answer:
+            if _whole(answer):
                 break
-        for message in answer if _of_a_replica(answer) else _excuse(answer):
+        for message in answer if _whole(answer) and _of_a_replica(answer) else _excuse(answer):
             await send(message)
 
 
@@ -97,10 +97,11 @@ def _keep(answer: list[Message]) -> Callable[[Message], Awaitable[None]]:
     return send
 
 
+def _whole(answer: list[Message]) -> bool:
+    return bool(answer) and answer[-1]["type"] == "http.response.body" and not answer[-1].get("more_body", False)
+
+
 def _of_a_replica(answer: list[Message]) -> bool:
-    """Whether it is a whole answer, and comes from a replica."""
-    if not answer or answer[-1].get("more_body", False) or answer[-1]["type"] != "http.response.body":
-        return False
     return any(name.lower() == REPLICA.encode() for name, _ in answer[0].get("headers", []))
 
 
