@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import ray
 
 from impasto.errors import ImpastoError
+from impasto.model import shipped_models
 
 
 class Pool(NamedTuple):
@@ -41,10 +43,21 @@ def join(address: str | None, threads: int) -> Pool:
                 address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None if address else False
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ImpastoError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+            said = str(error).splitlines()[0]
+            raise ImpastoError(
+                f"no Ray cluster at {address}: {said}; is it up, and if it wants a token, are RAY_AUTH_MODE=token and "
+                "the token set here?"
+            ) from None
     size: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     gpus, cores = int(size.get("GPU", 0)), int(size.get("CPU", 0))
     room = gpus or cores // threads
     if room < 1:
         raise ImpastoError(f"no room for a worker of {threads} threads: there are {cores} cores")
     return Pool(room, threads, 1 if gpus else 0)
+
+
+def everywhere(model: str) -> str:
+    """A model's name or folder for other processes, whose working folder may be another one."""
+    folder = Path(model)
+    named = os.sep not in model and any(model == one.name for one in shipped_models())
+    return model if named or not (folder / "card.json").is_file() else str(folder.resolve())

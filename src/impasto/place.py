@@ -65,6 +65,11 @@ class Place:
     def __str__(self) -> str:
         return self.url
 
+    @property
+    def absolute(self) -> str:
+        """Its URL for another process, whose working folder may be another one."""
+        return str(self._system.unstrip_protocol(self._root))
+
     def exists(self) -> bool:
         """Whether there is such a folder or file."""
         return bool(self._system.exists(self._root))

@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 import ray.data
 
-from impasto.cluster import Pool, join
+from impasto.cluster import Pool, everywhere, join
 from impasto.dataset.manifest import Manifest, Row
 from impasto.dataset.paint import Painter
 from impasto.dataset.recipe import Recipe
@@ -83,15 +84,15 @@ def stylize_dataset(
     """
     recipe = recipe or Recipe()
     pictures, target = Place(source), Place(out)
+    if pictures.holds(target) or target.holds(pictures):
+        raise ImpastoError(f"{out} and {source} lie in one another: write the paintings somewhere else")
     names = pictures.find(PICTURES | {"tar"})
     if not names:
         raise ImpastoError(f"no pictures and no tar shards in {source}")
-    if pictures.holds(target) or target.holds(pictures):
-        raise ImpastoError(f"{out} and {source} lie in one another: write the paintings somewhere else")
     manifest = Manifest(target)
     manifest.save()  # the folder is made and written to before the work begins
     pool = _start(address, workers, threads)
-    loading = {"model": model, "engine": engine, "threads": threads}
+    loading = {"model": everywhere(model), "engine": engine, "threads": threads}
     taken, broken = _take(styles, loading, recipe.style_size, pool)
     known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for row in manifest.known.values():
@@ -99,7 +100,7 @@ def stylize_dataset(
             if name in known:
                 known[name].append(asdict(row))
     items = [{"name": name, "known": json.dumps(rows)} for name, rows in known.items()]
-    arguments = {**loading, "source": source, "out": out, "recipe": recipe, "styles": ray.put(taken)}
+    arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
     start = time.monotonic()
     try:
         for result in track(_worked(items, _Paint, arguments, pool), "Painting", len(items)):
@@ -145,7 +146,10 @@ def _take(sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool
     for source in sources:
         place = Place(source)
         names = place.find(PICTURES) if place.exists() and not source.endswith(".style") else []
-        items += [{"folder": place.url, "name": name} for name in names] or [{"folder": "", "name": source}]
+        path = str(Path(source).resolve()) if Path(source).exists() else source
+        items += [{"folder": place.absolute, "name": name, "path": ""} for name in names] or [
+            {"folder": "", "name": source, "path": path}
+        ]
     taken, broken = [], {}
     for found in track(_worked(items, _Take, {**loading, "size": size}, pool), "Taking styles", len(items)):
         if found["error"]:
@@ -167,7 +171,7 @@ class _Take:
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         folder, name = item["folder"], item["name"]
         try:
-            source = Place(folder).read(name) if folder else name
+            source = Place(folder).read(name) if folder else item["path"]
             style = self._stylizer.style(source, size=self._size, name=name)
         except (ImpastoError, OSError) as error:
             return {"name": name, "error": str(error), "tensor": np.empty(0, np.float32), "model": ""}
@@ -177,8 +181,8 @@ class _Take:
 class _Paint:
     """A worker that paints pictures and shards."""
 
-    def __init__(self, source: str, out: str, recipe: Recipe, styles: Any, **loading: Any) -> None:
-        self._painter = Painter(load(**loading), Place(source), Place(out), ray.get(styles), recipe)
+    def __init__(self, source: Place, out: Place, recipe: Recipe, styles: Any, **loading: Any) -> None:
+        self._painter = Painter(load(**loading), source, out, ray.get(styles), recipe)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         known = {row["output"]: Row(**row) for row in json.loads(item["known"])}

@@ -14,7 +14,7 @@ import urllib.request
 import ray
 from ray import serve as ray_serve
 
-from impasto.cluster import join
+from impasto.cluster import everywhere, join
 from impasto.errors import ImpastoError
 from impasto.serve.replay import ENVIRONMENT, PROBE
 from impasto.serve.replica import Options, application
@@ -50,7 +50,7 @@ def serve(
     least, _ = options.range
     load(options.model, engine=options.engine, threads=options.threads)  # what is wrong with it is said here, at once
     pool = join(address, options.threads)
-    options = options.model_copy(update={"gpus": pool.gpus})
+    options = options.model_copy(update={"gpus": pool.gpus, "model": everywhere(options.model)})
     try:
         if least > pool.workers:
             raise ImpastoError(
@@ -64,6 +64,8 @@ def serve(
         _wait()
         print("impasto: finishing what is under way ...", file=sys.stderr, flush=True)
         ray_serve.delete(_NAME)
+        if address is not None and not ray_serve.status().applications:
+            ray_serve.shutdown()  # type: ignore[no-untyped-call]
     finally:
         if address is None:
             ray.shutdown()
