@@ -227,6 +227,32 @@ def test_shards_come_out_as_shards(source, tmp_path):
         assert {member.name: tar.extractfile(member).read() for member in tar} != members
 
 
+def test_paths_from_here_hold_wherever_the_workers_are(source, tmp_path, monkeypatch):
+    """Workers have the working folder of the cluster, not that of the command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes((source / "cat" / "001.jpg").read_bytes())
+    (tmp_path / "styles").mkdir()
+    Image.fromarray(data.coffee()).save(tmp_path / "styles" / "coffee.png")
+    impasto.load(engine="onnxruntime", threads=1).style("klimt-kiss").save("kiss.style")
+    model = Path(impasto.__file__).parent / "weights" / "adain"
+    (tmp_path / "mine").symlink_to(model, target_is_directory=True)
+    result = stylize_dataset("in", ["styles", "kiss.style"], "out", engine="onnxruntime", model="mine", workers=1)
+    assert [row.error for row in result.rows] == [""]
+    assert (tmp_path / "out" / "a.jpg").exists()
+
+
+def test_a_single_shard_is_a_source(source, tmp_path):
+    with tarfile.open(tmp_path / "one.tar", "w") as tar:
+        tar.add(source / "cat" / "001.jpg", "001.jpg")
+    result = run(tmp_path / "one.tar", tmp_path / "out", workers=1)
+    assert [row.input for row in result.rows] == ["one.tar/001.jpg"]
+    with tarfile.open(tmp_path / "out" / "one.tar") as tar:
+        assert tar.getnames() == ["001.jpg"]
+    with pytest.raises(ImpastoError, match="lie in one another"):
+        run(tmp_path / "one.tar", tmp_path, workers=1)
+
+
 def test_a_damaged_shard_is_named_and_passed_over(tmp_path):
     for name in ("in", "out"):
         (tmp_path / name).mkdir()

@@ -243,6 +243,13 @@ def test_a_killed_desk_loses_no_style(service, painter, small, painting):
     until_both(service, lambda: service.stylize(png(small), style=key))
 
 
+def test_a_port_that_is_taken_is_named(service, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["serve", "--port", service.address.rpartition(":")[2]])
+    assert exit.value.code == 2
+    assert re.match(r"impasto: cannot listen on 127.0.0.1 port \d+: .*choose another", capsys.readouterr().err)
+
+
 def test_the_end_lets_replicas_finish(service, painter, photo):
     """The last test of the service: it ends it."""
     expected = painter.stylize(photo, "klimt-kiss")

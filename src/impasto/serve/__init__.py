@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import socket
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ import urllib.request
 import ray
 from ray import serve as ray_serve
 
+from impasto.app import listen, warn_if_open
 from impasto.cluster import everywhere, join
 from impasto.errors import ImpastoError
 from impasto.serve.replay import ENVIRONMENT, PROBE
@@ -49,6 +51,8 @@ def serve(
     options = options or Options()
     least, _ = options.range
     load(options.model, engine=options.engine, threads=options.threads)  # what is wrong with it is said here, at once
+    if address is None:
+        listen(host, port).close()
     pool = join(address, options.threads)
     options = options.model_copy(update={"gpus": pool.gpus, "model": everywhere(options.model)})
     try:
@@ -58,8 +62,10 @@ def serve(
             )
         _deploy(options, host, port, root_path)
         at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        if not options.auth:
+            warn_if_open(at, str(socket.getaddrinfo(host, port)[0][4][0]))
         print(
-            f"impasto: {at}/docs (the API), on {options.replicas} replicas; Ctrl-C ends it", file=sys.stderr, flush=True
+            f"impasto: {at}/docs (the API), replicas: {options.replicas}; Ctrl-C ends it", file=sys.stderr, flush=True
         )
         _wait()
         print("impasto: finishing what is under way ...", file=sys.stderr, flush=True)
