@@ -40,8 +40,9 @@ EXTRAS = {
     "prometheus_client": "app",
     "pyvirtualcam": "camera",
     "uvicorn": "app",
-    "grpc_reflection": "serve",
     "aiohttp": "serve",
+    "grpc_reflection": "serve",
+    "pydantic": "app",
 }
 
 ModelOption = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from impasto.cli.common import EngineOption, ModelOption, StyleSizeOption, ThreadsOption, given
+from impasto.cli.common import EXTRAS, EngineOption, ModelOption, StyleSizeOption, ThreadsOption, given
 from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
@@ -109,11 +109,16 @@ def serve(
     """
     _credentials(auth)
     limits = _limits(max_upload=max_upload, max_pixels=max_pixels, timeout=timeout, queue=queue)
-    from pydantic import ValidationError
+    try:
+        from pydantic import ValidationError
 
-    from impasto.app import Limits
-    from impasto.serve import Options
-    from impasto.serve import serve as run
+        from impasto.app import Limits
+        from impasto.serve import Options
+        from impasto.serve import serve as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        raise ImpastoError(f"this needs {error.name}: pip install impasto[serve]") from None
 
     chosen = given(model=model, target=target, up_delay=up_delay, down_delay=down_delay, auth=auth)
     try:

@@ -18,7 +18,7 @@ from ray import serve as ray_serve
 from impasto.app import listen, warn_if_open
 from impasto.cluster import everywhere, join
 from impasto.errors import ImpastoError
-from impasto.serve.replay import ENVIRONMENT, PROBE
+from impasto.serve.replay import PROBE, environment
 from impasto.serve.replica import Options, application
 from impasto.stylizer import load
 
@@ -83,13 +83,8 @@ def _deploy(options: Options, host: str, port: int, root_path: str) -> None:
     try:
         ray_serve.start(
             proxy_location="EveryNode",
-            http_options={
-                "host": host,
-                "port": port,
-                "root_path": root_path,
-                "request_timeout_s": options.limits.timeout + 5,
-            },
-            controller_options={"runtime_env": {"env_vars": ENVIRONMENT}},
+            http_options={"host": host, "port": port, "root_path": root_path},
+            controller_options={"runtime_env": {"env_vars": environment(options.limits.timeout)}},
         )
         ray_serve.run(application(options), name=_NAME, route_prefix="/")
     except RuntimeError as error:
@@ -99,7 +94,8 @@ def _deploy(options: Options, host: str, port: int, root_path: str) -> None:
         ray_serve.delete(_NAME)
         raise ImpastoError(
             "Ray Serve was already running here, with proxies that would lose the requests of a replica that dies: end "
-            f"it (serve shutdown), or start the cluster with {' '.join(f'{k}={v}' for k, v in ENVIRONMENT.items())}"
+            "it (serve shutdown), or start the cluster with "
+            + " ".join(f"{name}={value}" for name, value in environment(options.limits.timeout).items())
         )
 
 

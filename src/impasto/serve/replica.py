@@ -98,7 +98,6 @@ def application(options: Options) -> serve.Application:
         health_check_timeout_s=30,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=limits.timeout + 5,
-        max_constructor_retry_count=3,
         **scaling,
     )(serve.ingress()(Painter))
     desk = serve.deployment(
