@@ -86,7 +86,7 @@ class Replay:
             done, _ = await asyncio.wait({asked}, timeout=until - time.monotonic())
         finally:
             asked.cancel()
-        if done and (error := asked.exception()):
+        if done and not asked.cancelled() and (error := asked.exception()):
             _LOG.error("the proxy failed", exc_info=error)
         return bool(done)
 
