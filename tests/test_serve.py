@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -82,7 +83,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    service = Service("--replicas", "2", "--auth", ":".join(AUTH), "--max-upload", "1")
+    service = Service("--replicas", "2", "--auth", ":".join(AUTH), "--max-upload", "1", "--queue", "2")
     yield service
     service.process.kill()
 
@@ -175,6 +176,15 @@ def test_counts_are_those_of_all_replicas(service, small):
     assert service.counted("impasto_uploaded_styles") == len(
         [style for style in service.client.get("/v1/styles").json() if style["uploaded"]]
     )
+
+
+def test_full_queues_say_when_to_come_again(service, painter, photo):
+    expected = painter.stylize(photo, "klimt-kiss")
+    with ThreadPoolExecutor(16) as clients:  # 2 replicas with one picture at work and two that wait make 6
+        answers = list(clients.map(lambda _: service.stylize(png(photo), style="klimt-kiss"), range(16)))
+    seen = Counter(outcome(answer, expected) for answer in answers)
+    assert set(seen) == {"right", "503"}
+    assert seen["right"] >= 6
 
 
 def storm(service: Service, orders: list[tuple[dict, Image.Image]], photo: bytes, kill) -> Counter[str]:
