@@ -18,8 +18,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,15 +86,23 @@ def request(painter: impasto.Stylizer, client: int, variant: int, size: int) -> 
     weights = (1 + client, 1 + variant)
     mix = dict(zip(map(painter.style, styles), weights, strict=True))
     expected = np.asarray(painter.stylize(photo, mix, strength=strength))
-    stream = io.BytesIO()
-    photo.save(stream, "PNG")
+    fields = {"style": styles, "weight": weights, "strength": [strength]}
+    return Request(*form(fields, {"photo": photo}), expected)
+
+
+def form(fields: dict[str, Sequence[object]], pictures: dict[str, Image.Image]) -> tuple[bytes, str]:
+    """A body of multipart/form-data, and its content type."""
     mark = "impasto-load-boundary"
-    parts = [f'name="photo"; filename="{number}.png"\r\n\r\n'.encode() + stream.getvalue()]
-    for name, values in {"style": styles, "weight": weights, "strength": [strength]}.items():
+    parts = []
+    for name, picture in pictures.items():
+        stream = io.BytesIO()
+        picture.save(stream, "PNG")
+        parts.append(f'name="{name}"; filename="{name}.png"\r\n\r\n'.encode() + stream.getvalue())
+    for name, values in fields.items():
         parts += [f'name="{name}"\r\n\r\n{value}'.encode() for value in values]
     head = f"--{mark}\r\nContent-Disposition: form-data; ".encode()
     body = b"".join(head + part + b"\r\n" for part in parts) + f"--{mark}--\r\n".encode()
-    return Request(body, f"multipart/form-data; boundary={mark}", expected)
+    return body, f"multipart/form-data; boundary={mark}"
 
 
 def storm(address: str, clients: list[list[Request]], seconds: float) -> tuple[Tally, list[tuple[float, float]]]:
@@ -123,8 +133,7 @@ def ask(address: str, own: list[Request], until: float, tally: Tally) -> None:
                 got = np.asarray(Image.open(io.BytesIO(answer.read())))
             what = "right" if np.array_equal(got, wanted.expected) else "WRONG PICTURE"
         except urllib.error.HTTPError as error:
-            what, wait = str(error.code), float(error.headers.get("Retry-After", 1))
-            json.load(error)
+            what, wait = refusal(error), float(error.headers.get("Retry-After", 1))
         except OSError as error:
             what, wait = type(error).__name__, 1.0
         with tally.lock:
@@ -132,6 +141,15 @@ def ask(address: str, own: list[Request], until: float, tally: Tally) -> None:
             if what == "right":
                 tally.seconds.append(time.monotonic() - start)
         time.sleep(wait)
+
+
+def refusal(error: urllib.error.HTTPError) -> str:
+    """The status, if it is said as the API promises: in one line of JSON, and with 503 also when to come again."""
+    try:
+        clean = list(json.load(error)) == ["error"] and (error.code != 503 or "Retry-After" in error.headers)
+    except ValueError:
+        clean = False
+    return str(error.code) if clean else f"{error.code} that is not clean"
 
 
 def resident(address: str) -> float:

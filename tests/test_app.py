@@ -278,9 +278,14 @@ def test_uploads_are_limited(painter, small):
 
 def test_the_store_of_styles_is_bounded(painter, small, style_png):
     with TestClient(build(painter, Limits(styles=2), page=False)) as client:
-        keys = [client.post("/v1/styles", files={"file": style_png}).json()["id"] for _ in range(2)]
+
+        def upload(name: str) -> str:
+            return client.post("/v1/styles", files={"file": style_png}, data={"name": name}).json()["id"]
+
+        keys = [upload("one"), upload("two")]
         assert post(client, small, style=keys[0]).status_code == 200  # now the other is the one unused for longest
-        keys.append(client.post("/v1/styles", files={"file": style_png}).json()["id"])
+        keys.append(upload("three"))
+        assert upload("three") == keys[2]  # the same style, the same id
         kept = [entry["id"] for entry in client.get("/v1/styles").json() if entry["uploaded"]]
         assert sorted(kept) == sorted([keys[0], keys[2]])
         refused(post(client, small, style=keys[1]), 422, "there is no style")

@@ -578,7 +578,7 @@ def test_training_on_nothing_is_one_line(impasto_: Impasto, folder: Path) -> Non
     arguments = ["train", "compact", "--content", "missing", "--style", folder, "--out", "run"]
     result = impasto_(*arguments)
     assert result.code == 2
-    assert result.err == "impasto: missing: neither a folder of pictures nor an uncompressed tar file\n"
+    assert result.err == "impasto: there is no folder or file missing\n"
 
 
 @pytest.mark.usefixtures("vgg19")

@@ -27,8 +27,8 @@ import impasto
 from impasto.cli import main
 from impasto.dataset import Recipe, stylize_dataset
 from impasto.dataset.paint import Painter
-from impasto.dataset.place import Place
 from impasto.errors import ImpastoError
+from impasto.place import Place
 
 STYLES = ["hokusai-great-wave", "munch-scream", "klimt-kiss"]
 
@@ -225,6 +225,32 @@ def test_shards_come_out_as_shards(source, tmp_path):
     run(shards, out, Recipe(per_image=2, size=32, crop=32, seed=1))
     with tarfile.open(out / "train-000.tar") as tar:
         assert {member.name: tar.extractfile(member).read() for member in tar} != members
+
+
+def test_paths_from_here_hold_wherever_the_workers_are(source, tmp_path, monkeypatch):
+    """Workers have the working folder of the cluster, not that of the command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes((source / "cat" / "001.jpg").read_bytes())
+    (tmp_path / "styles").mkdir()
+    Image.fromarray(data.coffee()).save(tmp_path / "styles" / "coffee.png")
+    impasto.load(engine="onnxruntime", threads=1).style("klimt-kiss").save("kiss.style")
+    model = Path(impasto.__file__).parent / "weights" / "adain"
+    (tmp_path / "mine").symlink_to(model, target_is_directory=True)
+    result = stylize_dataset("in", ["styles", "kiss.style"], "out", engine="onnxruntime", model="mine", workers=1)
+    assert [row.error for row in result.rows] == [""]
+    assert (tmp_path / "out" / "a.jpg").exists()
+
+
+def test_a_single_shard_is_a_source(source, tmp_path):
+    with tarfile.open(tmp_path / "one.tar", "w") as tar:
+        tar.add(source / "cat" / "001.jpg", "001.jpg")
+    result = run(tmp_path / "one.tar", tmp_path / "out", workers=1)
+    assert [row.input for row in result.rows] == ["one.tar/001.jpg"]
+    with tarfile.open(tmp_path / "out" / "one.tar") as tar:
+        assert tar.getnames() == ["001.jpg"]
+    with pytest.raises(ImpastoError, match="lie in one another"):
+        run(tmp_path / "one.tar", tmp_path, workers=1)
 
 
 def test_a_damaged_shard_is_named_and_passed_over(tmp_path):

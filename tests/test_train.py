@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -196,6 +197,68 @@ def test_difficult_styles_are_drawn_more_often(vgg19, folders, tmp_path):
     crops = styles.crops(200, 8, (1.0, 1.0), torch.Generator().manual_seed(0)).mean((1, 2, 3))
     shares = [(abs(crops - square.mean()) < 0.02).float().mean() for square in styles.squares(8)]
     assert shares == pytest.approx((styles.weights / styles.weights.sum()).tolist(), abs=0.1)
+
+
+def uploaded(source: Path, url: str) -> str:
+    """A copy of a folder or file at a URL."""
+    system, root = fsspec.core.url_to_fs(url)
+    files = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
+    for file in files:
+        path = f"{root}/{file.name if file == source else file.relative_to(source).as_posix()}"
+        system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        system.pipe_file(path, file.read_bytes())
+    return f"{url}/{source.name}" if source.is_file() else url
+
+
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_pictures_from_a_url_are_those_of_the_folder(folders, tmp_path, scheme):
+    for number, source in enumerate(map(Path, folders)):
+        url = uploaded(source, f"{scheme}://{tmp_path}/{number}")
+        here, there = find_pictures([source]), find_pictures([url])
+        assert [entry.name for entry in there] == [entry.name for entry in here]
+        assert manifest(there) == manifest(here)
+        crops = [
+            Pictures([place], 64, memory=0).crops(4, 24, (0.5, 1.0), torch.Generator().manual_seed(1))
+            for place in (str(source), url)
+        ]
+        assert torch.equal(*crops)
+
+
+def test_training_from_shards_by_url_is_training_from_the_folder(vgg19, folders, tmp_path, capfd):
+    """WebDataset shards: samples of a picture and its label, in two files of a folder."""
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    pictures = [entry for entry in find_pictures([folders[0]]) if entry.name != "broken.jpg"]
+    for number, part in enumerate((pictures[:2], pictures[2:])):
+        with tarfile.open(shards / f"photos-{number:03}.tar", "w") as tar:
+            for entry in part:
+                key = Path(entry.name).stem
+                for name, contents in {f"{key}.cls": b"7", f"{key}.png": entry.read()}.items():
+                    member = tarfile.TarInfo(name)
+                    member.size = len(contents)
+                    tar.addfile(member, io.BytesIO(contents))
+    settings = replace(TINY, steps=2, autoencoder_steps=1)
+    run("compact", settings, folders, tmp_path / "folder")
+    whole = losses(capfd.readouterr().out)
+    url = uploaded(shards, f"memory://{tmp_path}/shards")
+    run("compact", settings, (url, folders[1]), tmp_path / "url")
+    assert len(whole) == 2
+    assert losses(capfd.readouterr().out) == whole
+
+
+def test_damaged_shards_and_places_out_of_reach_are_named(tmp_path):
+    (tmp_path / "bad.tar").write_bytes(b"not a tar file" * 100)
+    for source, words in {tmp_path: "bad.tar in .*not an uncompressed tar", "nosuch://place": "cannot reach"}.items():
+        with pytest.raises(ImpastoError, match=words):
+            find_pictures([source])
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        member = tarfile.TarInfo("a.png")
+        member.size = 5000
+        tar.addfile(member, io.BytesIO(bytes(5000)))
+    (tmp_path / "bad.tar").write_bytes(whole.getvalue()[:3000])
+    with pytest.raises(ImpastoError, match="damaged"):
+        find_pictures([tmp_path / "bad.tar"])
 
 
 def test_folders_without_pictures_are_named(tmp_path):

@@ -15,11 +15,11 @@ from fastapi_offline import FastAPIOffline
 from impasto import __version__
 from impasto.app.api import router, say_errors_in_one_line
 from impasto.app.guard import Guard
-from impasto.app.studio import Limits, Studio
+from impasto.app.studio import Limits, Shelf, Studio
 from impasto.errors import ImpastoError
 from impasto.stylizer import Stylizer
 
-__all__ = ["Limits", "build", "serve"]
+__all__ = ["Limits", "build", "listen", "serve", "warn_if_open"]
 
 _ABOUT = (
     "Any photo in the style of any picture. Errors are one line of JSON: `error` says what is wrong and what to do."
@@ -27,7 +27,12 @@ _ABOUT = (
 
 
 def build(
-    painter: Stylizer, limits: Limits | None = None, *, auth: tuple[str, str] | None = None, page: bool = True
+    painter: Stylizer,
+    limits: Limits | None = None,
+    *,
+    auth: tuple[str, str] | None = None,
+    page: bool = True,
+    uploaded: Shelf | None = None,
 ) -> FastAPI:
     """The web application, an ASGI app.
 
@@ -36,8 +41,9 @@ def build(
         limits: what one client may ask for.
         auth: user and password that every request must give (HTTP Basic), `/healthz` excepted.
         page: with the web page, not the API alone.
+        uploaded: where uploaded styles are kept; None keeps them in this process.
     """
-    studio = Studio(painter, limits)
+    studio = Studio(painter, limits, uploaded)
     limits = studio.limits
 
     @asynccontextmanager
@@ -84,13 +90,10 @@ def serve(
         auth: see :func:`build`.
         root_path: the path that a proxy in front serves it under, like "/impasto".
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    if not auth and not _is_loopback(listener.getsockname()[0]):
-        print(
-            f"impasto: warning: {address} is open to the network, and anybody there may use it: give --auth USER:PASS",
-            file=sys.stderr,
-        )
+    if not auth:
+        warn_if_open(address, listener.getsockname()[0])
     app = build(painter, limits, auth=auth)
     print(f"impasto: {address} (the page), {address}/docs (the API); Ctrl-C ends it", file=sys.stderr, flush=True)
     # What goes wrong in the application is logged by it; of the rest, Gradio's open connections at the end are no news.
@@ -98,7 +101,8 @@ def serve(
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; raises `ImpastoError` if there can be none."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
@@ -107,5 +111,10 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ImpastoError(f"cannot listen on {host} port {port}: {said}; choose another --host or --port") from None
 
 
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
+def warn_if_open(url: str, address: str) -> None:
+    """Says so if a server without a password listens on an address of the network."""
+    if not ipaddress.ip_address(address).is_loopback:
+        print(
+            f"impasto: warning: {url} is open to the network, and anybody there may use it: give --auth USER:PASS",
+            file=sys.stderr,
+        )

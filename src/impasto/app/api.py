@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -175,7 +175,7 @@ def router(studio: Studio) -> APIRouter:
         return StyleAdded(id=await studio.run("style", lambda: studio.add_style(data, called, name)))
 
     @api.get("/v1/styles", summary="List the styles", responses=_problems(401))
-    async def list_styles() -> list[StyleEntry]:
+    def list_styles() -> list[StyleEntry]:  # it may have to ask another process
         shipped = [(key, *caption(style)) for key, style in studio.painter.gallery.items()]
         own = studio.uploaded.names()
         return [StyleEntry(id=key, title=title, by=by, uploaded=False) for key, title, by in shipped] + [
@@ -200,8 +200,8 @@ def router(studio: Studio) -> APIRouter:
         response_class=Response,
         responses=_COUNTS | _problems(401),
     )
-    async def metrics() -> Response:
-        return Response(generate_latest(studio.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    def metrics() -> Response:  # it may have to ask another process
+        return Response(studio.uploaded.exposition(studio.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def elsewhere(request: Request) -> None:
         raise HTTPException(405 if _methods(request) else 404)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import hashlib
 import io
-import secrets
 import tempfile
 import threading
 import time
@@ -14,12 +14,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from fastapi import HTTPException, Request
 from PIL import Image
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from impasto.app.work import BusyError, LateError, Work
 from impasto.errors import ImpastoError, TooLargeError
@@ -28,6 +28,8 @@ from impasto.style import Style
 from impasto.stylizer import STYLE_SIZE, Stylizer
 
 T = TypeVar("T")
+#: What is kept of an uploaded style: its vector, or its name and the picture, of which any stroke size can be taken.
+UploadedStyle = Style | tuple[str, Picture]
 
 #: Styles in one mix, and so masks of one photo, at most.
 MOST_STYLES = 8
@@ -88,35 +90,75 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
 
+class Shelf(Protocol):
+    """Where uploaded styles and counts go: this process, or one for many of them."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, style: UploadedStyle) -> str:
+        """Keeps a style; gives its id."""
+        ...
+
+    def get(self, key: str) -> UploadedStyle | None:
+        """The style of that id, if it is still kept."""
+        ...
+
+    def names(self) -> dict[str, str]:
+        """What the styles are called, by id."""
+        ...
+
+    def exposition(self, registry: CollectorRegistry) -> bytes:
+        """What is counted, for Prometheus; `registry` is this process's part of it."""
+        ...
+
+
 class Uploaded:
-    """A bounded store of uploaded styles, pictures or vectors, by id."""
+    """A bounded store of uploaded styles, by an id made of their content: the same style has the same id everywhere."""
 
     def __init__(self, capacity: int) -> None:
-        self._styles: OrderedDict[str, Style | tuple[str, Picture]] = OrderedDict()
+        self._styles: OrderedDict[str, UploadedStyle] = OrderedDict()
         self._capacity = capacity
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._styles)
 
-    def add(self, style: Style | tuple[str, Picture]) -> str:
-        key = f"own-{secrets.token_hex(8)}"
+    def add(self, style: UploadedStyle) -> str:
+        """Keeps a style; gives its id."""
+        key = _id(style)
         with self._lock:
             self._styles[key] = style
+            self._styles.move_to_end(key)
             while len(self._styles) > self._capacity:
                 self._styles.popitem(last=False)
         return key
 
-    def get(self, key: str) -> Style | tuple[str, Picture] | None:
+    def get(self, key: str) -> UploadedStyle | None:
+        """The style of that id, if it is still kept."""
         with self._lock:
             if key in self._styles:
                 self._styles.move_to_end(key)
             return self._styles.get(key)
 
+    def exposition(self, registry: CollectorRegistry) -> bytes:
+        """What this process counts, for Prometheus."""
+        return generate_latest(registry)
+
+    def all(self) -> list[UploadedStyle]:
+        """All that are kept, the one unused for longest first."""
+        with self._lock:
+            return list(self._styles.values())
+
     def names(self) -> dict[str, str]:
         """What the styles are called, by id."""
         with self._lock:
             return {key: item.name if isinstance(item, Style) else item[0] for key, item in self._styles.items()}
+
+
+def _id(style: UploadedStyle) -> str:
+    name, values = (style.name, style.tensor) if isinstance(style, Style) else (style[0], style[1].pixels)
+    digest = hashlib.sha256(f"{name}\0{values.shape}".encode() + values.tobytes())
+    return f"own-{digest.hexdigest()[:16]}"
 
 
 class Studio:
@@ -125,13 +167,14 @@ class Studio:
     Args:
         painter: the model.
         limits: what a client may ask for.
+        uploaded: where uploaded styles are kept; None keeps them here.
     """
 
-    def __init__(self, painter: Stylizer, limits: Limits | None = None) -> None:
+    def __init__(self, painter: Stylizer, limits: Limits | None = None, uploaded: Shelf | None = None) -> None:
         self.painter = painter
         self.limits = limits or Limits()
         self.work = Work(1, self.limits.queue, self.limits.timeout)
-        self.uploaded = Uploaded(self.limits.styles)
+        self.uploaded: Shelf = Uploaded(self.limits.styles) if uploaded is None else uploaded
         self.metrics = Metrics(self)
         self.on_close: list[Callable[[], object]] = [self.work.close]
 

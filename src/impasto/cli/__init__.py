@@ -15,7 +15,7 @@ from impasto.errors import ImpastoError
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
-    "Live": (serve.app, serve.camera),
+    "Live": (serve.app, serve.serve, serve.camera),
     "Look around": (look.styles, look.models, look.info, look.fetch),
     "Train and measure": (make.train, make.export, make.quantize, make.evaluate, make.bench, make.reproduce),
 }

@@ -41,6 +41,9 @@ EXTRAS = {
     "prometheus_client": "app",
     "pyvirtualcam": "camera",
     "uvicorn": "app",
+    "aiohttp": "serve",
+    "grpc_reflection": "serve",
+    "pydantic": "app",
 }
 
 ModelOption = Annotated[

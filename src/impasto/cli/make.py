@@ -29,9 +29,11 @@ def train(
         Literal["adain", "compact", "feedforward", "cin", "stylebank"],
         typer.Argument(metavar="adain|compact|feedforward|cin|stylebank", help="What to train."),
     ],
-    content: Annotated[list[str], typer.Option(help="Folder or tar of content pictures. Repeatable.")],
+    content: Annotated[list[str], typer.Option(help="Folder, tar shard or URL of content pictures. Repeatable.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoint and log.")],
-    style: Annotated[list[str] | None, typer.Option(help="Folder or tar of style pictures. Repeatable.")] = None,
+    style: Annotated[
+        list[str] | None, typer.Option(help="Folder, tar shard or URL of style pictures. Repeatable.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     start: Annotated[str | None, typer.Option(help="Begin with the weights of this model.")] = None,
     add: Annotated[

@@ -1,46 +1,61 @@
-"""Commands that stay up: app, camera."""
+"""Commands that stay up: app, serve, camera."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from impasto.cli.common import EngineOption, ModelOption, PrecisionOption, StyleSizeOption, ThreadsOption, given
+from impasto.cli.common import (
+    EXTRAS,
+    EngineOption,
+    ModelOption,
+    PrecisionOption,
+    StyleSizeOption,
+    ThreadsOption,
+    given,
+)
 from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
     from impasto.image import Pixels
 
 _LIMITS = "Limits (what one client may ask for)"
+_SCALING = "Scaling, where --replicas is a range"
+
+AuthOption = Annotated[
+    str | None,
+    typer.Option(metavar="USER:PASS", envvar="IMPASTO_AUTH", help="Ask everybody for this name and password."),
+]
+RootPathOption = Annotated[str, typer.Option(help="Path that a proxy serves it under, like /impasto.")]
+MaxUploadOption = Annotated[
+    float | None, typer.Option(help="Megabytes of a request.", show_default="20", rich_help_panel=_LIMITS)
+]
+MaxPixelsOption = Annotated[
+    int | None, typer.Option(help="Of a picture.", show_default="12.5 million", rich_help_panel=_LIMITS)
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(help="Seconds a picture may take, waiting included.", show_default="60", rich_help_panel=_LIMITS),
+]
 
 
 def app(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 7860,
-    auth: Annotated[
-        str | None,
-        typer.Option(metavar="USER:PASS", envvar="IMPASTO_AUTH", help="Ask everybody for this name and password."),
-    ] = None,
-    root_path: Annotated[str, typer.Option(help="Path that a proxy serves it under, like /impasto.")] = "",
-    max_upload: Annotated[
-        float | None, typer.Option(help="Megabytes of a request.", show_default="20", rich_help_panel=_LIMITS)
-    ] = None,
+    auth: AuthOption = None,
+    root_path: RootPathOption = "",
+    max_upload: MaxUploadOption = None,
     max_clip: Annotated[
         float | None, typer.Option(help="Megabytes of a video.", show_default="200", rich_help_panel=_LIMITS)
     ] = None,
     max_clip_seconds: Annotated[
         float | None, typer.Option(help="Of a video; no more is painted.", show_default="60", rich_help_panel=_LIMITS)
     ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(help="Of a picture.", show_default="12.5 million", rich_help_panel=_LIMITS)
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(help="Seconds a picture may take, waiting included.", show_default="60", rich_help_panel=_LIMITS),
-    ] = None,
+    max_pixels: MaxPixelsOption = None,
+    timeout: TimeoutOption = None,
     queue: Annotated[
         int | None, typer.Option(help="Pictures that may wait.", show_default="32", rich_help_panel=_LIMITS)
     ] = None,
@@ -50,29 +65,97 @@ def app(
     threads: ThreadsOption = None,
 ) -> None:
     """Serve the web page and the HTTP API, to this machine alone unless --host says otherwise."""
+    password = _credentials(auth)
+    limits = _limits(max_upload=max_upload, max_clip=max_clip, max_clip_seconds=max_clip_seconds,
+                     max_pixels=max_pixels, timeout=timeout, queue=queue)  # fmt: skip
+    from impasto.app import Limits
+    from impasto.app import serve as run
+    from impasto.stylizer import load
+
+    painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)
+    run(painter, Limits(**limits), host=host, port=port, auth=password, root_path=root_path)
+
+
+def serve(
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
+    ] = None,
+    replicas: Annotated[str, typer.Option(help="How many, or a range to scale in, like 2..8.")] = "1",
+    threads: Annotated[int, typer.Option(help="Processor threads of each replica.")] = 1,
+    host: Annotated[str, typer.Option(help="Address that every node listens on; 0.0.0.0 opens it to the network.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    auth: AuthOption = None,
+    root_path: RootPathOption = "",
+    target: Annotated[
+        float | None,
+        typer.Option(help="Requests at a time, for each replica, to aim at.", show_default="2",
+                     rich_help_panel=_SCALING),
+    ] = None,
+    up_delay: Annotated[
+        float | None,
+        typer.Option(help="Seconds before there are more.", show_default="10", rich_help_panel=_SCALING),
+    ] = None,
+    down_delay: Annotated[
+        float | None,
+        typer.Option(help="Seconds before there are fewer.", show_default="300", rich_help_panel=_SCALING),
+    ] = None,
+    max_upload: MaxUploadOption = None,
+    max_pixels: MaxPixelsOption = None,
+    timeout: TimeoutOption = None,
+    queue: Annotated[
+        int | None,
+        typer.Option(help="Pictures that may wait for one replica.", show_default="32", rich_help_panel=_LIMITS),
+    ] = None,
+    model: ModelOption = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:  # fmt: skip
+    """Serve the HTTP API from many processes or machines, on Ray Serve.
+
+    impasto serve --replicas 2
+    impasto serve --address auto --replicas 2..16 --host 0.0.0.0 --auth me:secret
+    """
+    _credentials(auth)
+    limits = _limits(max_upload=max_upload, max_pixels=max_pixels, timeout=timeout, queue=queue)
+    try:
+        from pydantic import ValidationError
+
+        from impasto.app import Limits
+        from impasto.serve import Options
+        from impasto.serve import serve as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        raise ImpastoError(f"this needs {error.name}: pip install impasto[serve]") from None
+
+    chosen = given(model=model, target=target, up_delay=up_delay, down_delay=down_delay, auth=auth)
+    try:
+        options = Options(
+            engine=engine, precision=precision, threads=threads, replicas=replicas, limits=Limits(**limits), **chosen
+        )
+    except ValidationError as error:
+        faults = [f"--{fault['loc'][0]}: {fault['msg']}".replace("_", "-") for fault in error.errors()]
+        raise ImpastoError("; ".join(faults)) from None
+    run(options, address=address, host=host, port=port, root_path=root_path)
+
+
+def _credentials(auth: str | None) -> tuple[str, str] | None:
+    """User and password."""
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):
         raise ImpastoError("--auth takes a name and a password with a colon between them, like --auth me:secret")
-    for name, value in given(max_upload=max_upload, max_clip=max_clip, max_clip_seconds=max_clip_seconds,
-                             max_pixels=max_pixels, timeout=timeout).items():  # fmt: skip
-        if not value > 0:
+    return (user, password) if auth else None
+
+
+def _limits(**options: float | None) -> dict[str, Any]:
+    """Those of the limits that were given, in the library's units."""
+    limits: dict[str, Any] = given(**options)
+    for name, value in limits.items():
+        if name != "queue" and not value > 0:
             raise ImpastoError(f"--{name.replace('_', '-')} must be more than 0, not {value:g}")
-
-    from impasto.app import Limits, serve
-    from impasto.stylizer import load
-
-    limits = Limits(
-        **given(
-            max_upload=max_upload and int(max_upload * 1e6),
-            max_clip=max_clip and int(max_clip * 1e6),
-            max_clip_seconds=max_clip_seconds,
-            max_pixels=max_pixels,
-            timeout=timeout,
-            queue=queue,
-        )
-    )
-    painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)
-    serve(painter, limits, host=host, port=port, auth=(user, password) if auth else None, root_path=root_path)
+    return limits | {name: int(limits[name] * 1e6) for name in ("max_upload", "max_clip") if name in limits}
 
 
 def camera(

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from impasto.dataset.place import HIDDEN, Place
 from impasto.errors import ImpastoError
+from impasto.place import HIDDEN, Place
 
 NAME = "manifest.parquet"
 _PART = HIDDEN + "-rows-{:06}.parquet"

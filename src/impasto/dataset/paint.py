@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from impasto.dataset.manifest import Row
-from impasto.dataset.place import PICTURES, Place
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError
 from impasto.image import Picture, Pixels, center_square, read_image, resize_short_side, write_image
+from impasto.place import PICTURES, Place, tar_members
 from impasto.style import Style
 from impasto.stylizer import Stylizer
 
@@ -86,12 +86,12 @@ class Painter:
             for member, data in _members(self.source.read(name)).items():
                 key, ending = sample(member)
                 samples.setdefault(key, {})[ending] = data
-        except tarfile.TarError as error:
+        except ImpastoError as error:
             broken = f"the shard cannot be read: {error}"
             return [Row(name, name, "", 0.0, self.recipe.seed, self.stylizer.fingerprint, "", error=broken)]
         try:
             present = _members(self.out.read_if_there(name) or b"")
-        except tarfile.TarError:  # not there, or damaged
+        except ImpastoError:  # not there, or damaged
             present = {}
         members: list[tuple[str, bytes]] = []
         done: list[Row] = []
@@ -186,8 +186,7 @@ def _each(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
 
 def _members(data: bytes) -> dict[str, bytes]:
     """The files of a shard."""
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    return {name: data[start:end] for name, start, end in tar_members(io.BytesIO(data))}
 
 
 def _tar(members: Sequence[tuple[str, bytes]]) -> bytes:

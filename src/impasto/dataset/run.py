@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
 import ray.data
 
+from impasto.cluster import Pool, everywhere, join
 from impasto.dataset.manifest import Manifest, Row
 from impasto.dataset.paint import Painter
-from impasto.dataset.place import PICTURES, Place
 from impasto.dataset.recipe import Recipe
 from impasto.errors import ImpastoError
+from impasto.place import PICTURES, Place
 from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import load
@@ -84,15 +85,15 @@ def stylize_dataset(
     """
     recipe = recipe or Recipe()
     pictures, target = Place(source), Place(out)
+    if pictures.holds(target) or target.holds(pictures):
+        raise ImpastoError(f"{out} and {source} lie in one another: write the paintings somewhere else")
     names = pictures.find(PICTURES | {"tar"})
     if not names:
         raise ImpastoError(f"no pictures and no tar shards in {source}")
-    if pictures.holds(target) or target.holds(pictures):
-        raise ImpastoError(f"{out} and {source} lie in one another: write the paintings somewhere else")
     manifest = Manifest(target)
     manifest.save()  # the folder is made and written to before the work begins
     pool = _start(address, workers, threads)
-    loading = {"model": model, "engine": engine, "precision": precision, "threads": threads}
+    loading = {"model": everywhere(model), "engine": engine, "precision": precision, "threads": threads}
     taken, broken = _take(styles, loading, recipe.style_size, pool)
     known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for row in manifest.known.values():
@@ -100,7 +101,7 @@ def stylize_dataset(
             if name in known:
                 known[name].append(asdict(row))
     items = [{"name": name, "known": json.dumps(rows)} for name, rows in known.items()]
-    arguments = {**loading, "source": source, "out": out, "recipe": recipe, "styles": ray.put(taken)}
+    arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
     start = time.monotonic()
     try:
         for result in track(_worked(items, _Paint, arguments, pool), "Painting", len(items)):
@@ -116,36 +117,16 @@ def stylize_dataset(
     return DatasetResult(manifest.finish(), broken, time.monotonic() - start)
 
 
-class _Pool(NamedTuple):
-    """How many workers there are, and what each takes of the cluster."""
-
-    workers: int
-    cores: int
-    gpus: int
-
-
-def _start(address: str | None, workers: int | None, threads: int) -> _Pool:
-    """Joins a cluster, or starts one on this machine, and sees how many workers it has room for."""
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its core writes warnings to stderr
-        try:
-            ray.init(
-                address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None if address else False
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ImpastoError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+def _start(address: str | None, workers: int | None, threads: int) -> Pool:
+    """Joins a cluster, or starts one on this machine; no more workers than wanted."""
+    pool = join(address, threads)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    size: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    gpus, cores = int(size.get("GPU", 0)), int(size.get("CPU", 0))
-    room = gpus or cores // threads
-    if room < 1:
-        raise ImpastoError(f"no room for a worker of {threads} threads: there are {cores} cores")
-    return _Pool(min(workers or room, room), threads, 1 if gpus else 0)
+    return pool._replace(workers=min(workers or pool.workers, pool.workers))
 
 
 def _worked(
-    items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: _Pool
+    items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: Pool
 ) -> Iterator[dict[str, Any]]:
     """What the workers make of each item, as it comes. One that dies is replaced, and what it was at is done anew."""
     size = max(1, min(_BLOCK, len(items) // (4 * pool.workers)))
@@ -160,15 +141,16 @@ def _worked(
     yield from data.iter_rows()
 
 
-def _take(
-    sources: Sequence[str], loading: dict[str, Any], size: int, pool: _Pool
-) -> tuple[list[Style], dict[str, str]]:
+def _take(sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool) -> tuple[list[Style], dict[str, str]]:
     """The styles, sorted by name, and for those that cannot be taken, why."""
     items = []
     for source in sources:
         place = Place(source)
         names = place.find(PICTURES) if place.exists() and not source.endswith(".style") else []
-        items += [{"folder": place.url, "name": name} for name in names] or [{"folder": "", "name": source}]
+        path = str(Path(source).resolve()) if Path(source).exists() else source
+        items += [{"folder": place.absolute, "name": name, "path": ""} for name in names] or [
+            {"folder": "", "name": source, "path": path}
+        ]
     taken, broken = [], {}
     for found in track(_worked(items, _Take, {**loading, "size": size}, pool), "Taking styles", len(items)):
         if found["error"]:
@@ -190,7 +172,7 @@ class _Take:
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         folder, name = item["folder"], item["name"]
         try:
-            source = Place(folder).read(name) if folder else name
+            source = Place(folder).read(name) if folder else item["path"]
             style = self._stylizer.style(source, size=self._size, name=name)
         except (ImpastoError, OSError) as error:
             return {"name": name, "error": str(error), "tensor": np.empty(0, np.float32), "model": ""}
@@ -200,8 +182,8 @@ class _Take:
 class _Paint:
     """A worker that paints pictures and shards."""
 
-    def __init__(self, source: str, out: str, recipe: Recipe, styles: Any, **loading: Any) -> None:
-        self._painter = Painter(load(**loading), Place(source), Place(out), ray.get(styles), recipe)
+    def __init__(self, source: Place, out: Place, recipe: Recipe, styles: Any, **loading: Any) -> None:
+        self._painter = Painter(load(**loading), source, out, ray.get(styles), recipe)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         known = {row["output"]: Row(**row) for row in json.loads(item["known"])}

@@ -1,4 +1,4 @@
-"""Training pictures: folders or tar shards in, random crops out.
+"""Training pictures: folders or tar shards in, wherever they lie, random crops out.
 
 Pictures are decoded once and kept as uint8, on the training device when they fit there, so that the loop never waits
 for a disk or a decoder. A set too large for that stays encoded where it is and is decoded ahead by worker threads.
@@ -11,11 +11,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tarfile
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,58 +21,29 @@ from PIL import Image
 from torch import Tensor
 
 from impasto.errors import ImpastoError
-from impasto.image import ENDINGS
+from impasto.place import PICTURES, Entry, Place
 from impasto.progress import track
 
-SUFFIXES = {f".{ending}" for ending in ENDINGS}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where one encoded picture lies: a file, or a stretch of a tar file."""
-
-    path: Path
-    name: str
-    offset: int
-    size: int
-
-    def read(self) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.size)
+_READERS = min(8, os.cpu_count() or 1)  # threads
 
 
 def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
-    """Every picture under folders and in tar shards (WebDataset shards are such), in a fixed order."""
-    entries: list[Entry] = []
-    for source in map(Path, sources):
-        if source.is_dir():
-            files = sorted(p for p in source.rglob("*") if p.is_file())
-            for file in files:
-                if file.suffix.lower() == ".tar":
-                    entries += _tar_entries(file)
-                elif file.suffix.lower() in SUFFIXES:
-                    entries.append(Entry(file, str(file.relative_to(source)), 0, file.stat().st_size))
-        elif source.is_file() and tarfile.is_tarfile(source):
-            entries += _tar_entries(source)
-        else:
-            raise ImpastoError(f"{source}: neither a folder of pictures nor an uncompressed tar file")
+    """Every picture in folders and in tar shards (WebDataset shards are such), here or by URL, in a fixed order."""
+    entries = [entry for source in sources for entry in Place(os.fspath(source)).pictures()]
     if not entries:
-        raise ImpastoError(f"no pictures in {', '.join(map(str, sources))} (looked for {' '.join(sorted(SUFFIXES))})")
+        raise ImpastoError(
+            f"no pictures in {', '.join(map(str, sources))} (looked for {' '.join(sorted(PICTURES))}, and tar shards)"
+        )
     return entries
 
 
-def _tar_entries(path: Path) -> list[Entry]:
-    with tarfile.open(path, "r:") as tar:
-        members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
-    return [Entry(path, m.name, m.offset_data, m.size) for m in members]
-
-
-def manifest(entries: Sequence[Entry]) -> str:
+def manifest(entries: Sequence[Entry], label: str = "pictures") -> str:
     """Fingerprint of a picture set: sha256 over the names and contents of all its files."""
     digest = hashlib.sha256()
-    for entry in entries:
-        digest.update(entry.name.encode() + b"\0" + hashlib.sha256(entry.read()).digest())
+    with ThreadPoolExecutor(_READERS) as pool:  # a place far away answers many at once
+        contents = pool.map(lambda entry: hashlib.sha256(entry.read()).digest(), entries)
+        for entry, content in zip(entries, track(contents, f"Hashing {label}", len(entries)), strict=True):
+            digest.update(entry.name.encode() + b"\0" + content)
     return digest.hexdigest()
 
 
@@ -115,7 +83,7 @@ class Pictures:
         self.broken: set[str] = set()
         #: How often each picture is drawn, relative to the others; None: all alike.
         self.weights: Tensor | None = None
-        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self._pool = ThreadPoolExecutor(_READERS)
         budget = _memory_budget(self.device) if memory is None else memory
         self.resident = len(self.entries) * 3 * 1.4 * short_side**2 < budget
         self._decoded: list[Tensor] = []

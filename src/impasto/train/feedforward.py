@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from impasto.model import find_model
 from impasto.nets.feedforward import Feedforward
 from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
-from impasto.train.data import SUFFIXES
+from impasto.train.data import find_pictures
 from impasto.train.loop import Settings, Task
 from impasto.train.losses import content_loss, gram, total_variation
 from impasto.train.tasks import grid, start_network
@@ -38,15 +38,19 @@ def style_pictures(sources: Sequence[str], size: int) -> dict[str, Tensor]:
     """Style pictures by the stem of their file's name, each [1, 3, H, W] in 0..1 with a short side of `size`.
 
     Args:
-        sources: picture files, or folders of them.
+        sources: pictures, folders or tar shards of them, by path or URL.
     """
-    files: list[Path] = []
-    for source in map(Path, sources):
-        files += sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES) if source.is_dir() else [source]
-    pictures = {file.stem: to_float(resize_short_side(read_image(file).pixels, size)) for file in files}
-    if len(pictures) < len(files):
-        raise ImpastoError("two style pictures have the same name: styles are named like their files, rename one")
-    return {name: torch.from_numpy(picture) for name, picture in pictures.items()}
+    pictures: dict[str, Tensor] = {}
+    for entry in find_pictures(sources):
+        name = PurePath(entry.name).stem
+        if name in pictures:
+            raise ImpastoError("two style pictures have the same name: styles are named like their files, rename one")
+        try:
+            pixels = read_image(entry.read()).pixels
+        except ImpastoError as error:  # which knows only bytes
+            raise ImpastoError(f"{entry.name}: {error}") from None
+        pictures[name] = torch.from_numpy(to_float(resize_short_side(pixels, size)))
+    return pictures
 
 
 class FeedforwardTask(Task):

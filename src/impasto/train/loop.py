@@ -162,8 +162,8 @@ def train(
     """Trains a task and returns the path of its checkpoint, ``out/checkpoint.pt``.
 
     Args:
-        content, style: folders or tar shards of pictures. Without style, a task that has its own styles gets the
-            content batch in its place.
+        content, style: folders or tar shards of pictures, by path or URL. Without style, a task that has its own styles
+            gets the content batch in its place.
         resume: go on from the checkpoint in `out`, if there is one.
         max_minutes: stop (and save) after so long; the schedule still counts steps.
         save_minutes: time between checkpoints.
@@ -211,8 +211,8 @@ def train(
         "first_step": step,
         "device": _device_name(accelerator),
         "precision": "bf16" if bf16 else "fp32",
-        "content": manifest(photos.entries),
-        "style": manifest(paintings.entries) if style else list(task.styles),
+        "content": manifest(photos.entries, "content pictures"),
+        "style": manifest(paintings.entries, "style pictures") if style else list(task.styles),
     }
 
     main = accelerator.is_main_process

@@ -1,11 +1,14 @@
-"""Folders, here or anywhere that fsspec reaches: s3://, gs://, file:// and so on."""
+"""Folders and tar shards, here or anywhere that fsspec reaches: s3://, gs://, file:// and so on."""
 
 from __future__ import annotations
 
 import contextlib
 import posixpath
 import secrets
+import tarfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -14,8 +17,31 @@ from impasto.errors import ImpastoError
 from impasto.files import reason, write_file
 from impasto.image import ENDINGS
 
+#: Endings of pictures.
+PICTURES = frozenset(ENDINGS)
 #: Names that begin so are our own: temporary files and the rows of a run that is not over.
 HIDDEN = ".impasto"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one encoded picture lies: a file, or a stretch of a tar shard.
+
+    Attributes:
+        place, file: the file is in this place.
+        name: the picture's own, relative to the place or as the shard has it.
+        start, end: of the stretch; None for the whole file.
+    """
+
+    place: Place
+    file: str
+    name: str
+    start: int | None = None
+    end: int | None = None
+
+    def read(self) -> bytes:
+        """Its bytes; raises `OSError` if they cannot be read."""
+        return self.place.read(self.file, self.start, self.end)
 
 
 class Place:
@@ -36,6 +62,14 @@ class Place:
             raise ImpastoError(f"cannot reach {url}: {error}") from None
         self._root = str(root).rstrip("/")
 
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def absolute(self) -> str:
+        """Its URL for another process, whose working folder may be another one."""
+        return str(self._system.unstrip_protocol(self._root))
+
     def exists(self) -> bool:
         """Whether there is such a folder or file."""
         return bool(self._system.exists(self._root))
@@ -47,22 +81,44 @@ class Place:
                 self._root, name = posixpath.split(self._root)
                 return [name] if _ending(name) in endings else []
             if not self._system.isdir(self._root):
-                raise ImpastoError(f"there is no folder {self.url}")
+                raise ImpastoError(f"there is no folder or file {self.url}")
             names = [path[len(self._root) + 1 :] for path in self._system.find(self._root)]
         except OSError as error:
             raise ImpastoError(f"cannot read {self.url}: {error.strerror or error}") from None
-        return sorted(
+        wanted = [
             name for name in names if _ending(name) in endings and not posixpath.basename(name).startswith(HIDDEN)
-        )
+        ]
+        return sorted(wanted, key=lambda name: name.split("/"))
 
-    def read(self, name: str) -> bytes:
-        """The bytes of a file.
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes of a file, or those from `start` to before `end`.
 
         Raises:
             OSError: it is not there or cannot be read.
         """
-        data: bytes = self._system.cat_file(f"{self._root}/{name}")
+        data: bytes = self._system.cat_file(f"{self._root}/{name}", start=start, end=end)
         return data
+
+    def pictures(self) -> list[Entry]:
+        """Every picture in the folder and below, those in tar shards included, in a fixed order.
+
+        Raises:
+            ImpastoError: there is no such place, it cannot be read, or a shard in it is damaged.
+        """
+        entries: list[Entry] = []
+        for name in self.find(PICTURES | {"tar"}):
+            if _ending(name) != "tar":
+                entries.append(Entry(self, name, name))
+                continue
+            try:
+                with self._system.open(f"{self._root}/{name}", "rb") as stream:
+                    members = tar_members(stream)
+            except OSError as error:
+                raise ImpastoError(f"cannot read {name} in {self.url}: {error}") from None
+            except ImpastoError as error:
+                raise ImpastoError(f"{name} in {self.url}: {error}") from None
+            entries += [Entry(self, name, *member) for member in members if _ending(member[0]) in PICTURES]
+        return entries
 
     def read_if_there(self, name: str) -> bytes | None:
         """The bytes of a file, None if there is no such file."""
@@ -105,8 +161,18 @@ class Place:
         return type(self._system) is type(other._system) and f"{its}/".startswith(f"{mine}/")
 
 
+def tar_members(stream: IO[bytes]) -> list[tuple[str, int, int]]:
+    """Name, start and end of every file in an uncompressed tar shard, in its order; the contents are passed over.
+
+    Raises:
+        ImpastoError: it is something else, or damaged.
+    """
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            return [(one.name, one.offset_data, one.offset_data + one.size) for one in tar if one.isfile()]
+    except tarfile.TarError as error:
+        raise ImpastoError(f"not an uncompressed tar file, or a damaged one: {error}") from None
+
+
 def _ending(name: str) -> str:
     return posixpath.splitext(name)[1].lower().removeprefix(".")
-
-
-PICTURES = frozenset(ENDINGS)

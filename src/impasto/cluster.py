@@ -1,0 +1,63 @@
+"""A Ray cluster: one that runs, or one started here for the time of a command. Needs ``impasto[ray]``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import ray
+
+from impasto.errors import ImpastoError
+from impasto.model import shipped_models
+
+
+class Pool(NamedTuple):
+    """How many workers there are, and what each takes of the cluster."""
+
+    workers: int
+    cores: int
+    gpus: int
+
+
+def join(address: str | None, threads: int) -> Pool:
+    """Joins a cluster, or starts one on this machine, and sees how many workers it has room for.
+
+    A worker takes one core for each of its threads, so that the cores are never oversubscribed; where there are GPUs
+    it takes one of them too, and there are as many workers as GPUs.
+
+    Args:
+        address: of a running cluster, as Ray takes it ("auto", "host:6379", "ray://host:10001"); None starts one.
+        threads: of each worker.
+
+    Raises:
+        ImpastoError: no cluster there, or no room in it.
+    """
+    if threads < 1:
+        raise ImpastoError(f"threads must be 1 or more, not {threads}")
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its core writes warnings to stderr
+        try:
+            ray.init(
+                address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None if address else False
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            said = str(error).splitlines()[0]
+            raise ImpastoError(
+                f"no Ray cluster at {address}: {said}; is it up, and if it wants a token, are RAY_AUTH_MODE=token and "
+                "the token set here?"
+            ) from None
+    size: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    gpus, cores = int(size.get("GPU", 0)), int(size.get("CPU", 0))
+    room = gpus or cores // threads
+    if room < 1:
+        raise ImpastoError(f"no room for a worker of {threads} threads: there are {cores} cores")
+    return Pool(room, threads, 1 if gpus else 0)
+
+
+def everywhere(model: str) -> str:
+    """A model's name or folder for other processes, whose working folder may be another one."""
+    folder = Path(model)
+    named = os.sep not in model and any(model == one.name for one in shipped_models())
+    return model if named or not (folder / "card.json").is_file() else str(folder.resolve())
