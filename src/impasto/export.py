@@ -169,6 +169,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         "network": kind,
         "arguments": dict(network.arguments),
         "adaptive": list(network.adaptive),
+        "strides": list(network.strides),
         "style_size": network.style_size,
         "styles": list(state.get("styles", ())),
         "made_with": f"impasto {__version__}",
@@ -202,7 +203,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
             styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
             vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
             save_file(vectors, made / "gallery.safetensors")
-        write_card(made, card | {"reference": reference(stylizer).round(2).tolist()})
+        write_card(made, card | {"reach": stylizer.measure_reach(), "reference": reference(stylizer).round(2).tolist()})
         if folder.exists():
             shutil.rmtree(folder)
         made.chmod(0o755)  # made for its owner alone, like every temporary folder

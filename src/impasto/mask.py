@@ -39,11 +39,17 @@ def prepare_masks(
         raise ImpastoError(
             f"mask {empty.argmax() + 1} selects nothing: every pixel is 0; paint it white where its style should go"
         )
+    shared, coverage = share(weights)
+    shared[empty] = FLOOR
+    return shared, coverage
+
+
+def share(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What `prepare_masks` returns, from masks float32 [K, H, W] in 0..1, of a whole picture or a part of it."""
     total = weights.sum(axis=0)
-    weights /= np.maximum(total, 1)
-    weights[:, total < FLOOR] = FLOOR
-    weights[empty] = FLOOR
-    return weights[:, None], np.minimum(total, 1)
+    shared = weights / np.maximum(total, 1)
+    shared[:, total < FLOOR] = FLOOR
+    return shared[:, None], np.minimum(total, 1)
 
 
 def _read_mask(mask: ImageSource, shape: tuple[int, int], name: str) -> npt.NDArray[np.float32]:
