@@ -39,8 +39,8 @@ def palette(parts: Iterable[Pixels]) -> Palette:
 def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
     """Give the style picture the colours of the content, so that its strokes come without its palette.
 
-    Both uint8 [H, W, 3], of any two sizes; the content's colours are enough. Returns the style picture, uint8 [H, W, 3], with the mean and covariance
-    of the content's RGB values, up to rounding and clipping.
+    Both uint8 [H, W, 3], of any two sizes; the content's colours are enough. Returns the style picture,
+    uint8 [H, W, 3], with the mean and covariance of the content's RGB values, up to rounding and clipping.
 
     Gatys et al., "Preserving Color in Neural Artistic Style Transfer" (2016), section 4, with the symmetric square
     roots of image analogies.

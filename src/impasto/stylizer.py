@@ -224,10 +224,10 @@ class Stylizer(ABC):
             max_pixels: refuse larger pictures.
             memory: makes the photo the next frame of a clip, see :class:`Memory`. Then a mask may select nothing, and
                 "match" recolours the result, for style pictures would have to be taken anew in every frame.
-            tile_statistics: models paint a large photo (see :class:`GraphStylizer`) by tiles, in bounded memory. "exact"
-                gives the same picture as in one piece, and looks at all of it several times; "thumbnail" takes the
-                content statistics from a version of a million pixels, once: faster, and for all photos that are larger.
-                It makes other strokes, see docs/huge.md. Frames and methods are always painted in one piece.
+            tile_statistics: models paint a large photo (see :class:`GraphStylizer`) by tiles, in bounded memory.
+                "exact" gives the same picture as in one piece, and goes over all of it several times. "thumbnail"
+                takes the content statistics from a version of a million pixels, for every photo that has more: that
+                is faster, and makes other strokes, see docs/huge.md. Frames, and what methods paint, stay whole.
 
         Returns:
             A picture of the photo's size to the pixel, with its alpha and EXIF.
@@ -459,8 +459,8 @@ def check_controls(strength: float, keep_color: str | None, tile_statistics: str
 
 def relative(weights: Mapping[Style, float]) -> np.ndarray:
     """By what the regions of styles count: float32 [K, 1, 1, 1], the largest 1."""
-    share = np.array(list(weights.values()), np.float32)
-    return (share / share.max())[:, None, None, None]
+    share = np.array(list(weights.values()), np.float32)[:, None, None, None]
+    return share / np.max(share)
 
 
 def let_through(photo: Pixels, painted: Pixels, coverage: np.ndarray | None, strength: float) -> Pixels:

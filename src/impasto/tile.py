@@ -79,8 +79,11 @@ class Scene(Protocol):
         height, width: in pixels.
     """
 
-    height: int
-    width: int
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
 
     def pixels(self, rows: slice, columns: slice) -> Pixels:
         """A part of the picture, uint8 [h, w, 3]."""
@@ -104,11 +107,11 @@ class InMemory:
 
     @property
     def height(self) -> int:
-        return self.picture.shape[0]
+        return int(self.picture.shape[0])
 
     @property
     def width(self) -> int:
-        return self.picture.shape[1]
+        return int(self.picture.shape[1])
 
     def pixels(self, rows: slice, columns: slice) -> Pixels:
         return self.picture[rows, columns]
@@ -223,7 +226,8 @@ class Tiling:
         """[K, 1, h, w], above 0 everywhere."""
         if regions is None:
             return np.ones((1, 1, *shape), np.float32)
-        return np.maximum(regions, np.float32(_NOWHERE))
+        mask: np.ndarray = np.maximum(regions, np.float32(_NOWHERE))
+        return mask
 
     def _measured(self, layers: list[int], known: Known, done: Callable[[], None]) -> Known:
         """One pass: the statistics of these layers, which depend on none but what is known."""
@@ -302,7 +306,7 @@ def aligned(mask: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(mask, beyond, mode="edge") if height % stride or width % stride else mask
 
 
-def total_weight(mask: np.ndarray, strides: tuple[int, ...], layer: int) -> np.ndarray:
+def total_weight(mask: np.ndarray, strides: list[int], layer: int) -> np.ndarray:
     """The sum of a mask [K, 1, h, w] over the features of a layer, as the content graph resizes it: float64 [K].
 
     Linear interpolation to 1/s of the size takes of every s x s pixels the mean of the four in the middle.
@@ -339,10 +343,10 @@ def ticks(total: int, done: int = 0) -> Iterator[Callable[[], None]]:
 
 
 def measure_reach(run: Run, stats: np.ndarray, stride: int) -> int:
-    """How far the network sees: pixels from a cut at a multiple of `stride` to the last one that what is beyond changes.
+    """How far the network sees: pixels from a cut at a multiple of `stride` to the last that depends on what is beyond.
 
-    An impulse test: one half of a picture of noise gives way to other noise, and it is seen how far the other half's
-    painting changes, in all four directions.
+    An impulse test: one half of a picture of noise gives way to other noise, and it is seen how far into the other
+    half the painting changes, in all four directions.
 
     Args:
         run: paints in some style.

@@ -34,6 +34,7 @@ EXTRAS = {
     "fsspec": "ray",
     "av": "video",
     "cv2": "video",
+    "pyvips": "huge",
     "fastapi": "app",
     "fastapi_offline": "app",
     "gradio": "app",
