@@ -44,7 +44,7 @@ from impasto.tile import Known, TileStatistics, Tiling, small_size, ticks
 KINDS = {"tif": "tiff", "tiff": "tiff", "png": "png", "jpg": "jpeg", "jpeg": "jpeg"}
 _LONGEST = {"tiff": 2**31 - 1, "png": 2**31 - 1, "jpeg": 65535}
 _LOADERS = {"tiffload", "pngload", "jpegload"}
-_STRIP = 1 << 24  # bytes that are read at a time where the whole picture goes through
+_STRIP = 1 << 22  # bytes that are read at a time where the whole picture goes through
 _LUMA = [[0.299, 0.587, 0.114]]  # as in impasto.color
 
 
@@ -84,15 +84,17 @@ def stylize_file(
     check_controls(strength, keep_color, tile_statistics)
     if not isinstance(painter, GraphStylizer):
         raise ImpastoError(f"{painter.name} cannot paint by tiles: scale the photo down (--max-size), or take a model")
-    source, target = Path(photo), Path(out)
+    source, target = Path(photo), Path(os.path.realpath(out))  # a link stays a link
     kind = KINDS.get(target.suffix[1:].lower())
     if kind is None:
-        raise ImpastoError(f"cannot write {target}: huge pictures are written as .tif, .png or .jpg")
+        raise ImpastoError(f"cannot write {out}: huge pictures are written as .tif, .png or .jpg")
     if not 1 <= quality <= 100:
         raise ImpastoError(f"quality must be from 1 to 100, not {quality}")
+    if str(target) in map(os.path.realpath, (photo, *(masks or ()))):
+        raise ImpastoError(f"{out} is an input and would be overwritten: choose another file")
     image = _open(source)
     if max(image.width, image.height) > _LONGEST[kind]:
-        raise ImpastoError(f"cannot write {target}: a JPEG has at most 65535 pixels a side; write a .tif or a .png")
+        raise ImpastoError(f"cannot write {out}: a JPEG has at most 65535 pixels a side; write a .tif or a .png")
     weights = painter.mix(styles, style_size=style_size)
     check_weights(weights)
     layers = [_open_mask(Path(mask)) for mask in masks or ()]
@@ -109,7 +111,7 @@ def stylize_file(
     try:
         folder, left = work_folder(target, settings, resume=resume)
     except OSError as error:
-        raise ImpastoError(f"cannot write {target}: {reason(error, str(target))}") from None
+        raise ImpastoError(f"cannot write {out}: {reason(error, os.fspath(out))}") from None
     work = _Work(folder, image, layers, relative(weights))
     done = False
     try:
@@ -124,7 +126,7 @@ def stylize_file(
         work.write(target, kind, quality, read_exif(source), matched)
         done = True
     except (OSError, pyvips.Error) as error:
-        raise ImpastoError(f"cannot write {target}: {_why(error, target)}") from None
+        raise ImpastoError(f"cannot write {out}: {_why(error, Path(out))}") from None
     finally:
         if done or not work.begun:  # what has cost time stays for the next run
             shutil.rmtree(folder, ignore_errors=True)
@@ -158,7 +160,8 @@ class _Raw:
     def fill(self, image: pyvips.Image, label: str) -> None:
         """Writes a picture of this size, all of it or nothing."""
         with replacing(self.path) as temporary:
-            _watched(image, label, lambda: image.rawsave(str(temporary)))
+            size = self.height * self.width * self.bands
+            _watched(image, temporary, label, size, lambda: image.rawsave(str(temporary)))
 
 
 class _Work:
@@ -177,6 +180,7 @@ class _Work:
 
     def __init__(self, folder: Path, image: pyvips.Image, masks: Sequence[pyvips.Image], relative: np.ndarray) -> None:
         self.height, self.width = image.height, image.width
+        self._folder = folder
         self._sources = [image, *masks]
         names = ["photo.raw", *(f"mask-{number}.raw" for number in range(1, len(masks) + 1))]
         self._raws = [
@@ -195,11 +199,10 @@ class _Work:
 
     def check_room(self) -> None:
         """Raises `ImpastoError` unless there is room on the disk for all files of the folder."""
-        folder = self._statistics.parent
         needed = self.height * self.width * sum(raw.bands for raw in (*self._raws, self._painted))
-        if shutil.disk_usage(folder).free < needed:
+        if shutil.disk_usage(self._folder).free < needed:
             raise ImpastoError(
-                f"the work needs {needed / 1e9:.1f} GB on the disk of {folder.parent}: "
+                f"the work needs {needed / 1e9:.1f} GB on the disk of {self._folder.parent}: "
                 "free some space or write somewhere else"
             )
 
@@ -208,7 +211,7 @@ class _Work:
         for raw, source, path in zip(self._raws, self._sources, (photo, *map(Path, masks)), strict=True):
             if not raw.path.exists():
                 with _readable(path):
-                    raw.fill(source, f"Reading {path.name} (%)")
+                    raw.fill(source, f"Reading {path.name}")
         for number, mask in enumerate(self._masks, 1):
             if not any(strip.any() for strip in mask.strips()):
                 raise selects_nothing(number)
@@ -292,8 +295,9 @@ class _Work:
             big = self.height * self.width * image.bands > 4e9
             options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": big}
         save: Callable[..., None] = getattr(image, f"{kind}save")
-        with replacing(Path(os.path.realpath(target))) as temporary:
-            _watched(image, f"Writing {target.name} (%)", lambda: save(str(temporary), **options))
+        written = self._folder / "painted"
+        _watched(image, written, f"Writing {target.name}", None, lambda: save(str(written), **options))
+        os.replace(written, target)
 
 
 def _open(path: Path) -> pyvips.Image:
@@ -337,25 +341,28 @@ def _readable(path: Path) -> Iterator[None]:
         raise ImpastoError(f"cannot read {path}: the file is damaged or incomplete ({_why(error, path)})") from None
 
 
-def _watched(image: pyvips.Image, label: str, action: Callable[[], None]) -> None:
-    """Runs what computes and writes an image, with progress; Ctrl-C stops it."""
-    percent = 0
+def _watched(image: pyvips.Image, path: Path, label: str, total: int | None, action: Callable[[], None]) -> None:
+    """Runs what computes an image and writes it to a file; shows how the file grows, and ends it on Ctrl-C.
 
-    def note(_: pyvips.Image, progress: Any) -> None:
-        nonlocal percent
-        percent = progress.percent
+    libvips could tell of its progress itself, by calling back. But it keeps images in a cache, with what they call, and
+    when one is met again the Python side of that may be gone.
 
-    image.set_progress(True)
-    image.signal_connect("eval", note)
+    Args:
+        total: bytes that there will be, if that is known.
+    """
+    megabytes = None if total is None else -(-total // 1_000_000)
     # In a thread of its own, since no signal arrives while libvips computes.
-    with ThreadPoolExecutor(1) as pool, meter(label, 100) as show:
+    with ThreadPoolExecutor(1) as pool, meter(f"{label} (MB)", megabytes) as show:
         running = pool.submit(action)
         try:
             while wait([running], timeout=0.5).not_done:
-                if percent:
-                    show(percent, 100)
+                done = path.stat().st_size // 1_000_000 if path.exists() else 0
+                if done:
+                    show(done, megabytes)
         except BaseException:
             image.set_kill(True)
+            wait([running])
+            image.set_kill(False)  # it may be met again in the cache, too
             raise
     running.result()
 
