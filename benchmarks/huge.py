@@ -40,7 +40,7 @@ def scaled_up(photo: Path, folder: Path, megapixels: float) -> Path:
         square = image.crop(*((length - min(image.width, image.height)) // 2 for length in (image.width, image.height)),
                             *2 * (min(image.width, image.height),))  # fmt: skip
         large = square.resize(side / square.width, kernel="cubic")
-        large.crop(0, 0, min(side, large.width), min(side, large.height)).tiffsave(str(path), compression="deflate")
+        large.crop(0, 0, min(side, large.width), min(side, large.height)).tiffsave(str(path))
     return path
 
 

@@ -70,8 +70,12 @@ def test_the_file_is_what_memory_gives(painter, painting, folder, controls):
     styles, options = CONTROLS[controls]
     assert stylize_file(painter, "photo.tif", styles, "painted.tif", **options) == (WIDTH, HEIGHT)
     expected = np.asarray(painter.stylize("photo.tif", styles, **options)).astype(int)
-    # Recolouring is by a map with entries above 1, so a level before it may be two after it.
-    assert np.abs(pixels("painted.tif") - expected).max() <= (2 if "result" in controls else 1)
+    difference = np.abs(pixels("painted.tif") - expected)
+    if controls == "colours of the result":  # the map stretches colours, and a level here and there with them
+        assert (difference > 1).mean() < 1e-3
+        assert difference.max() < 10
+    else:
+        assert difference.max() <= 1
     assert left_over(folder) == []
 
 
@@ -149,7 +153,7 @@ def test_a_stopped_run_is_taken_up_again(painter, folder, monkeypatch):
 
 def test_a_killed_command_and_ctrl_c(folder):
     """From outside, at some moment of painting: nothing half-written, and the next run makes the same bytes."""
-    Image.open("photo.png").resize((2300, 1400)).save("large.png")
+    Image.open("photo.png").resize((700, 2000)).save("large.png")  # three strips
     command = [sys.executable, "-m", "impasto", "stylize", "large.png", STYLE, "-o", "painted.png", "--huge",
                "--tile-statistics", "thumbnail", "--engine", "onnxruntime", "--resume"]  # fmt: skip
     work = Path(".painted.png.impasto/painted.raw")

@@ -8,6 +8,7 @@ from PIL import Image
 
 import impasto
 from impasto.engine import Inputs
+from impasto.export import measure_reach
 from impasto.image import to_float
 from impasto.model import find_model, shipped_models
 from impasto.stylizer import GraphStylizer, Memory
@@ -77,7 +78,7 @@ def test_the_halo_covers_the_reach(model):
             assert far <= reach
             found = max(found, int(far))
     assert found > reach - stride  # nor is it wider than it has to be
-    assert model.measure_reach() == reach
+    assert measure_reach(model) == reach
 
 
 def test_tiles_give_the_picture_of_one_piece(model, seen, photo, painting):

@@ -64,7 +64,7 @@ class Model:
 
     @property
     def reach(self) -> int:
-        """How many pixels beyond a tile's edge count for what is inside, see :func:`impasto.tile.measure_reach`."""
+        """How many pixels beyond a tile's edge count for what is inside, see :func:`impasto.export.measure_reach`."""
         return int(self._measured("reach"))
 
     def _measured(self, key: str) -> Any:

@@ -38,7 +38,6 @@ from impasto.tile import (
     TileStatistics,
     Tiling,
     aligned,
-    measure_reach,
     paint_in_memory,
 )
 
@@ -310,7 +309,7 @@ class GraphStylizer(Stylizer):
         """A picture's style comes from the statistics that the network uses when it runs on it at strength 0."""
         if self.model.trained_styles:
             raise self._unknown_style()
-        _, used = self._run(pixels, self._any_style(), _WHOLE, 0.0)
+        _, used = self._run(pixels, self.any_style, _WHOLE, 0.0)
         return Style(name, self._style_from(used)[0], self.fingerprint, pixels)
 
     @cached_property
@@ -350,22 +349,9 @@ class GraphStylizer(Stylizer):
 
         return Tiling(scene, self.model, run, len(tensors), self.tile)
 
-    def measure_reach(self) -> int:
-        """How far the network sees, in pixels, see :func:`impasto.tile.measure_reach`: what its card has to tell."""
-        tensor = next(iter(self.gallery.values())).tensor[None] if self.gallery else self._any_style()
-        noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
-        _, used = self._run(noise, tensor, _WHOLE, 1.0)
-
-        def run(
-            pixels: Pixels, mask: np.ndarray, stats: np.ndarray, inertia: np.ndarray
-        ) -> tuple[np.ndarray, np.ndarray]:
-            return self._run(pixels, tensor, mask, 1.0, stats, inertia)
-
-        return measure_reach(run, used, max(self.model.strides))
-
     def reconstruct(self, photo: Pixels) -> Pixels:
         """What the network alone makes of a photo at strength 0, uint8 [H, W, 3] of the same size."""
-        return self._painted(photo, self._any_style(), _WHOLE, 0.0)
+        return self._painted(photo, self.any_style, _WHOLE, 0.0)
 
     def _own(self, style: Style) -> Style:
         if style.tensor.shape != (self.model.style_size,):
@@ -383,7 +369,8 @@ class GraphStylizer(Stylizer):
         known = ", ".join(self.gallery)
         return ImpastoError(f"the model {self.name} only knows the styles it was trained on: choose {known}")
 
-    def _any_style(self) -> np.ndarray:
+    @property
+    def any_style(self) -> np.ndarray:
         """[1, S], to go in where strength is 0 and no style counts."""
         return np.ones((1, self.model.style_size), np.float32)
 

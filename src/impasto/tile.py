@@ -340,33 +340,3 @@ def ticks(total: int, done: int = 0) -> Iterator[Callable[[], None]]:
             show(done, total)
 
         yield tick
-
-
-def measure_reach(run: Run, stats: np.ndarray, stride: int) -> int:
-    """How far the network sees: pixels from a cut at a multiple of `stride` to the last that depends on what is beyond.
-
-    An impulse test: one half of a picture of noise gives way to other noise, and it is seen how far into the other
-    half the painting changes, in all four directions.
-
-    Args:
-        run: paints in some style.
-        stats: [1, T], statistics to paint with, so that what is seen is not their change.
-        stride: of the model, see :attr:`impasto.model.Model.strides`.
-    """
-    length, middle = 64 * stride, 32 * stride
-    before, after = np.random.default_rng(0).integers(0, 256, (2, 4 * stride, length, 3), np.uint8)
-    whole, flags = np.ones((1, 1, 1, 1), np.float32), np.ones(stats.shape[1], np.float32)
-    reach = 0
-    for turn in (False, True):
-
-        def painted(pixels: Pixels, turn: bool = turn) -> np.ndarray:
-            image, _ = run(np.swapaxes(pixels, 0, 1) if turn else pixels, whole, stats, flags)
-            return np.moveaxis(image[0], 1 + (not turn), 0)  # along the length first
-
-        plain = painted(before)
-        for second in (False, True):
-            changed = before.copy()
-            changed[:, slice(middle, None) if second else slice(middle)] = after[:, : length - middle]
-            seen = np.flatnonzero((painted(changed) != plain).any((1, 2)))
-            reach = max(reach, middle - int(seen[0]) if second else int(seen[-1]) + 1 - middle)
-    return reach
