@@ -46,8 +46,13 @@ def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
     roots of image analogies.
     """
     matrix, offset = color_map(style, content)
-    moved = style.reshape(-1, 3) @ matrix.T + offset
-    return np.rint(np.clip(moved, 0, 255)).astype(np.uint8).reshape(style.shape)
+    return recoloured(style, matrix, offset)
+
+
+def recoloured(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Pixels:
+    """uint8 [H, W, 3] through a map of :func:`color_map`, rounded and clipped."""
+    moved = pixels.reshape(-1, 3) @ matrix.T + offset
+    return np.rint(np.clip(moved, 0, 255)).astype(np.uint8).reshape(pixels.shape)
 
 
 def color_map(

@@ -7,26 +7,23 @@ stopped can be taken up again.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyvips
 
-from impasto.color import color_map, content_chroma, palette
+from impasto.color import color_map, content_chroma, palette, recoloured
 from impasto.errors import ImpastoError
-from impasto.files import reason, replacing, work_folder, write_file
+from impasto.files import reason, work_folder, write_file
 from impasto.image import Pixels, read_exif
 from impasto.mask import check_size, selects_nothing, share
-from impasto.progress import meter
+from impasto.strips import Raw, open_mask, open_picture, readable, why, write_strips
 from impasto.style import Style, check_weights
 from impasto.stylizer import (
     STYLE_SIZE,
@@ -38,14 +35,11 @@ from impasto.stylizer import (
     let_through,
     relative,
 )
-from impasto.tile import Known, TileStatistics, Tiling, small_size, ticks
+from impasto.tile import Known, TileStatistics, Tiling, ticks
 
 #: Kinds of file by ending, and the longest side of each.
 KINDS = {"tif": "tiff", "tiff": "tiff", "png": "png", "jpg": "jpeg", "jpeg": "jpeg"}
 _LONGEST = {"tiff": 2**31 - 1, "png": 2**31 - 1, "jpeg": 65535}
-_LOADERS = {"tiffload", "pngload", "jpegload"}
-_STRIP = 1 << 22  # bytes that are read at a time where the whole picture goes through
-_LUMA = [[0.299, 0.587, 0.114]]  # as in impasto.color
 
 
 def stylize_file(
@@ -92,12 +86,12 @@ def stylize_file(
         raise ImpastoError(f"quality must be from 1 to 100, not {quality}")
     if str(target) in map(os.path.realpath, (photo, *(masks or ()))):
         raise ImpastoError(f"{out} is an input and would be overwritten: choose another file")
-    image = _open(source)
+    image = open_picture(source)
     if max(image.width, image.height) > _LONGEST[kind]:
         raise ImpastoError(f"cannot write {out}: a JPEG has at most 65535 pixels a side; write a .tif or a .png")
     weights = painter.mix(styles, style_size=style_size)
     check_weights(weights)
-    layers = [_open_mask(Path(mask)) for mask in masks or ()]
+    layers = [open_mask(Path(mask)) for mask in masks or ()]
     if masks is not None and len(layers) != len(weights):
         raise ImpastoError(f"{len(layers)} masks for {len(weights)} styles: give each style one mask")
     for number, layer in enumerate(layers, 1):
@@ -126,42 +120,11 @@ def stylize_file(
         work.write(target, kind, quality, read_exif(source), matched)
         done = True
     except (OSError, pyvips.Error) as error:
-        raise ImpastoError(f"cannot write {out}: {_why(error, Path(out))}") from None
+        raise ImpastoError(f"cannot write {out}: {why(error, Path(out))}") from None
     finally:
         if done or not work.begun:  # what has cost time stays for the next run
             shutil.rmtree(folder, ignore_errors=True)
     return image.width, image.height
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """A picture, uint8 [height, width, bands], as bare pixels in a file."""
-
-    path: Path
-    height: int
-    width: int
-    bands: int
-
-    def part(self, rows: slice, columns: slice) -> Pixels:
-        """A copy of a part. The file is mapped for the moment only: what was read must not pile up in memory."""
-        mapped = np.memmap(self.path, np.uint8, "r", shape=(self.height, self.width, self.bands))
-        return np.array(mapped[rows, columns])
-
-    def strips(self) -> Iterator[Pixels]:
-        """All of it, from top to bottom."""
-        step = max(1, _STRIP // (self.width * self.bands))
-        for top in range(0, self.height, step):
-            yield self.part(slice(top, top + step), slice(None))
-
-    def image(self) -> pyvips.Image:
-        image = pyvips.Image.rawload(str(self.path), self.width, self.height, self.bands)
-        return image.copy(interpretation="b-w" if self.bands == 1 else "srgb")
-
-    def fill(self, image: pyvips.Image, label: str) -> None:
-        """Writes a picture of this size, all of it or nothing."""
-        with replacing(self.path) as temporary:
-            size = self.height * self.width * self.bands
-            _watched(image, temporary, label, size, lambda: image.rawsave(str(temporary)))
 
 
 class _Work:
@@ -184,11 +147,11 @@ class _Work:
         self._sources = [image, *masks]
         names = ["photo.raw", *(f"mask-{number}.raw" for number in range(1, len(masks) + 1))]
         self._raws = [
-            _Raw(folder / name, self.height, self.width, source.bands)
+            Raw(folder / name, self.height, self.width, source.bands)
             for name, source in zip(names, self._sources, strict=True)
         ]
         self.photo, *self._masks = self._raws
-        self._painted = _Raw(folder / "painted.raw", self.height, self.width, 3)
+        self._painted = Raw(folder / "painted.raw", self.height, self.width, 3)
         self._statistics = folder / "statistics.npy"
         self._relative = relative
 
@@ -210,7 +173,7 @@ class _Work:
         """Reads picture and masks, as far as they are not there yet."""
         for raw, source, path in zip(self._raws, self._sources, (photo, *map(Path, masks)), strict=True):
             if not raw.path.exists():
-                with _readable(path):
+                with readable(path):
                     raw.fill(source, f"Reading {path.name}")
         for number, mask in enumerate(self._masks, 1):
             if not any(strip.any() for strip in mask.strips()):
@@ -221,14 +184,6 @@ class _Work:
 
     def regions(self, rows: slice, columns: slice) -> np.ndarray | None:
         return self._shared([mask.part(rows, columns)[..., 0] for mask in self._masks])[0]
-
-    def small(self, pixels: int) -> tuple[Pixels, np.ndarray | None]:
-        height, width = small_size(self.height, self.width, pixels)
-        photo, *masks = [
-            raw.image().thumbnail_image(width, height=height, size="force").numpy().reshape(height, width, raw.bands)
-            for raw in self._raws
-        ]
-        return photo[..., :3], self._shared([mask[..., 0] for mask in masks])[0]
 
     def _shared(self, masks: Sequence[Pixels]) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Regions [K, 1, h, w] and coverage [h, w] of masks, each uint8 [h, w]."""
@@ -278,101 +233,21 @@ class _Work:
 
     def write(self, target: Path, kind: str, quality: int, exif: bytes | None, matched: bool) -> None:
         """Writes the file, all of it or nothing; if `matched`, with the colours of the photo."""
-        image = self._painted.image()
-        if matched:
-            matrix, offset = color_map(palette(self._painted.strips()), palette(self.photo.strips()))
-            image = image.recomb(matrix.tolist()).linear(1, offset.tolist()).rint().cast("uchar")
-        if self.photo.bands == 4:
-            image = image.bandjoin(self.photo.image()[3])
-        if self.photo.bands == 4 and kind == "jpeg":
-            image = image.flatten(background=255)
-        image = image.copy(interpretation="srgb")
-        if exif is not None:
-            image.set_type(pyvips.GValue.blob_type, "exif-data", exif)
+        colors = color_map(palette(self._painted.strips()), palette(self.photo.strips())) if matched else None
+
+        def strips() -> Iterator[Pixels]:
+            for painted, photo in zip(self._painted.strips(), self.photo.strips(), strict=True):
+                strip = painted if colors is None else recoloured(painted, *colors)
+                yield strip if self.photo.bands == 3 else np.dstack([strip, photo[..., 3]])
+
         options: dict[str, Any] = {"Q": quality, "subsample_mode": "off"} if kind == "jpeg" else {}
         if kind == "tiff":
             # The compressed size is not known beforehand, so what might not fit into 4 GB is a BigTIFF.
-            big = self.height * self.width * image.bands > 4e9
+            big = self.height * self.width * self.photo.bands > 4e9
             options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": big}
-        save: Callable[..., None] = getattr(image, f"{kind}save")
         written = self._folder / "painted"
-        _watched(image, written, f"Writing {target.name}", None, lambda: save(str(written), **options))
+        write_strips(written, strips(), (self.height, self.width, self.photo.bands), kind, exif, options)
         os.replace(written, target)
-
-
-def _open(path: Path) -> pyvips.Image:
-    """A picture, upright, 8 bit sRGB, of 3 bands or with alpha 4; its pixels are read when they are needed."""
-    if not path.is_file():
-        raise ImpastoError(f"cannot read {path}: there is no such file")
-    with _readable(path):
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
-        if image.get("vips-loader") not in _LOADERS:
-            raise ImpastoError(f"cannot read {path}: huge pictures are read from TIFF, PNG and JPEG")
-        if image.get_typeof("orientation") and image.get("orientation") != 1:
-            # To be turned, it has to lie where any part can be read: libvips unpacks it to a temporary file.
-            image = pyvips.Image.new_from_file(str(path), access="random", fail_on="error").autorot()
-        if image.format == "ushort":
-            depth = "b-w" if image.bands < 3 else "srgb"
-            image = (image / 257).rint().cast("uchar").copy(interpretation=depth)
-        if image.format != "uchar":
-            raise ImpastoError(f"cannot read {path}: its pixels are {image.format}; save it with 8 or 16 bit")
-        alpha = image[image.bands - 1] if image.hasalpha() else None
-        color = image if alpha is None else image[: image.bands - 1]
-        if color.get_typeof("icc-profile-data"):
-            color = color.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True)
-        color = color.colourspace("srgb")
-        return color if alpha is None else color.bandjoin(alpha)
-
-
-def _open_mask(path: Path) -> pyvips.Image:
-    """A mask, 8 bit, one band: luma, transparent parts as black."""
-    image = _open(path)
-    weight = image[:3].recomb(_LUMA)
-    if image.bands == 4:
-        weight = weight * image[3] / 255
-    return weight.rint().cast("uchar").copy(interpretation="b-w")
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except pyvips.Error as error:
-        raise ImpastoError(f"cannot read {path}: the file is damaged or incomplete ({_why(error, path)})") from None
-
-
-def _watched(image: pyvips.Image, path: Path, label: str, total: int | None, action: Callable[[], None]) -> None:
-    """Runs what computes an image and writes it to a file; shows how the file grows, and ends it on Ctrl-C.
-
-    libvips could tell of its progress itself, by calling back. But it keeps images in a cache, with what they call, and
-    when one is met again the Python side of that may be gone.
-
-    Args:
-        total: bytes that there will be, if that is known.
-    """
-    megabytes = None if total is None else -(-total // 1_000_000)
-    # In a thread of its own, since no signal arrives while libvips computes.
-    with ThreadPoolExecutor(1) as pool, meter(f"{label} (MB)", megabytes) as show:
-        running = pool.submit(action)
-        try:
-            while wait([running], timeout=0.5).not_done:
-                done = path.stat().st_size // 1_000_000 if path.exists() else 0
-                if done:
-                    show(done, megabytes)
-        except BaseException:
-            image.set_kill(True)
-            wait([running])
-            image.set_kill(False)  # it may be met again in the cache, too
-            raise
-    running.result()
-
-
-def _why(error: Exception, path: Path) -> str:
-    """The reason that the system or libvips gives, on one line."""
-    if isinstance(error, pyvips.Error):
-        lines = str(error.detail or error.message).strip().splitlines()
-        return lines[0] if lines else "libvips does not say why"
-    return reason(error, str(path))
 
 
 def _state(path: Path) -> list[object]:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise, product
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
 
 from impasto.image import Pixels, to_uint8
 from impasto.model import Model
@@ -93,10 +93,6 @@ class Scene(Protocol):
         """That part of the regions, float32 [K, 1, h, w], see :meth:`impasto.stylizer.Stylizer.paint`."""
         ...
 
-    def small(self, pixels: int) -> tuple[Pixels, np.ndarray | None]:
-        """Picture and regions, scaled down to about so many pixels."""
-        ...
-
 
 @dataclass(frozen=True)
 class InMemory:
@@ -118,20 +114,6 @@ class InMemory:
 
     def regions(self, rows: slice, columns: slice) -> np.ndarray | None:
         return None if self.mask is None else self.mask[:, :, rows, columns]
-
-    def small(self, pixels: int) -> tuple[Pixels, np.ndarray | None]:
-        height, width = small_size(self.height, self.width, pixels)
-        picture = np.asarray(Image.fromarray(self.picture).resize((width, height), Image.Resampling.LANCZOS))
-        if self.mask is None:
-            return picture, None
-        masks = [Image.fromarray(mask[0]).resize((width, height), Image.Resampling.BOX) for mask in self.mask]
-        return picture, np.stack([np.asarray(mask) for mask in masks])[:, None]
-
-
-def small_size(height: int, width: int, pixels: int) -> tuple[int, int]:
-    """Height and width of a picture scaled down to about so many pixels; no side below one."""
-    scale = min(1.0, (pixels / (height * width)) ** 0.5)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 class Run(Protocol):
@@ -177,7 +159,6 @@ class Tiling:
         self.tiles = [Tile(*tile) for tile in product(rows, columns)]
         ends = np.cumsum([0, *(2 * channels for channels in model.channels)])
         self._layers = [slice(*pair) for pair in pairwise(ends.tolist())]
-        self._passes = self._order()
 
     @property
     def nothing(self) -> Known:
@@ -205,7 +186,7 @@ class Tiling:
 
     def thumbnail(self) -> np.ndarray:
         """The content statistics [K, T] of a small version of the picture."""
-        pixels, regions = self._scene.small(THUMBNAIL)
+        pixels, regions = _small(self._scene)
         _, used = self._run(pixels, self._mask(regions, pixels.shape[:2]), *self.nothing)
         return used
 
@@ -246,7 +227,8 @@ class Tiling:
             stats[:, self._layers[layer]], flags[self._layers[layer]] = pool.statistics(), 1
         return Known(stats, flags)
 
-    def _order(self) -> list[list[int]]:
+    @cached_property
+    def _passes(self) -> list[list[int]]:
         """Which layers are measured in each pass: all that depend on none but those of the passes before.
 
         Not every layer depends on all before it: skip connections are adapted, too, and at strength 0 none depends on
@@ -270,6 +252,25 @@ class Tiling:
             passes.append(ready)
             left -= set(ready)
         return passes
+
+
+def _small(scene: Scene) -> tuple[Pixels, np.ndarray | None]:
+    """Picture and regions of a scene, scaled down to a million pixels or so: each the mean of a rectangle."""
+    scale = min(1.0, (THUMBNAIL / (scene.height * scene.width)) ** 0.5)
+    tops, lefts = (
+        np.linspace(0, length, max(1, round(length * scale)), endpoint=False).astype(int)
+        for length in (scene.height, scene.width)
+    )
+    sizes = np.diff([*lefts, scene.width])
+    pixels, regions = [], []
+    for top, bottom in pairwise([*tops.tolist(), scene.height]):
+        rows = slice(top, bottom), slice(0, scene.width)
+        sums = np.add.reduceat(scene.pixels(*rows).sum(0, dtype=np.float32), lefts, axis=0)
+        pixels.append(np.rint(sums / (sizes * (bottom - top))[:, None]).astype(np.uint8))
+        masks = scene.regions(*rows)
+        if masks is not None:
+            regions.append(np.add.reduceat(masks.sum(2), lefts, axis=2) / (sizes * (bottom - top)))
+    return np.stack(pixels), np.stack(regions, 2).astype(np.float32) if regions else None
 
 
 class _Pool:
