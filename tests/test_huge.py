@@ -158,7 +158,10 @@ def test_a_killed_command_and_ctrl_c(folder):
                "--tile-statistics", "thumbnail", "--engine", "onnxruntime", "--resume"]  # fmt: skip
     work = Path(".painted.png.impasto/painted.raw")
     for kill in (signal.SIGINT, signal.SIGKILL):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        # A suite that runs in the background of a shell ignores Ctrl-C, and its children would.
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
         wanted = work.stat().st_size + 1 if work.exists() else 1
         while process.poll() is None and not (work.exists() and work.stat().st_size >= wanted):
             time.sleep(0.01)
