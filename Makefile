@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[app,openvino,quantize,ray,serve,train,vgg19]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[app,huge,openvino,quantize,ray,serve,train,vgg19]" --group dev
 	@touch $@ $(VENV)/.installed
 
 clean:

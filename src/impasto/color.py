@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,28 +19,52 @@ def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return pixels.astype(np.float32, copy=False) @ LUMA
 
 
-def match_color(style: Pixels, content: Pixels) -> Pixels:
+class Palette(NamedTuple):
+    """The colours of a picture: mean float64 [3] and covariance float64 [3, 3] of its RGB values 0..255."""
+
+    mean: npt.NDArray[np.float64]
+    covariance: npt.NDArray[np.float64]
+
+
+def palette(parts: Iterable[Pixels]) -> Palette:
+    """The colours of a picture that comes in parts, each uint8 [h, w, 3]; the sums are exact."""
+    count, total, products = 0, np.zeros(3), np.zeros((3, 3))
+    for part in parts:
+        colors = part.reshape(-1, 3).astype(np.float64)
+        count, total, products = count + len(colors), total + colors.sum(0), products + colors.T @ colors
+    mean = total / count
+    return Palette(mean, products / count - np.outer(mean, mean))
+
+
+def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
     """Give the style picture the colours of the content, so that its strokes come without its palette.
 
-    Both uint8 [H, W, 3], of any two sizes. Returns the style picture, uint8 [H, W, 3], with the mean and covariance
-    of the content's RGB values, up to rounding and clipping.
+    Both uint8 [H, W, 3], of any two sizes; the content's colours are enough. Returns the style picture,
+    uint8 [H, W, 3], with the mean and covariance of the content's RGB values, up to rounding and clipping.
 
     Gatys et al., "Preserving Color in Neural Artistic Style Transfer" (2016), section 4, with the symmetric square
     roots of image analogies.
     """
     matrix, offset = color_map(style, content)
-    moved = style.reshape(-1, 3) @ matrix.T + offset
-    return np.rint(np.clip(moved, 0, 255)).astype(np.uint8).reshape(style.shape)
+    return recoloured(style, matrix, offset)
 
 
-def color_map(style: Pixels, content: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def recoloured(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Pixels:
+    """uint8 [H, W, 3] through a map of :func:`color_map`, rounded and clipped."""
+    moved = pixels.reshape(-1, 3) @ matrix.T + offset
+    return np.rint(np.clip(moved, 0, 255)).astype(np.uint8).reshape(pixels.shape)
+
+
+def color_map(
+    style: Pixels | Palette, content: Pixels | Palette
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The map of `match_color`, x -> A x + b on RGB values 0..255: (A float64 [3, 3], b float64 [3]).
 
     A = C^(1/2) S^(-1/2) with C and S the covariances of content and style. A direction in which the style varies by
     less than one level (grey pictures, flat ones) is not stretched: there is nothing in it but rounding.
     """
-    style_mean, style_covariance = _mean_and_covariance(style)
-    content_mean, content_covariance = _mean_and_covariance(content)
+    style_mean, style_covariance = style if isinstance(style, Palette) else palette([style])
+    content_mean, content_covariance = content if isinstance(content, Palette) else palette([content])
     values, vectors = np.linalg.eigh(style_covariance)
     whiten = (vectors / np.sqrt(np.maximum(values, 1))) @ vectors.T
     values, vectors = np.linalg.eigh(content_covariance)
@@ -69,10 +94,3 @@ def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
     scale = np.min(room / np.maximum(np.abs(difference), 1e-3), axis=-1, keepdims=True)
     result: npt.NDArray[np.float32] = np.clip(target + np.minimum(scale, 1) * difference, 0, 255)
     return np.rint(result).astype(np.uint8)
-
-
-def _mean_and_covariance(pixels: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    colors = pixels.reshape(-1, 3).astype(np.float64)
-    mean = colors.mean(axis=0)
-    colors -= mean
-    return mean, colors.T @ colors / len(colors)

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from impasto import __version__
+from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.model import find_model, fingerprint, write_card
 from impasto.nets import make_network
@@ -169,6 +170,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         "network": kind,
         "arguments": dict(network.arguments),
         "adaptive": list(network.adaptive),
+        "strides": list(network.strides),
         "style_size": network.style_size,
         "styles": list(state.get("styles", ())),
         "made_with": f"impasto {__version__}",
@@ -202,7 +204,7 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
             styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
             vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
             save_file(vectors, made / "gallery.safetensors")
-        write_card(made, card | {"reference": reference(stylizer).round(2).tolist()})
+        write_card(made, card | {"reach": measure_reach(stylizer), "reference": reference(stylizer).round(2).tolist()})
         if folder.exists():
             shutil.rmtree(folder)
         made.chmod(0o755)  # made for its owner alone, like every temporary folder
@@ -212,6 +214,44 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
+
+
+def measure_reach(stylizer: GraphStylizer) -> int:
+    """How far a model sees: pixels from a cut to the last one that depends on what is beyond, for tiles.
+
+    An impulse test: one half of a picture of noise gives way to other noise, and it is seen how far into the other
+    half the painting changes, in all four directions. The statistics stay what they are, and the cut is where a tile
+    may begin, at a multiple of the strides.
+    """
+    stride = max(stylizer.model.strides)
+    middle, length = 32 * stride, 64 * stride
+    before, after = np.random.default_rng(0).random((2, 1, 3, 4 * stride, length), np.float32)
+    style = next(iter(stylizer.gallery.values())).tensor[None] if stylizer.gallery else stylizer.any_style
+    plain = Inputs(
+        before,
+        style,
+        mask=np.ones((1, 1, 1, 1), np.float32),
+        strength=np.array(1, np.float32),
+        stats=np.ones((1, stylizer.model.stats_size), np.float32),
+        inertia=np.zeros(stylizer.model.stats_size, np.float32),
+    )
+    _, stats = stylizer.engine.run(plain)
+    fixed = plain._replace(stats=stats, inertia=np.ones_like(plain.inertia))
+
+    def painted(image: np.ndarray, turned: bool) -> np.ndarray:
+        inputs = fixed._replace(image=np.ascontiguousarray(image.swapaxes(2, 3)) if turned else image)
+        result = stylizer.engine.run(inputs)[0]
+        return result.swapaxes(2, 3) if turned else result
+
+    reach = 0
+    for turned in (False, True):
+        unchanged = painted(before, turned)
+        for half in (slice(middle, None), slice(middle)):
+            changed = before.copy()
+            changed[..., half] = after[..., half]
+            seen = np.flatnonzero((painted(changed, turned) != unchanged).any((0, 1, 2)))
+            reach = max(reach, middle - int(seen[0]) if half.start else int(seen[-1]) + 1 - middle)
+    return reach
 
 
 def _picture(folder: Path, name: str) -> Path:

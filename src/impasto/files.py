@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from impasto.errors import ImpastoError
 
@@ -28,15 +32,45 @@ def _replace(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
         path.write_bytes(data)
         return
+    with replacing(path) as temporary, open(temporary, "xb") as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file's place to write it under; it is moved there at the end, unless that fails."""
     temporary = path.with_name(f".impasto-{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def work_folder(out: Path, settings: Mapping[str, Any], *, resume: bool) -> tuple[Path, bool]:
+    """The hidden folder beside `out` for work in progress, and whether an earlier run has left it; else it is new.
+
+    Args:
+        out: the file to write in the end.
+        settings: everything that the work depends on, ready for ``json.dumps``.
+        resume: go on from what is there, if there is anything.
+
+    Raises:
+        ImpastoError: what is there was made with other settings.
+        OSError: the folder cannot be made.
+    """
+    folder = out.with_name(f".{out.name}.impasto")
+    text = json.dumps(settings, indent=1, sort_keys=True).encode()
+    if resume and (folder / "settings.json").is_file():
+        if (folder / "settings.json").read_bytes() != text:
+            raise ImpastoError(f"the run that was to write {out} had other settings: leave out --resume")
+        return folder, True
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    write_file(folder / "settings.json", text)
+    return folder, False
 
 
 def reason(error: Exception, name: str) -> str:

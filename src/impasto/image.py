@@ -296,7 +296,7 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise TooLargeError(
             f"cannot read {name}: {image.width} x {image.height} pixels are more than the limit of {max_pixels}; "
-            "if you trust it, raise max_pixels (--max-pixels)"
+            "paint it from file to file (--huge, impasto.huge), or if you trust it, raise max_pixels (--max-pixels)"
         )
 
 
@@ -345,6 +345,15 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
             color = color.transpose(TURNS[orientation])
             alpha = alpha.transpose(TURNS[orientation]) if alpha else None
         return Picture(np.array(color), np.array(alpha) if alpha else None, exif)
+
+
+def read_exif(path: str | os.PathLike[str]) -> bytes | None:
+    """The EXIF block of a file as it may go into another, without orientation; the pixels are not read."""
+    try:
+        with open(path, "rb") as stream:
+            return _exif(_open(stream, os.fspath(path)))[1]
+    except Exception:  # what cannot be read has none
+        return None
 
 
 def _exif(image: Image.Image) -> tuple[int, bytes | None]:

@@ -36,14 +36,18 @@ def prepare_masks(
     weights = np.stack([_read_mask(mask, shape, f"mask {number}") for number, mask in enumerate(masks, 1)])
     empty = ~weights.any((1, 2))
     if empty.any() and not may_be_empty:
-        raise ImpastoError(
-            f"mask {empty.argmax() + 1} selects nothing: every pixel is 0; paint it white where its style should go"
-        )
+        raise selects_nothing(int(empty.argmax()) + 1)
+    shared, coverage = share(weights)
+    shared[empty] = FLOOR
+    return shared, coverage
+
+
+def share(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What `prepare_masks` returns, from masks float32 [K, H, W] in 0..1, of a whole picture or a part of it."""
     total = weights.sum(axis=0)
-    weights /= np.maximum(total, 1)
-    weights[:, total < FLOOR] = FLOOR
-    weights[empty] = FLOOR
-    return weights[:, None], np.minimum(total, 1)
+    shared = weights / np.maximum(total, 1)
+    shared[:, total < FLOOR] = FLOOR
+    return shared[:, None], np.minimum(total, 1)
 
 
 def _read_mask(mask: ImageSource, shape: tuple[int, int], name: str) -> npt.NDArray[np.float32]:
@@ -59,11 +63,7 @@ def _read_mask(mask: ImageSource, shape: tuple[int, int], name: str) -> npt.NDAr
         if picture.alpha is not None:
             weights *= picture.alpha.astype(np.float32) / 255
         weights = np.minimum(weights, 1)  # luma of white may round to a little more
-    if weights.shape != shape:
-        raise ImpastoError(
-            f"{name} is {_size(weights.shape)} but the photo is {_size(shape)} (width x height); "
-            "scale the mask to the photo"
-        )
+    check_size(weights.shape, shape, name)
     return weights
 
 
@@ -74,6 +74,19 @@ def _from_numbers(mask: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
     if mask.size and not (mask.min() >= 0 and mask.max() <= 1):  # so written that NaN fails too
         raise ImpastoError(f"{name} must hold values from 0 to 1, not from {mask.min():g} to {mask.max():g}")
     return mask.astype(np.float32)
+
+
+def check_size(shape: tuple[int, ...], photo: tuple[int, ...], name: str) -> None:
+    """Raises `ImpastoError` unless a mask has the photo's size, both (H, W)."""
+    if shape != photo:
+        raise ImpastoError(
+            f"{name} is {_size(shape)} but the photo is {_size(photo)} (width x height); scale the mask to the photo"
+        )
+
+
+def selects_nothing(number: int) -> ImpastoError:
+    """What is wrong with a mask that is black all over."""
+    return ImpastoError(f"mask {number} selects nothing: every pixel is 0; paint it white where its style should go")
 
 
 def _size(shape: tuple[int, ...]) -> str:

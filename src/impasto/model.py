@@ -56,9 +56,29 @@ class Model:
         return str(self.card["fingerprint"])
 
     @property
+    def channels(self) -> list[int]:
+        """Of each adaptive layer."""
+        return [int(channels) for channels in self.card["adaptive"]]
+
+    @property
+    def strides(self) -> list[int]:
+        """Pixels from one feature of each adaptive layer to the next; a tile begins at a multiple of the largest."""
+        return [int(stride) for stride in self._measured("strides")]
+
+    @property
+    def reach(self) -> int:
+        """How many pixels beyond a tile's edge count for what is inside, see :func:`impasto.export.measure_reach`."""
+        return int(self._measured("reach"))
+
+    def _measured(self, key: str) -> Any:
+        if key not in self.card:
+            raise ImpastoError(f"the card of the model {self.name} does not tell its {key}: export the model again")
+        return self.card[key]
+
+    @property
     def stats_size(self) -> int:
         """T, the length of the content statistics."""
-        return 2 * sum(int(channels) for channels in self.card["adaptive"])
+        return 2 * sum(self.channels)
 
     @property
     def style_size(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from impasto.color import content_chroma, match_color
+from impasto.color import Palette, content_chroma, match_color, palette
 from impasto.engine import Engine, Inputs, open_engine
 from impasto.errors import ImpastoError
 from impasto.image import (
@@ -31,6 +31,15 @@ from impasto.methods import METHODS, open_method
 from impasto.model import DEFAULT, Model, find_model
 from impasto.style import Style, blend, check_weights
 from impasto.style import gallery as shipped_styles
+from impasto.tile import (
+    THUMBNAIL,
+    InMemory,
+    Scene,
+    TileStatistics,
+    Tiling,
+    aligned,
+    paint_in_memory,
+)
 
 #: A style, the name of a shipped one, a ``.style`` file, or any picture.
 StyleSource = Style | ImageSource
@@ -113,6 +122,7 @@ class Stylizer(ABC):
         regions: np.ndarray | None,
         strength: float,
         memory: Memory | None = None,
+        tile_statistics: TileStatistics = "exact",
     ) -> Pixels:
         """Paints a photo with checked controls.
 
@@ -123,6 +133,7 @@ class Stylizer(ABC):
                 each style in order: it weighs that region's statistics, and its share of the sum says where it is.
             strength: 0..1; what 0 gives need not be the photo, of which :meth:`stylize` mixes in a share.
             memory: of the frames before, whose statistics count and are brought up to date, where the system has any.
+            tile_statistics: see :meth:`stylize`, where the system can paint by tiles.
 
         Returns:
             uint8 [H, W, 3].
@@ -195,6 +206,7 @@ class Stylizer(ABC):
         max_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
         memory: Memory | None = None,
+        tile_statistics: TileStatistics = "exact",
     ) -> Image.Image:
         """Paints a photo.
 
@@ -211,39 +223,33 @@ class Stylizer(ABC):
             max_pixels: refuse larger pictures.
             memory: makes the photo the next frame of a clip, see :class:`Memory`. Then a mask may select nothing, and
                 "match" recolours the result, for style pictures would have to be taken anew in every frame.
+            tile_statistics: models paint a large photo (see :class:`GraphStylizer`) by tiles, in bounded memory.
+                "exact" gives the same picture as in one piece, and goes over all of it several times. "thumbnail"
+                takes the content statistics from a version of a million pixels, for every photo that has more: that
+                is faster, and makes other strokes, see docs/huge.md. Frames, and what methods paint, stay whole.
 
         Returns:
             A picture of the photo's size to the pixel, with its alpha and EXIF.
         """
-        if not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
-            raise ImpastoError(f"strength must be a number from 0 to 1, not {strength}")
-        if keep_color not in (None, "match", "luminance"):
-            raise ImpastoError(f"keep_color must be match or luminance, not {keep_color}")
+        check_controls(strength, keep_color, tile_statistics)
         picture = read_image(photo, max_pixels=max_pixels)
         if max_size is not None:
             picture = picture.limited(max_size)
         content = picture.pixels
         weights = self.mix(styles, style_size=style_size, max_pixels=max_pixels)
         check_weights(weights)
-        recolour = keep_color == "match" and (memory is not None or any(style.picture is None for style in weights))
-        if keep_color == "match" and not recolour:
-            weights = {self._recoloured(style, content): weight for style, weight in weights.items()}
+        recolour = keep_color == "match"
+        if recolour and memory is None:
+            weights, recolour = self.recoloured(weights, palette([content]))
 
         regions = coverage = None
         if masks is not None:
             regions, coverage = prepare_masks(masks, content.shape[:2], len(weights), may_be_empty=memory is not None)
-            share = np.array(list(weights.values()), np.float32)
-            regions = regions * (share / share.max())[:, None, None, None]
-        painted = self.paint(content, weights, regions, strength, memory)
+            regions = regions * relative(weights)
+        painted = self.paint(content, weights, regions, strength, memory, tile_statistics)
         if memory is not None:
             painted = memory.settle(painted)
-        if coverage is not None:
-            painted = _mixed(content, painted, coverage)
-        if strength < 1:
-            # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
-            # of (1 - strength)^4 remains, so that 0 is exactly the photo and from one half on hardly any of it shows.
-            painted = _mixed(content, painted, 1 - (1 - strength) ** 4)
-
+        painted = let_through(content, painted, coverage, strength)
         if recolour:
             painted = match_color(painted, content)
         elif keep_color == "luminance":
@@ -266,13 +272,23 @@ class Stylizer(ABC):
             )
         return style
 
-    def _recoloured(self, style: Style, content: Pixels) -> Style:
-        assert style.picture is not None
-        return self.take(match_color(style.picture, content), style.name)
+    def recoloured(self, weights: Mapping[Style, float], content: Palette) -> tuple[dict[Style, float], bool]:
+        """The styles of their pictures in the photo's colours, and whether the result is to be recoloured instead.
+
+        So it is where not all of them have a picture; then the styles are handed back.
+        """
+        if any(style.picture is None for style in weights):
+            return dict(weights), True
+        pictures = {style: match_color(style.picture, content) for style in weights if style.picture is not None}
+        return {self.take(pictures[style], style.name): weight for style, weight in weights.items()}, False
 
 
 class GraphStylizer(Stylizer):
-    """A model whose content graph an engine runs: one forward pass for a picture.
+    """A model whose content graph an engine runs: one forward pass for a picture, or for each tile of a large one.
+
+    Attributes:
+        tile_above: pixels above which a photo is painted by tiles; as many as fit into 4 GB of memory.
+        tile: side of the tiles in pixels.
 
     Args:
         model: which model.
@@ -289,12 +305,15 @@ class GraphStylizer(Stylizer):
         self.engine_name, self.device = self.engine.name, self.engine.device
         if self.engine.precision != "fp32":
             self.engine_name += f" {self.engine.precision}"
+        # VGG-19 takes 1,200 bytes for each pixel, the others 250.
+        self.tile_above = 3_000_000 if model.card.get("encoder") else 16_000_000
+        self.tile = 1024
 
     def take(self, pixels: Pixels, name: str) -> Style:
         """A picture's style comes from the statistics that the network uses when it runs on it at strength 0."""
         if self.model.trained_styles:
             raise self._unknown_style()
-        _, used = self._run(pixels, self._any_style(), _WHOLE, 0.0, engine=self._exact)
+        _, used = self._run(pixels, self.any_style, _WHOLE, 0.0, engine=self._exact)
         return Style(name, self._style_from(used)[0], self.fingerprint, pixels)
 
     @cached_property
@@ -320,15 +339,30 @@ class GraphStylizer(Stylizer):
         regions: np.ndarray | None,
         strength: float,
         memory: Memory | None = None,
+        tile_statistics: TileStatistics = "exact",
     ) -> Pixels:
         """See :meth:`Stylizer.paint`. Mixing is exact, since the network is affine in the style tensor."""
-        if regions is None:
-            return self._painted(content, blend(styles).tensor[None], _WHOLE, strength, memory)
-        return self._painted(content, np.stack([style.tensor for style in styles]), regions, strength, memory)
+        height, width = content.shape[:2]
+        if memory is None and height * width > (self.tile_above if tile_statistics == "exact" else THUMBNAIL):
+            tiling = self.tiling(InMemory(content, regions), styles, regions is not None, strength)
+            return paint_in_memory(tiling, content, tile_statistics)
+        tensors = _tensors(styles, regions is not None)
+        return self._painted(content, tensors, _WHOLE if regions is None else regions, strength, memory)
+
+    def tiling(self, scene: Scene, styles: Mapping[Style, float], by_region: bool, strength: float) -> Tiling:
+        """A picture cut to tiles, to be painted in the controls of :meth:`paint`."""
+        tensors = _tensors(styles, by_region)
+
+        def run(
+            pixels: Pixels, mask: np.ndarray, stats: np.ndarray, inertia: np.ndarray
+        ) -> tuple[np.ndarray, np.ndarray]:
+            return self._run(pixels, tensors, mask, strength, stats, inertia, recurring=True)
+
+        return Tiling(scene, self.model, run, len(tensors), self.tile)
 
     def reconstruct(self, photo: Pixels) -> Pixels:
         """What the network alone makes of a photo at strength 0, uint8 [H, W, 3] of the same size."""
-        return self._painted(photo, self._any_style(), _WHOLE, 0.0)
+        return self._painted(photo, self.any_style, _WHOLE, 0.0)
 
     def _own(self, style: Style) -> Style:
         if style.tensor.shape != (self.model.style_size,):
@@ -346,7 +380,8 @@ class GraphStylizer(Stylizer):
         known = ", ".join(self.gallery)
         return ImpastoError(f"the model {self.name} only knows the styles it was trained on: choose {known}")
 
-    def _any_style(self) -> np.ndarray:
+    @property
+    def any_style(self) -> np.ndarray:
         """[1, S], to go in where strength is 0 and no style counts."""
         return np.ones((1, self.model.style_size), np.float32)
 
@@ -355,7 +390,10 @@ class GraphStylizer(Stylizer):
     ) -> Pixels:
         if memory is not None:
             memory.meet(style, strength)
-        image, used = self._run(pixels, style, mask, strength, memory)
+        stats, inertia = None, 0.0
+        if memory is not None and memory.stats is not None and memory.share:
+            stats, inertia = memory.stats, memory.inertia * memory.share
+        image, used = self._run(pixels, style, mask, strength, stats, inertia, recurring=memory is not None)
         if memory is not None:
             memory.stats = used
         return to_uint8(image)[: pixels.shape[0], : pixels.shape[1]]
@@ -366,26 +404,31 @@ class GraphStylizer(Stylizer):
         style: np.ndarray,
         mask: np.ndarray,
         strength: float,
-        memory: Memory | None = None,
+        stats: np.ndarray | None = None,
+        inertia: float | np.ndarray = 0.0,
+        *,
         engine: Engine | None = None,
+        recurring: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Painted image and statistics used, see :class:`impasto.engine.Inputs`; a side may be grown to 16 pixels."""
+        if stats is None:
+            stats = np.ones((len(style), self.model.stats_size), np.float32)  # at an inertia of 0 it does not count
         short = [(0, max(0, _SMALLEST - side)) for side in pixels.shape[:2]]
         if any(after for _, after in short):
             pixels = np.pad(pixels, [*short, (0, 0)], mode="symmetric")
-            if mask.shape != _WHOLE.shape:
+            if mask.shape[2:] != (1, 1):
                 mask = np.pad(mask, [(0, 0), (0, 0), *short], mode="symmetric")
-        stats, inertia = np.ones((len(style), self.model.stats_size), np.float32), 0.0  # at 0 they are left alone
-        if memory is not None and memory.stats is not None and memory.share:
-            stats, inertia = memory.stats, memory.inertia * memory.share
+        if mask.shape[2:] != (1, 1):
+            mask = aligned(mask, max(self.model.strides))
         inputs = Inputs(
             to_float(pixels),
             style,
             mask,
             strength=np.array(strength, np.float32),
             stats=stats,
-            inertia=np.full(self.model.stats_size, inertia, np.float32),
+            inertia=np.broadcast_to(np.float32(inertia), self.model.stats_size),
         )
-        return (engine or self.engine).run(inputs, recurring=memory is not None)
+        return (engine or self.engine).run(inputs, recurring=recurring)
 
 
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
@@ -403,6 +446,38 @@ def reference(stylizer: GraphStylizer) -> np.ndarray:
     painted = stylizer.paint(test, {style: 1.0}, None, 1.0)
     means: np.ndarray = painted.reshape(4, 16, 4, 16, 3).mean((1, 3))
     return means
+
+
+def check_controls(strength: float, keep_color: str | None, tile_statistics: str) -> None:
+    """Raises `ImpastoError` for what :meth:`Stylizer.stylize` does not take."""
+    if not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+        raise ImpastoError(f"strength must be a number from 0 to 1, not {strength}")
+    if keep_color not in (None, "match", "luminance"):
+        raise ImpastoError(f"keep_color must be match or luminance, not {keep_color}")
+    if tile_statistics not in ("exact", "thumbnail"):
+        raise ImpastoError(f"tile_statistics must be exact or thumbnail, not {tile_statistics}")
+
+
+def relative(weights: Mapping[Style, float]) -> np.ndarray:
+    """By what the regions of styles count: float32 [K, 1, 1, 1], the largest 1."""
+    share = np.array(list(weights.values()), np.float32)[:, None, None, None]
+    return share / np.max(share)
+
+
+def let_through(photo: Pixels, painted: Pixels, coverage: np.ndarray | None, strength: float) -> Pixels:
+    """The painted picture, or a part of it, with what masks ([H, W], 0..1) and strength leave of the photo."""
+    if coverage is not None:
+        painted = _mixed(photo, painted, coverage)
+    if strength < 1:
+        # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
+        # of (1 - strength)^4 remains, so that 0 is exactly the photo and from one half on hardly any of it shows.
+        painted = _mixed(photo, painted, 1 - (1 - strength) ** 4)
+    return painted
+
+
+def _tensors(styles: Mapping[Style, float], by_region: bool) -> np.ndarray:
+    """Style tensors [K, S]: one for each region, or that of the mix."""
+    return np.stack([style.tensor for style in styles]) if by_region else blend(styles).tensor[None]
 
 
 def _mixed(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:

@@ -35,6 +35,7 @@ EXTRAS = {
     "fsspec": "ray",
     "av": "video",
     "cv2": "video",
+    "pyvips": "huge",
     "fastapi": "app",
     "fastapi_offline": "app",
     "gradio": "app",

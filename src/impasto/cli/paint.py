@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,12 +33,16 @@ from impasto.cli.common import (
     take_styles,
 )
 from impasto.errors import ImpastoError
+from impasto.methods import METHODS
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from impasto.style import Style
     from impasto.stylizer import Stylizer
+
+
+_HUGE = "Large photos"
+#: With fewer pictures than this ONNX Runtime is done before OpenVINO has started.
+_MANY = 8
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,26 @@ def stylize(
     max_pixels: MaxPixelsOption = None,
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
+    tile_statistics: Annotated[
+        Literal["exact", "thumbnail"],
+        typer.Option(
+            help="What a large photo, painted by tiles, takes its content statistics from: all of it, or, faster and "
+            "with other strokes, a small version of it.",
+            rich_help_panel=_HUGE,
+        ),
+    ] = "exact",
+    huge: Annotated[
+        bool,
+        typer.Option(
+            "--huge",
+            help="Paint from file to file: TIFF, PNG or JPEG of any size, in little memory.",
+            rich_help_panel=_HUGE,
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="With --huge: go on from what a stopped run has left.", rich_help_panel=_HUGE),
+    ] = False,
     model: ModelOption = None,
     set_option: SetOption = None,
     engine: EngineOption = "auto",
@@ -114,25 +138,29 @@ def stylize(
     if any(job.out is None for job in jobs) and as_json:
         raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
     shares = read_shares(weights, len(sources))
+    if resume and not huge:
+        raise ImpastoError("--resume goes with --huge: other pictures are painted anew")
+    if huge and (max_size or format or max_pixels or any(job.photo == "-" or job.out is None for job in jobs)):
+        raise ImpastoError("--huge goes from file to file: leave out --max-size, --max-pixels, --format and -")
 
-    from impasto.image import write_image
-
+    if engine == precision == "auto" and model not in METHODS and not huge and len(jobs) < _MANY:
+        engine = "onnxruntime"
     painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
     styles = take_styles(painter, sources, style_size, limit)
 
     unread: list[str] = []
-    options = {"strength": strength, "masks": mask, "keep_color": keep_color} | given(max_size=max_size) | limit
-    painted = _paint(painter, jobs, styles, shares, options, unread)
-    for job, image, start in _tracked(painted, len(jobs)):
+    options = {"strength": strength, "masks": mask, "keep_color": keep_color, "tile_statistics": tile_statistics}
+    if huge:
+        painted = _paint_files(painter, jobs, styles, shares, options | {"quality": quality, "resume": resume})
+    else:
+        options |= given(max_size=max_size) | limit
+        painted = _paint(painter, jobs, styles, shares, options, {"format": format, "quality": quality}, unread)
+    for job, size, seconds in _tracked(painted, len(jobs)):
         if job.out is None:
-            write_image(sys.stdout.buffer, image, format=format, quality=quality)
-            sys.stdout.buffer.flush()
             continue
-        write_image(job.out, image, format=format, quality=quality)
-        seconds = time.perf_counter() - start
         if as_json:
-            print_json(_record(job, image, styles, shares, strength, painter, seconds))
+            print_json(_record(job, size, styles, shares, strength, painter, seconds))
         else:
             print(job.out)
     if unread:
@@ -202,16 +230,21 @@ def _spare_inputs(jobs: list[_Job], inputs: list[str]) -> None:
             raise ImpastoError(f"{job.out} is an input and would be overwritten: choose another --out")
 
 
+#: A picture that was made: its width and height, and the seconds that it took.
+_Made = tuple[_Job, tuple[int, int], float]
+
+
 def _paint(
     painter: Stylizer,
     jobs: list[_Job],
     styles: list[Style],
     shares: list[float],
     options: dict[str, Any],
+    writing: dict[str, Any],
     unread: list[str],
-) -> Iterator[tuple[_Job, Image, float]]:
-    """Paints job after job and tells when each began. A photo is read once; one that cannot be is put on `unread`."""
-    from impasto.image import read_image
+) -> Iterator[_Made]:
+    """Paints and writes job after job. A photo is read once; one that cannot be is put on `unread`."""
+    from impasto.image import read_image, write_image
 
     limit = given(max_pixels=options.get("max_pixels"))
     for photo, group in groupby(jobs, key=lambda job: job.photo):
@@ -223,13 +256,37 @@ def _paint(
             unread.append(photo)
             continue
         for job in group:
-            # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
-            mix = {replace(styles[index]): shares[index] for index in job.styles}
-            yield job, painter.stylize(picture, mix, **options), start
+            image = painter.stylize(picture, _mix(job, styles, shares), **options)
+            write_image(job.out or sys.stdout.buffer, image, **writing)
+            if job.out is None:
+                sys.stdout.buffer.flush()
+            yield job, image.size, time.perf_counter() - start
             start = time.perf_counter()
 
 
-def _tracked(painted: Iterable[tuple[_Job, Image, float]], total: int) -> Iterable[tuple[_Job, Image, float]]:
+def _paint_files(
+    painter: Stylizer, jobs: list[_Job], styles: list[Style], shares: list[float], options: dict[str, Any]
+) -> Iterator[_Made]:
+    """The same from file to file."""
+    from impasto.huge import stylize_file
+
+    for job in jobs:
+        start = time.perf_counter()
+        assert job.out is not None  # stdout is none for --huge
+        try:
+            size = stylize_file(painter, job.photo, _mix(job, styles, shares), job.out, **options)
+        except KeyboardInterrupt:
+            complain("stopped: the same command with --resume goes on from there")
+            raise
+        yield job, size, time.perf_counter() - start
+
+
+def _mix(job: _Job, styles: list[Style], shares: list[float]) -> dict[Style, float]:
+    """Weights by style: of copies, since a style named twice is two entries with a weight and a mask of their own."""
+    return {replace(styles[index]): shares[index] for index in job.styles}
+
+
+def _tracked(painted: Iterable[_Made], total: int) -> Iterable[_Made]:
     from impasto.progress import track
 
     return track(painted, "Painting", total) if total > 1 else painted
@@ -237,7 +294,7 @@ def _tracked(painted: Iterable[tuple[_Job, Image, float]], total: int) -> Iterab
 
 def _record(
     job: _Job,
-    image: Image,
+    size: tuple[int, int],
     styles: list[Style],
     shares: list[float],
     strength: float,
@@ -247,8 +304,8 @@ def _record(
     return {
         "photo": job.photo,
         "out": str(job.out),
-        "width": image.width,
-        "height": image.height,
+        "width": size[0],
+        "height": size[1],
         "styles": [styles[index].name for index in job.styles],
         "weights": [shares[index] for index in job.styles],
         "strength": strength,

@@ -17,6 +17,7 @@ from impasto.image import Pixels, to_float, to_uint8
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.style import Style
 from impasto.stylizer import Memory, Stylizer
+from impasto.tile import TileStatistics
 
 #: Side in pixels below which relu4_1 has no room for patches; smaller pictures are continued by mirroring.
 SMALLEST = 32
@@ -53,8 +54,9 @@ class Method(Stylizer):
         regions: np.ndarray | None,
         strength: float,
         memory: Memory | None = None,
+        tile_statistics: TileStatistics = "exact",
     ) -> Pixels:
-        """See :meth:`Stylizer.paint`; there are no statistics to remember."""
+        """See :meth:`Stylizer.paint`; there are no statistics to remember, nor tiles."""
         if strength == 0:
             return content
         total = sum(styles.values())

@@ -85,6 +85,7 @@ class AdaIN(Network):
         self.arguments = {"decoder": decoder, "layer": layer}
         self.depth, channels = LAYERS[layer]
         self.adaptive = (channels,)
+        self.strides = (2 ** (self.depth - 1),)
         self.encoder = Encoder()
         self.decoder = Decoder(decoder, layer)
 

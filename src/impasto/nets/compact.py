@@ -127,6 +127,7 @@ class Compact(Network):
 
     widths = (32, 64, 128)
     adaptive = (128, 128, 128, 64, 64, 32, 32)
+    strides = (8, 8, 8, 4, 4, 2, 2)
     photo_std: Tensor
 
     def __init__(self) -> None:

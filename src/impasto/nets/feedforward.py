@@ -67,6 +67,7 @@ class Feedforward(Network):
         self.arguments = {"styles": styles, "norm": norm, "width": width, "blocks": blocks}
         self.norm = norm
         self.adaptive = (width, *[2 * width] * (1 + 2 * blocks), width)
+        self.strides = (2, *[4] * (1 + 2 * blocks), 2)
         self.down_half = convolution(12, width)
         self.down_quarter = convolution(width, 2 * width, 2)
         self.blocks = nn.ModuleList(Block(2 * width) for _ in range(blocks))

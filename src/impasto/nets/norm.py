@@ -32,10 +32,12 @@ class Network(nn.Module):
 
     Attributes:
         adaptive: channels of each adaptive layer, in the order the network comes to them.
+        strides: of each adaptive layer, pixels of the picture from one feature to the next.
         arguments: what it was made with, so that the same can be made again.
     """
 
     adaptive: tuple[int, ...]
+    strides: tuple[int, ...]
     arguments: Mapping[str, Any] = MappingProxyType({})
 
     @property

@@ -126,6 +126,7 @@ class StyleBank(Network):
             raise ImpastoError(f"styles and width must be 1 or more, not {styles} and {width}")
         self.arguments = {"styles": styles, "width": width}
         self.adaptive = (width, 2 * width, 4 * width, 2 * width, width)
+        self.strides = (1, 2, 4, 2, 1)
         self.down = nn.ModuleList(
             [_Layer(3, width, 9), _Layer(width, 2 * width, 3, 2), _Layer(2 * width, 4 * width, 3, 2)]
         )

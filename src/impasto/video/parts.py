@@ -7,7 +7,6 @@ each frame that went to the encoder) and one file of encoded video for each run,
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import av
 import av.error
 
 from impasto.errors import ImpastoError
-from impasto.files import reason, write_file
+from impasto.files import reason, work_folder, write_file
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,9 @@ class Parts:
 
     def __init__(self, out: Path, settings: Mapping[str, Any], time_base: Fraction, *, resume: bool) -> None:
         self._time_base = time_base
-        self.folder = out.with_name(f".{out.name}.impasto")
-        text = json.dumps(settings, indent=1, sort_keys=True).encode()
         try:
-            if resume and (self.folder / "settings.json").is_file():
-                if (self.folder / "settings.json").read_bytes() != text:
-                    raise ImpastoError(f"the run that was to write {out} had other settings: leave out --resume")
-                times = self._kept()
-            else:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                self.folder.mkdir()
-                write_file(self.folder / "settings.json", text)
-                times = []
+            self.folder, left = work_folder(out, settings, resume=resume)
+            times = self._kept() if left else []
             log = self.folder / "frames.txt"
             write_file(log, "".join(f"{pts} {duration}\n" for pts, duration in times).encode())
             self._log = open(log, "a", encoding="ascii")  # noqa: SIM115 (closed by `close`)

@@ -1,0 +1,77 @@
+"""Peak memory and time of painting by tiles: python benchmarks/huge.py PHOTO FOLDER [MEGAPIXELS,... [WAY,...]]
+
+PHOTO is scaled up to squares of so many megapixels, in FOLDER. Each is painted in a process of its own, by `impasto
+stylize`, in every way that is named:
+  whole       in one piece, in memory
+  tiles       the same, by tiles, which a photo of this size may be too small for by itself
+  exact       from file to file
+  thumbnail   from file to file, with the content statistics of a small version
+
+Memory is the most that was resident at any time (ru_maxrss), with what is mapped of files.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyvips
+
+STYLE = "munch-scream"
+WAYS = ("whole", "tiles", "exact", "thumbnail")
+ENGINE = ("--engine", "onnxruntime", "--threads", "1")
+# In memory the threshold decides, so it is moved.
+IN_MEMORY = """
+import sys, impasto
+model = impasto.load(engine="onnxruntime", threads=1)
+model.tile_above = int(sys.argv[4])
+impasto.write_image(sys.argv[3], model.stylize(sys.argv[1], sys.argv[2], max_pixels=10**10))
+"""
+
+
+def scaled_up(photo: Path, folder: Path, megapixels: float) -> Path:
+    """A square TIFF of so many megapixels; one that is there is taken."""
+    path, side = folder / f"{megapixels:g}.tif", round((megapixels * 1e6) ** 0.5)
+    if not path.exists():
+        image = pyvips.Image.thumbnail(str(photo), 4096, height=4096, size="down").copy_memory()
+        square = image.crop(*((length - min(image.width, image.height)) // 2 for length in (image.width, image.height)),
+                            *2 * (min(image.width, image.height),))  # fmt: skip
+        large = square.resize(side / square.width, kernel="cubic")
+        large.crop(0, 0, min(side, large.width), min(side, large.height)).tiffsave(str(path))
+    return path
+
+
+def measured(picture: Path, way: str) -> tuple[float, float]:
+    """Seconds, and MB of memory."""
+    out = picture.with_name(f"{picture.stem}-{way}.tif")
+    command = [sys.executable, "-m", "impasto", "stylize", str(picture), STYLE, "-o", str(out), *ENGINE]
+    if way in ("whole", "tiles"):
+        threshold = "0" if way == "tiles" else str(10**10)
+        command = [sys.executable, "-c", IN_MEMORY, str(picture), STYLE, str(out), threshold]
+    else:
+        command += ["--huge", "--tile-statistics", way]
+    start = time.monotonic()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{way} of {picture} failed")
+    return time.monotonic() - start, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    photo, folder = map(Path, sys.argv[1:3])
+    sizes = [float(size) for size in sys.argv[3].split(",")] if len(sys.argv) > 3 else [4, 16, 64, 144, 400]
+    ways = sys.argv[4].split(",") if len(sys.argv) > 4 else WAYS
+    print("| megapixels | way | seconds | peak memory |\n| --- | --- | --- | --- |", flush=True)
+    for size in sizes:
+        picture = scaled_up(photo, folder, size)
+        for way in ways:
+            seconds, megabytes = measured(picture, way)
+            print(f"| {size:g} | {way} | {seconds:.0f} | {megabytes:.0f} MB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Pictures that are read and written by strips, through libvips."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+
+from impasto.errors import ImpastoError
+from impasto.files import reason, replacing
+from impasto.image import Pixels
+from impasto.progress import meter
+
+_LOADERS = {"tiffload", "pngload", "jpegload"}
+_STRIP = 1 << 20  # pixels that are read at a time where the whole picture goes through
+_LUMA = [[0.299, 0.587, 0.114]]  # as in impasto.color
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A picture, uint8 [height, width, bands], as bare pixels in a file."""
+
+    path: Path
+    height: int
+    width: int
+    bands: int
+
+    def part(self, rows: slice, columns: slice) -> Pixels:
+        """A copy of a part. The file is mapped for the moment only: what was read must not pile up in memory."""
+        mapped = np.memmap(self.path, np.uint8, "r", shape=(self.height, self.width, self.bands))
+        return np.array(mapped[rows, columns])
+
+    def strips(self) -> Iterator[Pixels]:
+        """All of it, from top to bottom."""
+        step = max(1, _STRIP // self.width)
+        for top in range(0, self.height, step):
+            yield self.part(slice(top, top + step), slice(None))
+
+    def fill(self, image: pyvips.Image, label: str) -> None:
+        """Writes a picture of this size, all of it or nothing."""
+        with replacing(self.path) as temporary:
+            size = self.height * self.width * self.bands
+            _watched(image, temporary, label, size, lambda: image.rawsave(str(temporary)))
+
+
+def open_picture(path: Path) -> pyvips.Image:
+    """A picture, upright, 8 bit sRGB, of 3 bands or with alpha 4; its pixels are read when they are needed."""
+    if not path.is_file():
+        raise ImpastoError(f"cannot read {path}: there is no such file")
+    with readable(path):
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
+        if image.get("vips-loader") not in _LOADERS:
+            raise ImpastoError(f"cannot read {path}: huge pictures are read from TIFF, PNG and JPEG")
+        if image.get_typeof("orientation") and image.get("orientation") != 1:
+            # To be turned, it has to lie where any part can be read: libvips unpacks it to a temporary file.
+            image = pyvips.Image.new_from_file(str(path), access="random", fail_on="error").autorot()
+        if image.format == "ushort":
+            depth = "b-w" if image.bands < 3 else "srgb"
+            image = (image / 257).rint().cast("uchar").copy(interpretation=depth)
+        if image.format != "uchar":
+            raise ImpastoError(f"cannot read {path}: its pixels are {image.format}; save it with 8 or 16 bit")
+        alpha = image[image.bands - 1] if image.hasalpha() else None
+        color = image if alpha is None else image[: image.bands - 1]
+        if color.get_typeof("icc-profile-data"):
+            color = color.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True)
+        color = color.colourspace("srgb")
+        return color if alpha is None else color.bandjoin(alpha)
+
+
+def open_mask(path: Path) -> pyvips.Image:
+    """A mask, 8 bit, one band: luma, transparent parts as black."""
+    image = open_picture(path)
+    weight = image[:3].recomb(_LUMA)
+    if image.bands == 4:
+        weight = weight * image[3] / 255
+    return weight.rint().cast("uchar").copy(interpretation="b-w")
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pyvips.Error as error:
+        raise ImpastoError(f"cannot read {path}: the file is damaged or incomplete ({why(error, path)})") from None
+
+
+def _watched(image: pyvips.Image, path: Path, label: str, total: int | None, action: Callable[[], None]) -> None:
+    """Runs what computes an image and writes it to a file; shows how the file grows, and ends it on Ctrl-C.
+
+    libvips could tell of its progress itself, by calling back. But it keeps images in a cache, with what they call, and
+    when one is met again the Python side of that may be gone.
+
+    Args:
+        total: bytes that there will be, if that is known.
+    """
+    megabytes = None if total is None else -(-total // 1_000_000)
+    # In a thread of its own, since no signal arrives while libvips computes.
+    with ThreadPoolExecutor(1) as pool, meter(f"{label} (MB)", megabytes) as show:
+        running = pool.submit(action)
+        try:
+            while wait([running], timeout=0.5).not_done:
+                done = path.stat().st_size // 1_000_000 if path.exists() else 0
+                if done:
+                    show(done, megabytes)
+        except BaseException:
+            image.set_kill(True)
+            wait([running])
+            image.set_kill(False)  # it may be met again in the cache, too
+            raise
+    running.result()
+
+
+def write_strips(
+    path: Path,
+    strips: Iterable[Pixels],
+    shape: tuple[int, int, int],
+    kind: str,
+    exif: bytes | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Writes a picture that comes from top to bottom, uint8 [h, W, B]; shows progress.
+
+    Args:
+        path: of the file.
+        shape: of the whole, [H, W, B]; B is 3, or 4 with alpha.
+        kind: "tiff", "png" or "jpeg", which lays the picture on white.
+        exif: EXIF block.
+        options: of the kind's writer in libvips.
+    """
+    with _piped(strips, shape) as image:
+        if shape[2] == 4 and kind == "jpeg":
+            image = image.flatten(background=255)
+        image = image.copy(interpretation="srgb")
+        if exif is not None:
+            image.set_type(pyvips.GValue.blob_type, "exif-data", exif)
+        save: Callable[..., None] = getattr(image, f"{kind}save")
+        _watched(image, path, "Writing", None, lambda: save(str(path), **options))
+
+
+@contextlib.contextmanager
+def _piped(strips: Iterable[Pixels], shape: tuple[int, int, int]) -> Iterator[pyvips.Image]:
+    """The picture as libvips reads it from a pipe: bare pixels in a file it would map into memory, all of them.
+
+    What goes through is PNG without compression, which every build of libvips reads.
+    """
+    height, width, bands = shape
+    outlet, inlet = os.pipe()
+
+    def feed() -> None:
+        # If libvips stops reading, for what reason ever, it is libvips that tells it.
+        with contextlib.suppress(OSError), open(inlet, "wb") as pipe:
+            pipe.write(b"\x89PNG\r\n\x1a\n")
+            pipe.write(_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, {3: 2, 4: 6}[bands], 0, 0, 0)))
+            packer = zlib.compressobj(0)
+            for strip in strips:
+                rows = np.zeros((len(strip), 1 + width * bands), np.uint8)  # each begins with 0: no filter
+                rows[:, 1:] = strip.reshape(len(strip), -1)
+                pipe.write(_chunk(b"IDAT", packer.compress(rows.data)))
+            pipe.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
+
+    threading.Thread(target=feed, daemon=True).start()
+    source = pyvips.Source.new_from_descriptor(outlet)  # which it duplicates
+    os.close(outlet)
+    yield pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", unlimited=True)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def why(error: Exception, path: Path) -> str:
+    """The reason that the system or libvips gives, on one line."""
+    if isinstance(error, pyvips.Error):
+        lines = str(error.detail or error.message).strip().splitlines()
+        return lines[0] if lines else "libvips does not say why"
+    return reason(error, str(path))
