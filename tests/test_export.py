@@ -48,6 +48,8 @@ def test_a_checkpoint_becomes_a_model_for_every_engine(checkpoint, paintings, tm
     card = json.loads((folder / "card.json").read_text())
     assert card["name"] == "mine"
     assert card["training"] == [{"settings": {"seed": 0}}]
+    shipped = find_model("adain").card  # the same network, with other weights
+    assert [card["strides"], card["reach"]] == [shipped["strides"], shipped["reach"]]
     small = photo[:96, :96]
     results = [np.asarray(impasto.load(folder, engine=engine).stylize(small, "hokusai-great-wave"))
                for engine in ("onnxruntime", "openvino", "torch")]  # fmt: skip
@@ -79,7 +81,7 @@ def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tm
     for height, width, regions, mask in cases:
         arguments = (torch.rand(1, 3, height, width), torch.rand(regions, network.style_size) + 0.5,
                      torch.rand(regions, 1, *mask), torch.tensor(0.7), torch.rand(regions, size) + 0.5,
-                     torch.tensor(0.3))  # fmt: skip
+                     torch.rand(size))  # fmt: skip
         with torch.inference_mode():
             expected = ContentGraph(network)(*arguments)
         got = session.run(None, {key: value.numpy() for key, value in zip(INPUTS, arguments, strict=True)})

@@ -241,3 +241,13 @@ def test_equalised_luma_is_spread_over_the_whole_range():
     luma = np.asarray(Image.fromarray(equalised(dull)).convert("L"))
     assert np.percentile(luma, 2) < 25
     assert np.percentile(luma, 98) > 230
+
+
+def test_tiles_give_the_picture_of_one_piece(stylizer, photo, monkeypatch):
+    picture = photo[:203, 100:370]
+    ramp = np.linspace(0, 1, 270, dtype=np.float32)[None].repeat(203, 0)
+    whole = np.asarray(stylizer.stylize(picture, ["brick", "cell"], masks=[ramp, 1 - ramp])).astype(int)
+    monkeypatch.setattr(stylizer, "tile", 160)
+    monkeypatch.setattr(stylizer, "tile_above", 0)
+    tiled = np.asarray(stylizer.stylize(picture, ["brick", "cell"], masks=[ramp, 1 - ramp]))
+    assert np.abs(tiled - whole).max() <= 1

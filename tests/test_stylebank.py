@@ -222,3 +222,13 @@ def test_what_cannot_be_is_said_in_a_line(vgg19, pictures, model, tmp_path):
         task_for(TINY, pictures, start=str(model), add=["brick"])
     with pytest.raises(ImpastoError, match="must be 1 or more"):
         StyleBank(width=0)
+
+
+def test_tiles_give_the_picture_of_one_piece(stylizer, photo, monkeypatch):
+    picture = photo[:203, 100:370]
+    ramp = np.linspace(0, 1, 270, dtype=np.float32)[None].repeat(203, 0)
+    whole = np.asarray(stylizer.stylize(picture, ["cell", "brick"], masks=[ramp, 1 - ramp])).astype(int)
+    monkeypatch.setattr(stylizer, "tile", 160)
+    monkeypatch.setattr(stylizer, "tile_above", 0)
+    tiled = np.asarray(stylizer.stylize(picture, ["cell", "brick"], masks=[ramp, 1 - ramp]))
+    assert np.abs(tiled - whole).max() <= 1

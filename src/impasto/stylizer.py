@@ -426,7 +426,7 @@ class GraphStylizer(Stylizer):
             mask,
             strength=np.array(strength, np.float32),
             stats=stats,
-            inertia=np.broadcast_to(np.float32(inertia), self.model.stats_size),
+            inertia=np.full(self.model.stats_size, inertia, np.float32),
         )
         return (engine or self.engine).run(inputs, recurring=recurring)
 
