@@ -48,7 +48,7 @@ def seen(model, monkeypatch) -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = []
     run = model.engine.run
 
-    def noted(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    def noted(inputs: Inputs, recurring: bool) -> tuple[np.ndarray, np.ndarray]:
         shapes.append(inputs.image.shape[2:])
         return run(inputs)
 
