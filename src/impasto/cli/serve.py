@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +24,13 @@ def app(
     auth: Annotated[
         str | None,
         typer.Option(metavar="USER:PASS", envvar="IMPASTO_AUTH", help="Ask everybody for this name and password."),
+    ] = None,
+    in_browser: Annotated[
+        bool, typer.Option("--in-browser", help="Serve the page that paints in the browser; nothing is uploaded.")
+    ] = False,
+    site: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --in-browser: write the page there, for any static host, and end."),
     ] = None,
     root_path: Annotated[str, typer.Option(help="Path that a proxy serves it under, like /impasto.")] = "",
     max_upload: Annotated[
@@ -48,7 +56,12 @@ def app(
     engine: EngineOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Serve the web page and the HTTP API, to this machine alone unless --host says otherwise."""
+    """Serve the web page and the HTTP API, to this machine alone unless --host says otherwise.
+
+    impasto app
+    impasto app --in-browser
+    impasto app --in-browser --site FOLDER
+    """
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):
         raise ImpastoError("--auth takes a name and a password with a colon between them, like --auth me:secret")
@@ -56,6 +69,22 @@ def app(
                              max_pixels=max_pixels, timeout=timeout).items():  # fmt: skip
         if not value > 0:
             raise ImpastoError(f"--{name.replace('_', '-')} must be more than 0, not {value:g}")
+
+    where: dict[str, Any] = {
+        "host": host, "port": port, "auth": (user, password) if auth else None, "root_path": root_path,
+    }  # fmt: skip
+    if site is not None and not in_browser:
+        raise ImpastoError("--site writes the page that paints in the browser: give --in-browser too")
+    if in_browser:
+        limits_given = given(max_upload=max_upload, max_clip=max_clip, max_clip_seconds=max_clip_seconds,
+                             max_pixels=max_pixels, timeout=timeout, queue=queue, threads=threads)  # fmt: skip
+        if limits_given or engine != "auto":
+            name = next(iter(limits_given), "engine").replace("_", "-")
+            raise ImpastoError(
+                f"--{name} means nothing with --in-browser, where the browser does the work: leave it out"
+            )
+        _in_browser(model, site, where)
+        return
 
     from impasto.app import Limits, serve
     from impasto.stylizer import load
@@ -71,7 +100,20 @@ def app(
         )
     )
     painter = load(**given(model=model), engine=engine, threads=threads)
-    serve(painter, limits, host=host, port=port, auth=(user, password) if auth else None, root_path=root_path)
+    serve(painter, limits, **where)
+
+
+def _in_browser(model: str | None, site: Path | None, where: dict[str, Any]) -> None:
+    from impasto.app import serve_in_browser
+    from impasto.app.browser import write_site
+    from impasto.model import find_model
+
+    found = find_model(**given(name_or_path=model))
+    if site is None:
+        serve_in_browser(found, **where)
+    else:
+        write_site(found, site)
+        print(f"wrote the page to {site}: put the folder on any host of static files")
 
 
 def camera(

@@ -1,0 +1,229 @@
+// The page: what is chosen goes to the painter, what comes back is shown. The newest wish wins.
+
+import { Camera } from "./camera.js";
+import { addStyle, choose, chosen, paintThumbs } from "./gallery.js";
+import { Words } from "./pixels.js";
+import { Studio } from "./studio.js";
+
+const STYLE_SIZE = 512; // the short side that style pictures are scaled to, as in stylizer.py
+const PATIENCE = 5000; // ms for the service worker to come
+const FIRST = "hokusai-great-wave";
+const $ = (selector) => document.querySelector(selector);
+const picture = $("#picture");
+const query = new URLSearchParams(location.search); // ?engine=wasm or webgpu, ?threads=2
+const camera = new Camera();
+let studio;
+let photo = null; // { source, name, before } and, once it is decoded for a size, { size, pixels, width, height }
+let painted = null;
+
+function say(words) {
+  $("#said").textContent = words;
+  $("#wrong").textContent = "";
+}
+
+/** Says what went wrong; what nobody foresaw goes to the console as well. */
+function complain(error) {
+  if (!(error instanceof Words)) console.error(error);
+  $("#said").textContent = "";
+  $("#wrong").textContent = error instanceof Words ? error.message : `Something went wrong: ${error.message}`;
+}
+
+const size = () => Number($("#size").value);
+const wishes = () => ({
+  ...chosen($("#share").value / 100),
+  controls: { strength: $("#strength").value / 100, keepColors: $("#colors").checked },
+});
+
+function show(pixels) {
+  if (picture.width !== pixels.width || picture.height !== pixels.height) {
+    Object.assign(picture, { width: pixels.width, height: pixels.height });
+  }
+  picture.getContext("2d").putImageData(pixels, 0, 0);
+}
+
+function showPainted(pixels, title) {
+  painted = pixels;
+  $("#compare").ariaPressed = "false";
+  $("#compare").disabled = camera.on;
+  $("#download").disabled = false;
+  picture.ariaLabel = `${camera.on ? "The camera’s picture" : photo.name} in the style of ${title}`;
+  show(pixels);
+}
+
+let wanted = false;
+let busy = Promise.resolve();
+
+/** Paints the photo with what is chosen now; while one picture is under way, only the last wish is kept. */
+function repaint() {
+  if (!photo || camera.on || wanted) return;
+  wanted = true;
+  $("#stage").ariaBusy = "true";
+  busy = busy.then(async () => {
+    wanted = false;
+    const mine = photo;
+    try {
+      if (mine.size !== size()) {
+        Object.assign(mine, await studio.call("decode", { source: mine.source, size: size() }), { size: size(), before: null });
+      }
+      const { title, ...wish } = wishes();
+      const start = performance.now();
+      const pixels = await studio.call("paint", { photo: mine.pixels, ...wish });
+      if (mine !== photo || camera.on) return;
+      showPainted(pixels, title);
+      const scaled = mine.width === pixels.width ? "" : `, from ${mine.width} × ${mine.height}`;
+      say(`Painted in ${Math.round(performance.now() - start)} ms at ${pixels.width} × ${pixels.height} pixels${scaled}`);
+    } catch (error) {
+      if (mine === photo && !mine.pixels) photo = mine.before; // what is no picture leaves the one before in its place
+      complain(error);
+    } finally {
+      $("#stage").ariaBusy = String(wanted);
+    }
+  });
+}
+
+async function setPhoto(source, name) {
+  if (camera.on) await toggleCamera(false);
+  photo = { source, name, before: photo };
+  say("Painting …");
+  repaint();
+}
+
+async function toggleCamera(keep = true) {
+  if (camera.on) {
+    const last = await camera.stop();
+    $("#camera").textContent = "Start the camera";
+    if (keep) await setPhoto(last, "camera");
+    return;
+  }
+  say("Asking for the camera …");
+  $("#camera").disabled = true;
+  try {
+    await camera.run(async (frame) => {
+      Object.assign($("#camera"), { disabled: false, textContent: "Take this picture" });
+      const { title, ...wish } = wishes();
+      const pixels = await studio.call("frame", { frame, size: Math.min(size(), 1024), ...wish }, [frame]);
+      if (camera.on) showPainted(pixels, title);
+    }, say);
+  } catch (error) {
+    Object.assign($("#camera"), { disabled: false, textContent: "Start the camera" });
+    complain(error);
+  }
+}
+
+async function addOwn(file) {
+  try {
+    say("Taking the style …");
+    const vector = await studio.call("take", { source: file, size: STYLE_SIZE });
+    const title = file.name.replace(/\.[^.]*$/, "") || "My own";
+    addStyle({ name: crypto.randomUUID?.() ?? String(Math.random()), title, artist: "your own", vector, picture: URL.createObjectURL(file) }, true);
+    say(`${title} is a style now.`);
+    repaint();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function download() {
+  picture.toBlob((blob) => {
+    const link = Object.assign(document.createElement("a"), {
+      href: URL.createObjectURL(blob),
+      download: `${(camera.on ? "camera" : photo.name).replace(/\.[^.]*$/, "")}-painted.png`,
+    });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  });
+}
+
+function connect() {
+  const percent = (id) => { $(`output[for=${id}]`).textContent = `${$(`#${id}`).value} %`; };
+  for (const id of ["strength", "share"]) $(`#${id}`).addEventListener("input", () => { percent(id); repaint(); });
+  for (const id of ["size", "colors", "styles"]) $(`#${id}`).addEventListener("change", repaint);
+  $("#second").addEventListener("change", () => { $("#mix").hidden = !$("#second").value; repaint(); });
+  for (const [id, take] of [["photo", (file) => setPhoto(file, file.name)], ["own", addOwn]]) {
+    $(`#${id}`).addEventListener("change", (event) => {
+      event.stopPropagation();
+      if (event.target.files[0]) take(event.target.files[0]);
+      event.target.value = "";
+    });
+  }
+  $("#camera").addEventListener("click", () => toggleCamera());
+  $("#download").addEventListener("click", download);
+  $("#compare").addEventListener("click", ({ target }) => {
+    const on = target.ariaPressed !== "true";
+    target.ariaPressed = String(on);
+    show(on ? photo.pixels : painted);
+  });
+  const stage = $("#stage");
+  stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("over"); });
+  stage.addEventListener("dragleave", () => stage.classList.remove("over"));
+  const given = (event, files) => {
+    if (!files?.length) return;
+    event.preventDefault();
+    setPhoto(files[0], files[0].name);
+  };
+  stage.addEventListener("drop", (event) => { stage.classList.remove("over"); given(event, event.dataTransfer.files); });
+  document.addEventListener("paste", (event) => given(event, event.clipboardData.files));
+}
+
+/** The service worker keeps the page for offline use, and makes it isolated on hosts that do not: threads need that. */
+async function keep() {
+  const worker = navigator.serviceWorker;
+  if (!worker) return;
+  try {
+    await worker.register("sw.js");
+    if (!worker.controller) {
+      await new Promise((done) => {
+        worker.addEventListener("controllerchange", done, { once: true });
+        setTimeout(done, PATIENCE); // after a forced reload it stays away
+      });
+    }
+    if (!crossOriginIsolated && !sessionStorage.isolated) {
+      sessionStorage.isolated = "tried";
+      location.reload();
+      await new Promise(() => {});
+    }
+  } catch (error) {
+    console.warn("Not kept for offline use:", error);
+  }
+}
+
+function tellHow({ engine, threads, lacking }) {
+  const processor = `the processor, by WebAssembly with ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  const why = [lacking, crossOriginIsolated ? "" : "more threads need a page over https"].filter(Boolean).join("; ");
+  $("#about").textContent = engine === "webgpu"
+    ? "Painted by the graphics card, through WebGPU."
+    : `Painted by ${processor}${why ? `: ${why}` : ""}.`;
+}
+
+async function start() {
+  const ready = $(".ready");
+  ready.hidden = false;
+  await keep();
+  const threads = Number(query.get("threads")) || Math.min(navigator.hardwareConcurrency, 8);
+  studio = new Studio({ engine: query.get("engine") ?? "auto", threads }, (done, total) => {
+    Object.assign(ready.querySelector("progress"), { max: total, value: done });
+    ready.querySelector("span").textContent = `${(done / 1e6).toFixed(1)} MB`;
+  });
+  try {
+    const opened = await studio.opened;
+    tellHow(opened);
+    $("#size").value = opened.engine === "webgpu" ? 1024 : 768;
+    opened.gallery.filter(({ vector }) => vector).forEach((style) => addStyle({ ...style, artist: `${style.artist}, ${style.year}` }));
+    choose(FIRST);
+    connect();
+    const example = await (await fetch("astronaut.jpg")).blob();
+    if (!photo) await setPhoto(example, "astronaut");
+    document.body.dataset.ready = opened.engine;
+    ready.hidden = true;
+    const idle = async () => {
+      do await busy; while (wanted);
+      while (camera.on) await new Promise((later) => setTimeout(later, 500));
+    };
+    await paintThumbs(studio, opened.key, example, idle);
+  } catch (error) {
+    ready.hidden = true;
+    complain(error);
+  }
+}
+
+start();

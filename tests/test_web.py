@@ -1,0 +1,364 @@
+"""The page that paints in the browser, in Debian's chromium (WebAssembly, 2 threads) with a camera of its own making.
+
+Skipped where there is no chromium, or no runtime for it (`make web`, which needs npm). With IMPASTO_SCREENSHOTS=FOLDER
+the pictures of the page are kept there.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import impasto
+from impasto.cli import main
+from impasto.color import luma
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+browser_page = pytest.importorskip("impasto.app.browser", reason="needs impasto[app]")
+expect = sync_api.expect
+
+CHROMIUM = shutil.which("chromium")
+RUNTIME = Path(browser_page.__file__).parent / "web" / "ort" / "ort-wasm-simd-threaded.wasm.gz"
+needs_runtime = pytest.mark.skipif(not RUNTIME.is_file(), reason="needs ONNX Runtime for browsers: make web")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
+PATIENCE = 90_000  # ms; machines that test are often busy
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def model() -> impasto.Stylizer:
+    return impasto.load(engine="onnxruntime", threads=1)
+
+
+@contextmanager
+def served() -> Iterator[tuple[str, subprocess.Popen]]:
+    """Where `impasto app --in-browser` listens, and its process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "impasto", "app", "--in-browser", "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    ready = process.stderr.readline()
+    try:
+        yield re.search(r"http://[\d.:]+", ready).group(), process
+    finally:
+        process.terminate()
+        process.wait(20)
+        assert "Traceback" not in process.stderr.read()
+        process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served() as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[sync_api.Playwright]:
+    with sync_api.sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright) -> Iterator[sync_api.Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *CAMERA])
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def context(browser) -> Iterator[sync_api.BrowserContext]:
+    """One visitor, whose thumbnails are painted once."""
+    context = browser.new_context(viewport={"width": 1280, "height": 960})
+    context.set_default_timeout(PATIENCE)
+    yield context
+    context.close()
+
+
+@contextmanager
+def visit(context: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Page]:
+    """The page, opened anew; it must raise no error, ask no other site for anything and send nothing anywhere."""
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda r: faults.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None)
+    page.on("request", lambda r: faults.append(f"{r.method} {r.url}") if r.method != "GET" or r.post_data else None)
+    page.goto(f"{address}/?engine=wasm&threads=2")
+    settled(page)
+    yield page
+    page.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page(context, address) -> Iterator[sync_api.Page]:
+    with visit(context, address) as page:
+        yield page
+
+
+@pytest.fixture
+def shoot(tmp_path):
+    """Takes a picture of a page, and checks that there is something on it."""
+
+    def shoot(page: sync_api.Page, name: str, **options) -> None:
+        folder = Path(os.environ.get("IMPASTO_SCREENSHOTS", tmp_path))
+        folder.mkdir(exist_ok=True)
+        data = page.screenshot(path=folder / f"{name}.png", **options)
+        assert np.asarray(Image.open(io.BytesIO(data)).convert("L")).std() > 10
+
+    return shoot
+
+
+def settled(page: sync_api.Page) -> None:
+    """Waits until all that was wished for is painted."""
+    expect(page.locator("body[data-ready]")).to_be_attached()
+    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
+
+
+def give(page: sync_api.Page, field: str, pixels: np.ndarray, name: str = "a.png") -> None:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    page.locator(field).set_input_files({"name": name, "mimeType": "image/png", "buffer": stream.getvalue()})
+
+
+def slide(page: sync_api.Page, field: str, value: int) -> None:
+    page.locator(field).fill(str(value))
+
+
+def downloaded(page: sync_api.Page) -> np.ndarray:
+    settled(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    return np.asarray(Image.open(download.value.path()).convert("RGB")).astype(int)
+
+
+def check_same(painted: np.ndarray, expected: Image.Image, record_property) -> None:
+    """Within 3 of 255 of what the library paints."""
+    difference = np.abs(painted - np.asarray(expected).astype(int))
+    record_property("difference", f"mean {difference.mean():.4f}, max {difference.max()} of 255")
+    assert difference.max() <= 3
+    assert difference.mean() < 0.1
+
+
+@needs_runtime
+@needs_browser
+def test_it_paints_what_the_library_paints(page, model, photo, shoot, record_property):
+    photo = photo[40:281, 60:363]  # of odd sides
+    give(page, "#photo", photo, "eileen.png")
+    expect(page.locator("#said")).to_contain_text("303 × 241")
+    check_same(downloaded(page), model.stylize(photo, "hokusai-great-wave"), record_property)
+
+    page.locator("input[value=klimt-kiss]").check(force=True)
+    slide(page, "#strength", 60)
+    check_same(downloaded(page), model.stylize(photo, "klimt-kiss", strength=0.6), record_property)
+
+    slide(page, "#strength", 100)
+    page.get_by_label("Mixed with").select_option("munch-scream")
+    slide(page, "#share", 25)
+    mix = {model.style("klimt-kiss"): 0.75, model.style("munch-scream"): 0.25}
+    check_same(downloaded(page), model.stylize(photo, mix), record_property)
+
+    page.get_by_label("Keep the photo").check()
+    check_same(downloaded(page), model.stylize(photo, mix, keep_color="luminance"), record_property)
+    shoot(page, "web-mix")
+
+    page.get_by_role("button", name="Show the photo").click()
+    shown = page.evaluate("() => [...document.querySelector('#picture').getContext('2d').getImageData(0, 0, 303, 241).data]")
+    assert np.array_equal(np.reshape(shown, (241, 303, 4))[..., :3], photo)
+
+
+@needs_runtime
+@needs_browser
+def test_a_style_of_ones_own(page, model, photo, painting, record_property):
+    give(page, "#photo", painting, "chelsea.png")
+    give(page, "#own", photo, "Eileen Collins.png")  # its short side is the one that styles are taken at
+    expect(page.locator("#styles .style").first).to_contain_text("Eileen Collins")
+    check_same(downloaded(page), model.stylize(painting, photo), record_property)
+
+
+@needs_runtime
+@needs_browser
+def test_a_large_photo_is_scaled_to_the_size_that_is_chosen(page, model, photo):
+    page.get_by_label("Size").select_option("384")
+    give(page, "#photo", photo)
+    expect(page.locator("#said")).to_contain_text("384 × 384 pixels, from 512 × 512")
+    painted = downloaded(page)
+    expected = np.asarray(model.stylize(photo, "hokusai-great-wave", max_size=384)).astype(int)
+    # Browsers have filters of their own for scaling; the picture is the same, not each pixel.
+    assert np.abs(painted - expected).mean() < 12
+    assert np.corrcoef(luma(painted).ravel(), luma(expected).ravel())[0, 1] > 0.95
+
+
+@needs_runtime
+@needs_browser
+def test_the_camera_is_live_and_its_picture_can_be_taken(page, shoot):
+    page.get_by_label("Size").select_option("384")
+    settled(page)
+    page.get_by_role("button", name="Start the camera").click()
+    said = page.locator("#said")
+    expect(said).to_contain_text(re.compile(r"[\d.]+ frames/s, \d+ ms behind"))
+    look = "() => document.querySelector('#picture').toDataURL()"
+    first = page.evaluate(look)
+    expect(page.locator("#picture")).to_have_attribute("aria-label", re.compile("camera"))
+    page.wait_for_function(f"first => ({look})() !== first", arg=first)
+    shoot(page, "web-camera")
+    page.get_by_role("button", name="Take this picture").click()
+    expect(said).to_contain_text(re.compile("Painted in .* 384 × 288 pixels, from "))
+    assert downloaded(page).shape == (288, 384, 3)
+    page.get_by_label("Keep the photo").check()  # it is a photo like another now
+    settled(page)
+
+
+@needs_runtime
+@needs_browser
+def test_what_goes_wrong_is_said_in_words(page, playwright, address, photo, shoot):
+    wrong = page.locator("#wrong")
+    page.locator("#photo").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"just some text"})
+    expect(wrong).to_contain_text("not a picture that the browser can read")
+    shoot(page, "web-wrong")
+    give(page, "#photo", np.zeros((8, 400, 3), np.uint8))
+    expect(wrong).to_contain_text("400 × 8 pixels")
+    give(page, "#photo", np.zeros((10100, 10000), np.uint8))
+    expect(wrong).to_contain_text("10000 × 10100 pixels, more than a browser can take")
+    slide(page, "#strength", 50)  # the photo before is still there
+    expect(page.locator("#said")).to_contain_text("512 × 512")
+    expect(wrong).to_be_empty()
+
+    without = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    bare = without.new_page()
+    bare.goto(address)
+    expect(bare.locator("#about")).to_contain_text("WebAssembly with")
+    expect(bare.locator("#about")).to_contain_text("WebGPU")
+    settled(bare)
+    bare.get_by_role("button", name="Start the camera").click()
+    expect(bare.locator("#wrong")).to_contain_text("There is no camera on this machine")
+    without.close()
+
+
+@needs_runtime
+@needs_browser
+def test_the_keyboard_alone_is_enough(page):
+    page.locator("#photo").focus()
+    outline = page.evaluate("() => getComputedStyle(document.querySelector('#photo').parentElement).outlineStyle")
+    assert outline == "solid"
+    reached = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("() => document.activeElement.id || document.activeElement.name"))
+    assert {"camera", "compare", "download", "strength", "second", "size", "colors", "own", "style"} <= reached
+    page.locator("input[name=style]:checked").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => document.activeElement.checked")
+    settled(page)
+    expect(page.locator("#picture")).to_have_attribute("aria-label", re.compile("in the style of (?!The Great Wave)"))
+
+
+@needs_runtime
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(browser, address, shoot, scheme):
+    phone = browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce", has_touch=True
+    )
+    with visit(phone, address) as page:
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+        for control in page.locator("button, select, input[type=range]").all():
+            box = control.bounding_box()
+            assert box is None or (box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 24)
+        paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(23, 22, 20)") == (scheme == "dark")
+        assert page.evaluate("() => getComputedStyle(document.querySelector('.style img')).transitionDuration") == "0s"
+        shoot(page, f"web-phone-{scheme}", full_page=True)
+    phone.close()
+
+
+@needs_runtime
+@needs_browser
+def test_it_works_offline_after_the_first_visit(browser):
+    visitor = browser.new_context()
+    visitor.set_default_timeout(PATIENCE)
+    with served() as (address, process):
+        with visit(visitor, address):
+            pass
+        process.terminate()
+        process.wait(20)
+        with visit(visitor, address) as page:  # nobody listens there any more
+            assert page.evaluate("crossOriginIsolated")
+            expect(page.locator("#said")).to_contain_text("Painted in")
+    visitor.close()
+
+
+@needs_runtime
+@needs_browser
+def test_any_static_host_will_do(browser, tmp_path, capsys):
+    site = tmp_path / "site"
+    with pytest.raises(SystemExit) as end:
+        main(["app", "--in-browser", "--site", str(site)])
+    assert end.value.code == 0
+    assert str(site) in capsys.readouterr().out
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    visitor = browser.new_context()
+    visitor.set_default_timeout(PATIENCE)
+    # In a folder of the host, and without its headers: the service worker brings the isolation that threads need.
+    with visit(visitor, f"http://127.0.0.1:{server.server_port}/site") as page:
+        assert page.evaluate("crossOriginIsolated")
+        expect(page.locator("#about")).to_contain_text("WebAssembly with 2 threads")
+    visitor.close()
+    server.shutdown()
+
+
+@needs_runtime
+def test_a_visit_is_below_12_mb(tmp_path, record_property):
+    browser_page.write_site(impasto.load().model, tmp_path / "site")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    webgpu = sum(size for name, size in sizes.items() if "webgpu" in name or "asyncify" in name)
+    wasm = sum(size for name, size in sizes.items() if name.startswith("ort") and "wasm." in name) - sizes[
+        "ort-wasm-simd-threaded.asyncify.wasm.gz"
+    ]
+    for name, other in {"webgpu": wasm, "wasm": webgpu}.items():
+        visited = sum(sizes.values()) - other
+        record_property(name, visited)
+        assert 4e6 < visited < 12e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--site", "somewhere"], "give --in-browser too"),
+        (["--in-browser", "--max-upload", "5"], "--max-upload means nothing with --in-browser"),
+        (["--in-browser", "--engine", "torch"], "--engine means nothing"),
+        (["--in-browser", "--model", "adain-vgg19"], "the browser cannot run adain-vgg19"),
+        pytest.param(["--in-browser", "--site", "."], "is there already", marks=needs_runtime),
+        pytest.param(["--in-browser", "--site", "not/there"], "no folder", marks=needs_runtime),
+    ],
+)
+def test_wrong_options_are_answered_in_one_line(arguments, words, capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["app", *arguments])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["file"]
