@@ -55,7 +55,8 @@ def main() -> None:
     )
     address = re.search(r"http://[\d.:]+", server.stderr.readline()).group()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", *given.flag])
+        chromium, flags = shutil.which("chromium"), ["--no-sandbox", *given.flag]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page()
         page.goto(f"{address}/safetensors.js")  # a page of the site on which nothing else runs
         print(page.evaluate(BEGIN, [given.engine, given.threads, given.size]))
@@ -67,10 +68,10 @@ def main() -> None:
             times["browser"].append(page.evaluate("paint()"))
         browser.close()
     server.terminate()
-    medians = {name: statistics.median(values[2:]) for name, values in times.items()}  # the first two warm up
-    print(f"{given.size} x {given.size}, {given.threads} threads, median of {given.rounds - 2}:", end=" ")
-    print(", ".join(f"{name} {value:.0f} ms" for name, value in medians.items()), end="; ")
-    print(f"ratio {statistics.median(b / a for a, b in zip(times['library'][2:], times['browser'][2:], strict=True)):.2f}")
+    library, there = (values[2:] for values in times.values())  # the first two warm up
+    ratio = statistics.median(b / a for a, b in zip(library, there, strict=True))
+    print(f"{given.size} x {given.size}, {given.threads} threads, median of {len(there)}:", end=" ")
+    print(f"library {statistics.median(library):.0f} ms, browser {statistics.median(there):.0f} ms; ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ export function chosen(share) {
 export async function paintThumbs(studio, key, example, idle) {
   const store = await globalThis.caches?.open(`impasto-thumbs-${key}`).catch(() => null);
   const { pixels: photo } = await studio.call("decode", { source: example, size: THUMB });
-  for (const { name, vector, image } of [...styles.values()].filter((style) => !style.picture)) {
+  const without = [...styles.values()].filter((style) => !style.picture);
+  const first = without.findIndex(({ name }) => name === grid.querySelector("input:checked").value);
+  // From the chosen one on, round to the one before it: that is what the reader looks at.
+  for (const { name, vector, image } of [...without.slice(first), ...without.slice(0, first)]) {
     const kept = await store?.match(`thumbs/${name}`);
     if (!kept) await idle();
     const blob = kept ? await kept.blob() : await studio.call("thumb", { photo, style: vector });

@@ -70,8 +70,8 @@ function repaint() {
       const pixels = await studio.call("paint", { photo: mine.pixels, ...wish });
       if (mine !== photo || camera.on) return;
       showPainted(pixels, title);
-      const scaled = mine.width === pixels.width ? "" : `, from ${mine.width} × ${mine.height}`;
-      say(`Painted in ${Math.round(performance.now() - start)} ms at ${pixels.width} × ${pixels.height} pixels${scaled}`);
+      const scaled = mine.width === pixels.width ? "" : `, from ${mine.width} x ${mine.height}`;
+      say(`Painted in ${Math.round(performance.now() - start)} ms at ${pixels.width} x ${pixels.height} pixels${scaled}`);
     } catch (error) {
       if (mine === photo && !mine.pixels) photo = mine.before; // what is no picture leaves the one before in its place
       complain(error);

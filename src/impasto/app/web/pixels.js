@@ -19,12 +19,12 @@ export async function decode(source, { long, short }) {
   const { width, height } = bitmap;
   try {
     if (width * height > MOST_PIXELS) {
-      throw new Words(`This picture has ${width} × ${height} pixels, more than a browser can take: give one of at most ${MOST_PIXELS / 1e6} megapixels.`);
+      throw new Words(`This picture has ${width} x ${height} pixels, more than a browser can take: give one of at most ${MOST_PIXELS / 1e6} megapixels.`);
     }
     const scale = short ? short / Math.min(width, height) : Math.min(1, long / Math.max(width, height));
     const size = [width, height].map((side) => Math.round(side * scale));
     if (Math.min(...size) < LEAST_SIDE) {
-      throw new Words(`This picture has ${width} × ${height} pixels: give one that is not so small or narrow.`);
+      throw new Words(`This picture has ${width} x ${height} pixels: give one that is not so small or narrow.`);
     }
     const context = new OffscreenCanvas(...size).getContext("2d", { willReadFrequently: true });
     context.fillStyle = "white";
