@@ -23,7 +23,7 @@ EXAMPLE = "examples/astronaut.jpg"
 STYLE = "hokusai-great-wave"
 BEGIN = """async ([engine, threads, size]) => {
   const { Studio } = await import("./studio.js");
-  const studio = new Studio({ engine, threads }, () => {});
+  const studio = new Studio({ engine, threads }, () => {}, () => {});
   const { gallery, ...how } = await studio.opened;
   const source = await (await fetch("astronaut.jpg")).blob();
   const canvas = new OffscreenCanvas(size, size);

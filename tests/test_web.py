@@ -263,6 +263,15 @@ def test_it_says_what_a_browser_lacks(playwright, address):
     settled(bare)
     bare.get_by_role("button", name="Start the camera").click()
     expect(bare.locator("#wrong")).to_contain_text("There is no camera on this machine")
+
+    # A job that the painter breaks on stands for all that nobody foresaw.
+    words = bare.evaluate("""async () => {
+      const { Studio } = await import("./studio.js");
+      const studio = new Studio({ engine: "wasm", threads: 1 }, () => {}, () => {});
+      return [await studio.call("paint", {}).catch((error) => error.message), (await studio.opened).engine];
+    }""")
+    assert "has started anew: choose a smaller size" in words[0]
+    assert words[1] == "wasm"
     without.close()
 
 

@@ -28,7 +28,7 @@ export class Camera {
     try {
       this.#video.srcObject = mine;
       await this.#video.play();
-      mine.getVideoTracks()[0].onended = () => this.stop();
+      mine.getVideoTracks()[0].onended = () => { this.#stream = null; };
       let shown = [];
       while (this.#stream === mine) {
         const taken = performance.now();

@@ -14,7 +14,7 @@ const query = new URLSearchParams(location.search); // ?engine=wasm or webgpu, ?
 const camera = new Camera();
 let studio;
 let photo = null; // { source, name, before } and, once it is decoded for a size, { size, pixels, width, height }
-let painted = null;
+let shown = null; // { name, before, after } of what is on the canvas; a camera's frame has no before
 
 function say(words) {
   $("#said").textContent = words;
@@ -41,13 +41,21 @@ function show(pixels) {
   picture.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-function showPainted(pixels, title) {
-  painted = pixels;
+function showPainted(after, title, name, before = null) {
+  shown = { name, before, after };
   $("#compare").ariaPressed = "false";
-  $("#compare").disabled = camera.on;
+  $("#compare").disabled = !before;
   $("#download").disabled = false;
-  picture.ariaLabel = `${camera.on ? "The camera’s picture" : photo.name} in the style of ${title}`;
-  show(pixels);
+  picture.ariaLabel = `${name} in the style of ${title}`;
+  show(after);
+}
+
+let pace = 0; // ms for each pixel of the last picture
+
+/** One pass through the network cannot say how far it is, but it takes as long for each pixel as the one before. */
+function tellLeft(start, { width, height }) {
+  const [gone, all] = [performance.now() - start, pace * width * height].map((ms) => Math.round(ms / 1000));
+  say(all > gone ? `Painting, about ${all - gone} s left …` : `Painting, ${gone} s so far …`);
 }
 
 let wanted = false;
@@ -67,9 +75,11 @@ function repaint() {
       }
       const { title, ...wish } = wishes();
       const start = performance.now();
-      const pixels = await studio.call("paint", { photo: mine.pixels, ...wish });
+      const told = setInterval(() => tellLeft(start, mine.pixels), 1000);
+      const pixels = await studio.call("paint", { photo: mine.pixels, ...wish }).finally(() => clearInterval(told));
+      pace = (performance.now() - start) / (pixels.width * pixels.height);
       if (mine !== photo || camera.on) return;
-      showPainted(pixels, title);
+      showPainted(pixels, title, mine.name, mine.pixels);
       const scaled = mine.width === pixels.width ? "" : `, from ${mine.width} x ${mine.height}`;
       say(`Painted in ${Math.round(performance.now() - start)} ms at ${pixels.width} x ${pixels.height} pixels${scaled}`);
     } catch (error) {
@@ -91,7 +101,6 @@ async function setPhoto(source, name) {
 async function toggleCamera(keep = true) {
   if (camera.on) {
     const last = await camera.stop();
-    $("#camera").textContent = "Start the camera";
     if (keep) await setPhoto(last, "camera");
     return;
   }
@@ -102,11 +111,12 @@ async function toggleCamera(keep = true) {
       Object.assign($("#camera"), { disabled: false, textContent: "Take this picture" });
       const { title, ...wish } = wishes();
       const pixels = await studio.call("frame", { frame, size: Math.min(size(), 1024), ...wish }, [frame]);
-      if (camera.on) showPainted(pixels, title);
+      if (camera.on) showPainted(pixels, title, "camera");
     }, say);
   } catch (error) {
-    Object.assign($("#camera"), { disabled: false, textContent: "Start the camera" });
     complain(error);
+  } finally {
+    Object.assign($("#camera"), { disabled: false, textContent: "Start the camera" });
   }
 }
 
@@ -127,7 +137,7 @@ function download() {
   picture.toBlob((blob) => {
     const link = Object.assign(document.createElement("a"), {
       href: URL.createObjectURL(blob),
-      download: `${(camera.on ? "camera" : photo.name).replace(/\.[^.]*$/, "")}-painted.png`,
+      download: `${shown.name.replace(/\.[^.]*$/, "")}-painted.png`,
     });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -151,7 +161,7 @@ function connect() {
   $("#compare").addEventListener("click", ({ target }) => {
     const on = target.ariaPressed !== "true";
     target.ariaPressed = String(on);
-    show(on ? photo.pixels : painted);
+    show(on ? shown.before : shown.after);
   });
   const stage = $("#stage");
   stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("over"); });
@@ -203,10 +213,9 @@ async function start() {
   studio = new Studio({ engine: query.get("engine") ?? "auto", threads }, (done, total) => {
     Object.assign(ready.querySelector("progress"), { max: total, value: done });
     ready.querySelector("span").textContent = `${(done / 1e6).toFixed(1)} MB`;
-  });
+  }, tellHow);
   try {
     const opened = await studio.opened;
-    tellHow(opened);
     $("#size").value = opened.engine === "webgpu" ? 1024 : 768;
     opened.gallery.filter(({ vector }) => vector).forEach((style) => addStyle({ ...style, artist: `${style.artist}, ${style.year}` }));
     choose(FIRST);

@@ -26,9 +26,10 @@ export async function openPainter({ engine, threads }, progress) {
   const painter = new Painter();
   painter.ort = ort;
   painter.card = json(card);
-  painter.content = await ort.InferenceSession.create(content, { executionProviders: [engine] });
+  const quiet = { logSeverityLevel: 3 }; // errors; a warning for each node that stays on the processor helps nobody
+  painter.content = await ort.InferenceSession.create(content, { executionProviders: [engine], ...quiet });
   // A few thousand products, once for each style: not worth a graphics card.
-  painter.head = await ort.InferenceSession.create(style, { executionProviders: ["wasm"] });
+  painter.head = await ort.InferenceSession.create(style, { executionProviders: ["wasm"], ...quiet });
   await painter.check();
   const vectors = readSafetensors(gallery);
   return { painter, gallery: json(paintings).map((painting) => ({ ...painting, vector: vectors.get(painting.name) })) };

@@ -12,10 +12,11 @@ export class Studio {
   /**
    * @param {{engine: "auto" | "webgpu" | "wasm", threads: number}} options
    * @param {(done: number, total: number) => void} progress is told the bytes fetched so far.
+   * @param {(how: {engine: string, threads: number, lacking: string}) => void} ready is told what paints, each time
+   *   that a worker has begun.
    */
-  constructor(options, progress) {
-    this.options = options;
-    this.progress = progress;
+  constructor(options, progress, ready) {
+    Object.assign(this, { options, progress, ready });
     this.#begin();
   }
 
@@ -35,7 +36,7 @@ export class Studio {
     worker.onerror = fail;
     this.#worker = worker;
     this.opened = this.#send("open", this.options);
-    this.opened.catch(() => {}); // whoever waits for it is told
+    this.opened.then(this.ready, () => {}); // whoever waits for it is told
   }
 
   /** After a failure that nobody foresaw: a new worker, on the processor. */
