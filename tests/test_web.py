@@ -45,26 +45,18 @@ def model() -> impasto.Stylizer:
     return impasto.load(engine="onnxruntime", threads=1)
 
 
-@contextmanager
-def served() -> Iterator[tuple[str, subprocess.Popen]]:
-    """Where `impasto app --in-browser` listens, and its process."""
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Where `impasto app --in-browser` listens, one started for these tests."""
     process = subprocess.Popen(
         [sys.executable, "-m", "impasto", "app", "--in-browser", "--port", "0"], stderr=subprocess.PIPE, text=True
     )
     ready = process.stderr.readline()
-    try:
-        yield re.search(r"http://[\d.:]+", ready).group(), process
-    finally:
-        process.terminate()
-        process.wait(20)
-        assert "Traceback" not in process.stderr.read()
-        process.stderr.close()
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served() as (address, _):
-        yield address
+    yield re.search(r"http://[\d.:]+", ready).group()
+    process.terminate()
+    process.wait(20)
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +270,8 @@ def test_it_says_what_a_browser_lacks(playwright, address):
 @needs_runtime
 @needs_browser
 def test_the_keyboard_alone_is_enough(page):
-    page.locator("#photo").focus()
+    page.locator("#camera").focus()
+    page.keyboard.press("Shift+Tab")
     outline = page.evaluate("() => getComputedStyle(document.querySelector('#photo').parentElement).outlineStyle")
     assert outline == "solid"
     reached = set()
@@ -295,54 +288,48 @@ def test_the_keyboard_alone_is_enough(page):
 
 @needs_runtime
 @needs_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(browser, address, shoot, scheme):
-    screen = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme, "reduced_motion": "reduce"}
+def test_it_fits_a_phone(browser, address, shoot):
+    screen = {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "reduced_motion": "reduce"}
     with visitor(browser, has_touch=True, **screen) as phone, visit(phone, address) as page:
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
         for control in page.locator("button, select, input[type=range]").all():
             box = control.bounding_box()
             assert box is None or (box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 24)
-        paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-        assert (paper == "rgb(23, 22, 20)") == (scheme == "dark")
         assert page.evaluate("() => getComputedStyle(document.querySelector('.style img')).transitionDuration") == "0s"
-        shoot(page, f"web-phone-{scheme}", full_page=True)
+        paper = "() => getComputedStyle(document.body).backgroundColor"
+        assert page.evaluate(paper) == "rgb(250, 249, 246)"
+        shoot(page, "web-phone-light", full_page=True)
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(paper) == "rgb(23, 22, 20)"
+        shoot(page, "web-phone-dark", full_page=True)
 
 
 @needs_runtime
 @needs_browser
-def test_it_works_offline_after_the_first_visit(browser):
-    with visitor(browser) as context, served() as (address, process):
-        with visit(context, address):
-            pass
-        process.terminate()
-        process.wait(20)
-        with visit(context, address) as page:  # nobody listens there any more
-            assert page.evaluate("crossOriginIsolated")
-            expect(page.locator("#said")).to_contain_text("Painted in")
-
-
-@needs_runtime
-@needs_browser
-def test_any_static_host_will_do(browser, tmp_path, capsys):
+def test_any_static_host_will_do_and_after_the_first_visit_none(browser, tmp_path, capsys):
     site = tmp_path / "site"
     with pytest.raises(SystemExit) as end:
         main(["app", "--in-browser", "--site", str(site)])
     assert end.value.code == 0
     assert str(site) in capsys.readouterr().out
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
+    class Host(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Host, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}/site"
-    # In a folder of the host, and without its headers: the service worker brings the isolation that threads need.
-    with visitor(browser) as context, visit(context, address) as page:
-        assert page.evaluate("crossOriginIsolated")
-        expect(page.locator("#about")).to_contain_text("WebAssembly with 2 threads")
-    server.shutdown()
+    with visitor(browser) as context:
+        # In a folder of the host, and without its headers: the service worker brings the isolation that threads need.
+        with visit(context, address) as page:
+            assert page.evaluate("crossOriginIsolated")
+            expect(page.locator("#about")).to_contain_text("WebAssembly with 2 threads")
+        server.shutdown()
+        server.server_close()
+        with visit(context, address) as page:
+            assert page.evaluate("crossOriginIsolated")
+            expect(page.locator("#said")).to_contain_text("Painted in")
 
 
 @needs_runtime

@@ -215,12 +215,12 @@ async function start() {
     ready.querySelector("span").textContent = `${(done / 1e6).toFixed(1)} MB`;
   }, tellHow);
   try {
-    const opened = await studio.opened;
+    const fetched = fetch("astronaut.jpg").then((response) => response.blob());
+    const [opened, example] = await Promise.all([studio.opened, fetched]);
     $("#size").value = opened.engine === "webgpu" ? 1024 : 768;
     opened.gallery.filter(({ vector }) => vector).forEach((style) => addStyle({ ...style, artist: `${style.artist}, ${style.year}` }));
     choose(FIRST);
     connect();
-    const example = await (await fetch("astronaut.jpg")).blob();
     if (!photo) await setPhoto(example, "astronaut");
     document.body.dataset.ready = opened.engine;
     ready.hidden = true;

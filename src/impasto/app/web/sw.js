@@ -14,15 +14,17 @@ self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim(
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.method === "GET" && request.url.startsWith(self.registration.scope)) event.respondWith(answer(request));
+  if (request.method === "GET" && request.url.startsWith(self.registration.scope)) event.respondWith(answer(event));
 });
 
 /** From the network, as it is now, else as it was at the last visit. */
-async function answer(request) {
+async function answer(event) {
+  const { request } = event;
   const kept = await caches.open(KEPT);
   try {
     const response = await fetch(request, { cache: "no-cache" });
-    if (response.status === 200) kept.put(request, response.clone()).catch(() => {}); // no room: then without
+    // Where there is no room for it, the page works all the same while there is a network.
+    if (response.status === 200) event.waitUntil(kept.put(request, response.clone()).catch(() => {}));
     return isolated(response);
   } catch (error) {
     const response = await kept.match(request, { ignoreSearch: true });
