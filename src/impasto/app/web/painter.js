@@ -26,7 +26,10 @@ export async function openPainter({ engine, threads }, progress) {
   const painter = new Painter();
   painter.ort = ort;
   painter.card = json(card);
-  const quiet = { logSeverityLevel: 3 }; // errors; a warning for each node that stays on the processor helps nobody
+  const quiet = {
+    logSeverityLevel: 3, // errors; a warning for each node that stays on the processor helps nobody
+    extra: { session: { intra_op: { allow_spinning: "0" } } }, // threads that spin would slow down all else
+  };
   painter.content = await ort.InferenceSession.create(content, { executionProviders: [engine], ...quiet });
   // A few thousand products, once for each style: not worth a graphics card.
   painter.head = await ort.InferenceSession.create(style, { executionProviders: ["wasm"], ...quiet });
