@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 import impasto
@@ -345,6 +346,26 @@ def test_a_visit_is_below_12_mb(tmp_path, record_property):
         visited = sum(sizes.values()) - other
         record_property(name, visited)
         assert 4e6 < visited < 12e6
+
+
+@needs_runtime
+def test_the_server_isolates_the_page_and_takes_nothing(tmp_path):
+    browser_page.write_site(impasto.load().model, tmp_path / "site")
+    client = TestClient(browser_page.build(tmp_path / "site"))
+    answer = client.get("/")
+    assert "<h1>impasto</h1>" in answer.text
+    for path in ("/", "/worker.js", "/ort/ort.wasm.bundle.min.js"):  # workers need the headers as well
+        headers = client.get(path).headers
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-embedder-policy"] == "require-corp"
+        assert "wasm-unsafe-eval" in headers["content-security-policy"]
+    assert client.get("/", headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+    assert client.get("/../card.json").status_code == 404
+    assert client.post("/", content=b"a photo").status_code == 413
+
+    locked = TestClient(browser_page.build(tmp_path / "site", ("me", "secret")))
+    assert locked.get("/model/content.onnx").status_code == 401
+    assert locked.get("/model/content.onnx", auth=("me", "secret")).status_code == 200
 
 
 @pytest.mark.parametrize(
