@@ -1,4 +1,5 @@
 # make demo: a picture in a minute.   make test: everything that must hold before a change lands.
+# make web: ONNX Runtime for the page in the browser, by npm.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 DEMO := demo/astronaut-hokusai-great-wave.jpg
 
-# ONNX Runtime for the page in the browser: two scripts, and two builds of WebAssembly, packed, that a visit takes one of.
+# Two scripts, and two builds of WebAssembly, packed; a visit takes one of each.
 ORT := src/impasto/app/web/ort
 ORT_FROM := web/node_modules/onnxruntime-web/dist
 

@@ -89,8 +89,9 @@ def serve(
         auth: see :func:`build`.
         root_path: the path that a proxy in front serves it under, like "/impasto".
     """
+    listener, address = _open(host, port, auth)
     app = build(painter, limits, auth=auth)
-    _run(app, "{0} (the page), {0}/docs (the API)", host, port, auth, root_path)
+    _run(app, listener, f"{address} (the page), {address}/docs (the API)", root_path)
 
 
 def serve_in_browser(
@@ -107,13 +108,15 @@ def serve_in_browser(
         model: what it paints with, see :func:`impasto.app.browser.write_site`.
         host, port, auth, root_path: see :func:`serve`.
     """
+    listener, address = _open(host, port, auth)
     with tempfile.TemporaryDirectory(prefix="impasto-") as folder:
         site = Path(folder) / "site"
         browser.write_site(model, site)
-        _run(browser.build(site, auth), "{0} (the page, which paints in the browser)", host, port, auth, root_path)
+        _run(browser.build(site, auth), listener, f"{address} (the page, which paints in the browser)", root_path)
 
 
-def _run(app: ASGIApp, welcome: str, host: str, port: int, auth: tuple[str, str] | None, root_path: str) -> None:
+def _open(host: str, port: int, auth: tuple[str, str] | None) -> tuple[socket.socket, str]:
+    """Listens, and warns if anybody may come; gives the socket and its address."""
     listener = _listen(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     if not auth and not _is_loopback(listener.getsockname()[0]):
@@ -121,7 +124,11 @@ def _run(app: ASGIApp, welcome: str, host: str, port: int, auth: tuple[str, str]
             f"impasto: warning: {address} is open to the network, and anybody there may use it: give --auth USER:PASS",
             file=sys.stderr,
         )
-    print(f"impasto: {welcome.format(address)}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    return listener, address
+
+
+def _run(app: ASGIApp, listener: socket.socket, welcome: str, root_path: str) -> None:
+    print(f"impasto: {welcome}; Ctrl-C ends it", file=sys.stderr, flush=True)
     # What goes wrong in the application is logged by it; of the rest, Gradio's open connections at the end are no news.
     config = uvicorn.Config(app, log_level="critical", root_path=root_path, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])

@@ -18,7 +18,9 @@ export class Camera {
    * @param {(words: string) => void} say is told frames/s and the delay.
    */
   async run(paint, say) {
-    if (!navigator.mediaDevices) throw new Words("Browsers give their camera only to pages over https, or from this machine.");
+    if (!navigator.mediaDevices) {
+      throw new Words("Browsers give their camera only to pages over https, or from this machine.");
+    }
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } }, audio: false });
     } catch (error) {

@@ -71,7 +71,9 @@ function repaint() {
     const mine = photo;
     try {
       if (mine.size !== size()) {
-        Object.assign(mine, await studio.call("decode", { source: mine.source, size: size() }), { size: size(), before: null });
+        const limit = size();
+        const decoded = await studio.call("decode", { source: mine.source, size: limit });
+        Object.assign(mine, decoded, { size: limit, before: null });
       }
       const { title, ...wish } = wishes();
       const start = performance.now();
@@ -81,7 +83,8 @@ function repaint() {
       if (mine !== photo || camera.on) return;
       showPainted(pixels, title, mine.name, mine.pixels);
       const scaled = mine.width === pixels.width ? "" : `, from ${mine.width} x ${mine.height}`;
-      say(`Painted in ${Math.round(performance.now() - start)} ms at ${pixels.width} x ${pixels.height} pixels${scaled}`);
+      const took = Math.round(performance.now() - start);
+      say(`Painted in ${took} ms at ${pixels.width} x ${pixels.height} pixels${scaled}`);
     } catch (error) {
       if (mine === photo && !mine.pixels) photo = mine.before; // what is no picture leaves the one before in its place
       complain(error);
@@ -120,12 +123,15 @@ async function toggleCamera(keep = true) {
   }
 }
 
+let owned = 0;
+
 async function addOwn(file) {
   try {
     say("Taking the style …");
     const vector = await studio.call("take", { source: file, size: STYLE_SIZE });
     const title = file.name.replace(/\.[^.]*$/, "") || "My own";
-    addStyle({ name: crypto.randomUUID?.() ?? String(Math.random()), title, artist: "your own", vector, picture: URL.createObjectURL(file) }, true);
+    const name = `own-${++owned}`;
+    addStyle({ name, title, artist: "your own", vector, picture: URL.createObjectURL(file) }, true);
     say(`${title} is a style now.`);
     repaint();
   } catch (error) {
@@ -171,7 +177,10 @@ function connect() {
     event.preventDefault();
     setPhoto(files[0], files[0].name);
   };
-  stage.addEventListener("drop", (event) => { stage.classList.remove("over"); given(event, event.dataTransfer.files); });
+  stage.addEventListener("drop", (event) => {
+    stage.classList.remove("over");
+    given(event, event.dataTransfer.files);
+  });
   document.addEventListener("paste", (event) => given(event, event.clipboardData.files));
 }
 
@@ -218,7 +227,9 @@ async function start() {
     const fetched = fetch("astronaut.jpg").then((response) => response.blob());
     const [opened, example] = await Promise.all([studio.opened, fetched]);
     $("#size").value = opened.engine === "webgpu" ? 1024 : 768;
-    opened.gallery.filter(({ vector }) => vector).forEach((style) => addStyle({ ...style, artist: `${style.artist}, ${style.year}` }));
+    for (const style of opened.gallery.filter(({ vector }) => vector)) {
+      addStyle({ ...style, artist: `${style.artist}, ${style.year}` });
+    }
     choose(FIRST);
     connect();
     if (!photo) await setPhoto(example, "astronaut");

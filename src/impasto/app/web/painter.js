@@ -55,7 +55,7 @@ class Painter {
     return painted.pixels;
   }
 
-  /** The style tensor [S] of a picture, made from the statistics that the network uses when it runs on it at strength 0. */
+  /** The style tensor [S] of a picture: from the statistics that the network uses when it runs on it at strength 0. */
   async take(picture) {
     const { used } = await this.run(picture, new Float32Array(this.card.style_size).fill(1), 0);
     const statistics = new this.ort.Tensor("float32", used, [1, used.length]);
@@ -129,6 +129,7 @@ function downloads(progress) {
     const buffer = await new Response(pieces).arrayBuffer();
     // Packed by us, since not every host packs, unless the host has named the packing and the browser undone it.
     const packed = new DataView(buffer).getUint16(0) === 0x1f8b;
-    return packed ? new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer() : buffer;
+    if (!packed) return buffer;
+    return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
   };
 }

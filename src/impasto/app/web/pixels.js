@@ -11,7 +11,7 @@ const LEAST_SIDE = 16; // below it there is no room for reflection padding at an
 /**
  * Reads a picture, upright, on white where it is transparent.
  * @param {Blob | ImageBitmap} source a file, or a frame, which stays open.
- * @param {{long?: number, short?: number}} limit scale so that the long side is at most, or the short side exactly, this.
+ * @param {{long?: number, short?: number}} limit what the long side is at most, or the short side exactly, by scaling.
  * @returns {Promise<{pixels: ImageData, width: number, height: number}>} with the size that it had.
  */
 export async function decode(source, { long, short }) {
@@ -19,7 +19,8 @@ export async function decode(source, { long, short }) {
   const { width, height } = bitmap;
   try {
     if (width * height > MOST_PIXELS) {
-      throw new Words(`This picture has ${width} x ${height} pixels, more than a browser can take: give one of at most ${MOST_PIXELS / 1e6} megapixels.`);
+      const most = `${MOST_PIXELS / 1e6} megapixels`;
+      throw new Words(`This picture has ${width} x ${height} pixels, too many for a browser: give one of ${most} at most.`);
     }
     const scale = short ? short / Math.min(width, height) : Math.min(1, long / Math.max(width, height));
     const size = [width, height].map((side) => Math.round(side * scale));

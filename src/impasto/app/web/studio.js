@@ -1,7 +1,9 @@
 import { Words } from "./pixels.js";
 
-const BROKEN = "This needed more memory than the browser gives, or the graphics card gave up. The painter has started anew: choose a smaller size, then try again.";
-const UNABLE = "The painter does not start in this browser. It needs WebAssembly with SIMD, which all have had since 2023: try a newer one.";
+const BROKEN = "This needed more memory than the browser gives, or the graphics card gave up. " +
+  "The painter has started anew: choose a smaller size, then try again.";
+const UNABLE = "The painter does not start in this browser. " +
+  "It needs WebAssembly with SIMD, which all have had since 2023: try a newer one.";
 
 /** The painter in its worker: calls go there as messages, answers come back as promises. */
 export class Studio {

@@ -2,8 +2,10 @@
 // hosts that cannot send headers, without which browsers give no threads.
 
 const KEPT = "impasto";
-const PAGE = ["./", "page.css", "page.js", "camera.js", "gallery.js", "pixels.js", "studio.js", "worker.js", "painter.js",
-  "safetensors.js", "favicon.png"];
+const PAGE = [
+  "./", "page.css", "page.js", "camera.js", "gallery.js", "pixels.js", "studio.js", "worker.js", "painter.js",
+  "safetensors.js", "favicon.png",
+];
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
