@@ -266,6 +266,12 @@ def test_it_says_what_a_browser_lacks(playwright, address):
     }""")
     assert "has started anew: choose a smaller size" in words[0]
     assert words[1] == "wasm"
+
+    cut_off = without.new_context(service_workers="block")
+    cut_off.route("**/content.onnx", lambda route: route.abort())
+    alone = cut_off.new_page()
+    alone.goto(address)
+    expect(alone.locator("#wrong")).to_contain_text("model/content.onnx cannot be fetched: is the network")
     without.close()
 
 

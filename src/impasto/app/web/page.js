@@ -151,6 +151,7 @@ function download() {
 }
 
 function connect() {
+  for (const waiting of document.querySelectorAll("[inert]")) waiting.inert = false;
   const percent = (id) => { $(`output[for=${id}]`).textContent = `${$(`#${id}`).value} %`; };
   for (const id of ["strength", "share"]) $(`#${id}`).addEventListener("input", () => { percent(id); repaint(); });
   for (const id of ["size", "colors", "styles"]) $(`#${id}`).addEventListener("change", repaint);

@@ -2,8 +2,8 @@ import { Words } from "./pixels.js";
 
 const BROKEN = "This needed more memory than the browser gives, or the graphics card gave up. " +
   "The painter has started anew: choose a smaller size, then try again.";
-const UNABLE = "The painter does not start in this browser. " +
-  "It needs WebAssembly with SIMD, which all have had since 2023: try a newer one.";
+const UNABLE = "The painter does not start: a file of it could not be fetched, or this browser is older than 2023 " +
+  "and has no WebAssembly with SIMD. Load the page again, or try a newer browser.";
 
 /** The painter in its worker: calls go there as messages, answers come back as promises. */
 export class Studio {
