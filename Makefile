@@ -1,4 +1,5 @@
 # make demo: a picture in a minute.   make test: everything that must hold before a change lands.
+# make web: ONNX Runtime for the page in the browser, by npm.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,11 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 DEMO := demo/astronaut-hokusai-great-wave.jpg
 
-.PHONY: demo test lint types clean
+# Two scripts, and two builds of WebAssembly, packed; a visit takes one of each.
+ORT := src/impasto/app/web/ort
+ORT_FROM := web/node_modules/onnxruntime-web/dist
+
+.PHONY: demo test lint types web clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -15,6 +20,7 @@ demo: $(VENV)/.installed
 	@echo "The picture: $(DEMO)"
 
 test: lint types
+	@if command -v npm >/dev/null; then $(MAKE) web; else echo "no npm: the page in the browser is not tested"; fi
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev
@@ -37,5 +43,16 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[app,huge,openvino,quantize,ray,serve,train,vgg19]" --group dev
 	@touch $@ $(VENV)/.installed
 
+# Its version and checksum are in web/package-lock.json, and npm checks them.
+web: $(ORT)/.made
+
+$(ORT)/.made: web/package-lock.json
+	cd web && npm ci --ignore-scripts --no-audit --no-fund --silent
+	mkdir -p $(ORT)
+	for build in wasm webgpu; do cp $(ORT_FROM)/ort.$$build.bundle.min.mjs $(ORT)/ort.$$build.bundle.min.js || exit; done
+	for build in threaded threaded.asyncify; do \
+		gzip -9 -n -c $(ORT_FROM)/ort-wasm-simd-$$build.wasm > $(ORT)/ort-wasm-simd-$$build.wasm.gz || exit; done
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(ORT) web/node_modules demo

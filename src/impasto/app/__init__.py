@@ -5,21 +5,26 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
 from impasto import __version__
+from impasto.app import browser
 from impasto.app.api import router, say_errors_in_one_line
 from impasto.app.guard import Guard
 from impasto.app.studio import Limits, Shelf, Studio
 from impasto.errors import ImpastoError
+from impasto.model import Model
 from impasto.stylizer import Stylizer
 
-__all__ = ["Limits", "build", "listen", "serve", "warn_if_open"]
+__all__ = ["Limits", "build", "listen", "serve", "serve_in_browser", "warn_if_open"]
 
 _ABOUT = (
     "Any photo in the style of any picture. Errors are one line of JSON: `error` says what is wrong and what to do."
@@ -90,12 +95,43 @@ def serve(
         auth: see :func:`build`.
         root_path: the path that a proxy in front serves it under, like "/impasto".
     """
+    listener, address = _open(host, port, auth)
+    app = build(painter, limits, auth=auth)
+    _run(app, listener, f"{address} (the page), {address}/docs (the API)", root_path)
+
+
+def serve_in_browser(
+    model: Model,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: tuple[str, str] | None = None,
+    root_path: str = "",
+) -> None:
+    """Serves the page that paints in the browser until it is interrupted.
+
+    Args:
+        model: what it paints with, see :func:`impasto.app.browser.write_site`.
+        host, port, auth, root_path: see :func:`serve`.
+    """
+    listener, address = _open(host, port, auth)
+    with tempfile.TemporaryDirectory(prefix="impasto-") as folder:
+        site = Path(folder) / "site"
+        browser.write_site(model, site)
+        _run(browser.build(site, auth), listener, f"{address} (the page, which paints in the browser)", root_path)
+
+
+def _open(host: str, port: int, auth: tuple[str, str] | None) -> tuple[socket.socket, str]:
+    """Listens, and warns if anybody may come; gives the socket and its address."""
     listener = listen(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     if not auth:
         warn_if_open(address, listener.getsockname()[0])
-    app = build(painter, limits, auth=auth)
-    print(f"impasto: {address} (the page), {address}/docs (the API); Ctrl-C ends it", file=sys.stderr, flush=True)
+    return listener, address
+
+
+def _run(app: ASGIApp, listener: socket.socket, welcome: str, root_path: str) -> None:
+    print(f"impasto: {welcome}; Ctrl-C ends it", file=sys.stderr, flush=True)
     # What goes wrong in the application is logged by it; of the rest, Gradio's open connections at the end are no news.
     config = uvicorn.Config(app, log_level="critical", root_path=root_path, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -46,6 +47,13 @@ def app(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 7860,
     auth: AuthOption = None,
+    in_browser: Annotated[
+        bool, typer.Option("--in-browser", help="Serve the page that paints in the browser; nothing is uploaded.")
+    ] = False,
+    site: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --in-browser: write the page there, for any static host, and end."),
+    ] = None,
     root_path: RootPathOption = "",
     max_upload: MaxUploadOption = None,
     max_clip: Annotated[
@@ -64,16 +72,46 @@ def app(
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Serve the web page and the HTTP API, to this machine alone unless --host says otherwise."""
-    password = _credentials(auth)
+    """Serve the web page and the HTTP API, to this machine alone unless --host says otherwise.
+
+    impasto app
+    impasto app --in-browser
+    impasto app --in-browser --site FOLDER
+    """
+    where: dict[str, Any] = {"host": host, "port": port, "auth": _credentials(auth), "root_path": root_path}
     limits = _limits(max_upload=max_upload, max_clip=max_clip, max_clip_seconds=max_clip_seconds,
                      max_pixels=max_pixels, timeout=timeout, queue=queue)  # fmt: skip
+    if site is not None and not in_browser:
+        raise ImpastoError("--site writes the page that paints in the browser: give --in-browser too")
+    if in_browser:
+        painting = {"engine": engine, "precision": precision, "threads": threads}
+        if told := [*limits, *(name for name, value in painting.items() if value not in ("auto", None))]:
+            raise ImpastoError(
+                f"--{told[0].replace('_', '-')} means nothing with --in-browser, where the browser does the work: "
+                "leave it out"
+            )
+        _in_browser(model, site, where)
+        return
+
     from impasto.app import Limits
     from impasto.app import serve as run
     from impasto.stylizer import load
 
     painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)
-    run(painter, Limits(**limits), host=host, port=port, auth=password, root_path=root_path)
+    run(painter, Limits(**limits), **where)
+
+
+def _in_browser(model: str | None, site: Path | None, where: dict[str, Any]) -> None:
+    from impasto.app import serve_in_browser
+    from impasto.app.browser import write_site
+    from impasto.model import find_model
+
+    found = find_model(**given(name_or_path=model))
+    if site is None:
+        serve_in_browser(found, **where)
+    else:
+        write_site(found, site)
+        print(f"wrote the page to {site}: put the folder on any host of static files")
 
 
 def serve(

@@ -1,0 +1,76 @@
+// All that takes time happens here, so that the page never freezes. Jobs come one at a time, in order.
+
+import { openPainter } from "./painter.js";
+import { decode, Words } from "./pixels.js";
+
+let painter;
+const memory = {};
+
+const jobs = {
+  /** Loads the model on the graphics card if there is one, else on the processor. */
+  async open({ engine, threads }) {
+    const progress = (done, total) => postMessage({ progress: [done, total] });
+    const processor = { engine: "wasm", threads: self.crossOriginIsolated ? threads : 1 };
+    const lacking = engine === "wasm" ? "" : await lacksWebGPU(engine === "webgpu");
+    if (engine !== "wasm" && !lacking) {
+      try {
+        const opened = await openPainter({ engine: "webgpu", threads: 1 }, progress);
+        painter = opened.painter;
+        return { gallery: opened.gallery, key: painter.card.fingerprint, engine: "webgpu", threads: 1, lacking };
+      } catch (error) {
+        console.warn("WebGPU does not work here:", error);
+        return { ...(await this.open({ engine: "wasm", threads })), lacking: "WebGPU does not work in this browser" };
+      }
+    }
+    const opened = await openPainter(processor, progress);
+    painter = opened.painter;
+    return { gallery: opened.gallery, key: painter.card.fingerprint, ...processor, lacking };
+  },
+
+  /** A picture as pixels, scaled so that its long side is at most `size`. */
+  decode: ({ source, size }) => decode(source, { long: size }),
+
+  paint: ({ photo, styles, controls }) => painter.paint(photo, styles, controls),
+
+  /** A camera's frame, which is used up. */
+  async frame({ frame, size, styles, controls }) {
+    const { pixels } = await decode(frame, { long: size });
+    frame.close();
+    return painter.paint(pixels, styles, controls, memory);
+  },
+
+  /** The style tensor of a picture. */
+  async take({ source, size }) {
+    const { pixels } = await decode(source, { short: size });
+    return painter.take(pixels);
+  },
+
+  /** A photo painted, as a small JPEG. */
+  async thumb({ photo, style }) {
+    const painted = await painter.paint(photo, [[style, 1]], { strength: 1 });
+    const canvas = new OffscreenCanvas(painted.width, painted.height);
+    canvas.getContext("2d").putImageData(painted, 0, 0);
+    return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+  },
+};
+
+/** Why there is no use in WebGPU here, in words; nothing where there is. */
+async function lacksWebGPU(evenSoftware) {
+  if (!self.isSecureContext) return "browsers give WebGPU to pages over https only";
+  if (!navigator.gpu) return "this browser has no WebGPU";
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  if (!adapter) return "there is no graphics card that WebGPU can use";
+  return adapter.info?.isFallbackAdapter && !evenSoftware ? "WebGPU has no graphics card here, only a stand-in" : "";
+}
+
+let last = Promise.resolve();
+self.onmessage = ({ data: { id, job, ...given } }) => {
+  last = last.then(async () => {
+    try {
+      postMessage({ id, result: await jobs[job](given) });
+    } catch (error) {
+      console.error(error);
+      postMessage({ id, error: error instanceof Words ? error.message : null });
+    }
+  });
+};

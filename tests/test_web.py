@@ -1,0 +1,398 @@
+"""The page that paints in the browser, in Debian's chromium (WebAssembly, 2 threads) with a camera of its own making.
+
+Skipped where there is no chromium, or no runtime for it (`make web`, which needs npm). With IMPASTO_SCREENSHOTS=FOLDER
+the pictures of the page are kept there.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import impasto
+from impasto.cli import main
+from impasto.color import luma
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+browser_page = pytest.importorskip("impasto.app.browser", reason="needs impasto[app]")
+expect = sync_api.expect
+
+CHROMIUM = shutil.which("chromium")
+RUNTIME = Path(browser_page.__file__).parent / "web" / "ort" / "ort-wasm-simd-threaded.wasm.gz"
+needs_runtime = pytest.mark.skipif(not RUNTIME.is_file(), reason="needs ONNX Runtime for browsers: make web")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
+PATIENCE = 90_000  # ms; machines that test are often busy
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def model() -> impasto.Stylizer:
+    return impasto.load(engine="onnxruntime", threads=1)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Where `impasto app --in-browser` listens, one started for these tests."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "impasto", "app", "--in-browser", "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    ready = process.stderr.readline()
+    yield re.search(r"http://[\d.:]+", ready).group()
+    process.terminate()
+    process.wait(20)
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[sync_api.Playwright]:
+    with sync_api.sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright) -> Iterator[sync_api.Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *CAMERA])
+    yield browser
+    browser.close()
+
+
+@contextmanager
+def visitor(browser: sync_api.Browser, **options) -> Iterator[sync_api.BrowserContext]:
+    """Somebody who has never been here."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE)
+    yield context
+    context.close()
+
+
+@contextmanager
+def visit(context: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Page]:
+    """The page, opened anew; it must raise no error, ask no other site for anything and send nothing anywhere."""
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda r: faults.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None)
+    page.on("request", lambda r: faults.append(f"{r.method} {r.url}") if r.method != "GET" or r.post_data else None)
+    page.goto(f"{address}/?engine=wasm&threads=2")
+    settled(page)
+    yield page
+    page.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def opened(browser, address) -> Iterator[sync_api.Page]:
+    with visitor(browser, viewport={"width": 1280, "height": 960}) as context, visit(context, address) as page:
+        yield page
+
+
+@pytest.fixture
+def page(opened) -> sync_api.Page:
+    """The page, opened once for several tests, its controls as they were at first."""
+    opened.locator("input[value=hokusai-great-wave]").check(force=True)
+    opened.get_by_label("Mixed with").select_option("nothing")
+    opened.get_by_label("Size").select_option("512")
+    opened.get_by_label("Keep the photo").uncheck()
+    slide(opened, "#strength", 100)
+    settled(opened)
+    return opened
+
+
+@pytest.fixture
+def shoot(tmp_path):
+    """Takes a picture of a page, and checks that there is something on it."""
+
+    def shoot(page: sync_api.Page, name: str, **options) -> None:
+        folder = Path(os.environ.get("IMPASTO_SCREENSHOTS", tmp_path))
+        folder.mkdir(exist_ok=True)
+        data = page.screenshot(path=folder / f"{name}.png", **options)
+        assert np.asarray(Image.open(io.BytesIO(data)).convert("L")).std() > 10
+
+    return shoot
+
+
+def settled(page: sync_api.Page) -> None:
+    """Waits until all that was wished for is painted."""
+    expect(page.locator("body[data-ready]")).to_be_attached()
+    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
+
+
+def give(page: sync_api.Page, field: str, pixels: np.ndarray, name: str = "a.png") -> None:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    page.locator(field).set_input_files({"name": name, "mimeType": "image/png", "buffer": stream.getvalue()})
+
+
+def slide(page: sync_api.Page, field: str, value: int) -> None:
+    page.locator(field).fill(str(value))
+
+
+def downloaded(page: sync_api.Page) -> np.ndarray:
+    settled(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    return np.asarray(Image.open(download.value.path()).convert("RGB")).astype(int)
+
+
+def check_same(painted: np.ndarray, expected: Image.Image, record_property) -> None:
+    """Within 3 of 255 of what the library paints."""
+    difference = np.abs(painted - np.asarray(expected).astype(int))
+    record_property("difference", f"mean {difference.mean():.4f}, max {difference.max()} of 255")
+    assert difference.max() <= 3
+    assert difference.mean() < 0.1
+
+
+@needs_runtime
+@needs_browser
+def test_it_paints_what_the_library_paints(page, model, photo, shoot, record_property):
+    photo = photo[40:281, 60:363]  # of odd sides
+    give(page, "#photo", photo, "eileen.png")
+    expect(page.locator("#said")).to_contain_text("303 x 241")
+    check_same(downloaded(page), model.stylize(photo, "hokusai-great-wave"), record_property)
+
+    page.locator("input[value=klimt-kiss]").check(force=True)
+    slide(page, "#strength", 60)
+    check_same(downloaded(page), model.stylize(photo, "klimt-kiss", strength=0.6), record_property)
+
+    slide(page, "#strength", 100)
+    page.get_by_label("Mixed with").select_option("munch-scream")
+    slide(page, "#share", 25)
+    mix = {model.style("klimt-kiss"): 0.75, model.style("munch-scream"): 0.25}
+    check_same(downloaded(page), model.stylize(photo, mix), record_property)
+
+    page.get_by_label("Keep the photo").check()
+    check_same(downloaded(page), model.stylize(photo, mix, keep_color="luminance"), record_property)
+    shoot(page, "web-mix")
+
+    page.get_by_role("button", name="Show the photo").click()
+    look = "() => [...document.querySelector('#picture').getContext('2d').getImageData(0, 0, 303, 241).data]"
+    assert np.array_equal(np.reshape(page.evaluate(look), (241, 303, 4))[..., :3], photo)
+
+
+@needs_runtime
+@needs_browser
+def test_a_style_of_ones_own(page, model, photo, painting, record_property):
+    give(page, "#photo", painting, "chelsea.png")
+    give(page, "#own", photo, "Eileen Collins.png")  # its short side is the one that styles are taken at
+    expect(page.locator("#styles .style").first).to_contain_text("Eileen Collins")
+    check_same(downloaded(page), model.stylize(painting, photo), record_property)
+
+
+@needs_runtime
+@needs_browser
+def test_a_large_photo_is_scaled_to_the_size_that_is_chosen(page, model, photo):
+    page.get_by_label("Size").select_option("384")
+    give(page, "#photo", photo)
+    expect(page.locator("#said")).to_contain_text("384 x 384 pixels, from 512 x 512")
+    painted = downloaded(page)
+    expected = np.asarray(model.stylize(photo, "hokusai-great-wave", max_size=384)).astype(int)
+    # Browsers have filters of their own for scaling; the picture is the same, not each pixel.
+    assert np.abs(painted - expected).mean() < 12
+    assert np.corrcoef(luma(painted).ravel(), luma(expected).ravel())[0, 1] > 0.95
+
+
+@needs_runtime
+@needs_browser
+def test_the_camera_is_live_and_its_picture_can_be_taken(page, shoot):
+    page.get_by_label("Size").select_option("384")
+    settled(page)
+    page.get_by_role("button", name="Start the camera").click()
+    said = page.locator("#said")
+    expect(said).to_contain_text(re.compile(r"[\d.]+ frames/s, \d+ ms behind"))
+    look = "() => document.querySelector('#picture').toDataURL()"
+    first = page.evaluate(look)
+    expect(page.locator("#picture")).to_have_attribute("aria-label", re.compile("camera"))
+    page.wait_for_function(f"first => ({look})() !== first", arg=first)
+    shoot(page, "web-camera")
+    page.get_by_role("button", name="Take this picture").click()
+    expect(said).to_contain_text(re.compile("Painted in .* 384 x 216 pixels, from "))
+    assert downloaded(page).shape == (216, 384, 3)
+    page.get_by_label("Keep the photo").check()  # it is a photo like another now
+    settled(page)
+
+
+@needs_runtime
+@needs_browser
+def test_what_goes_wrong_is_said_in_words(page, photo, shoot):
+    give(page, "#photo", photo[:256, :384])
+    wrong = page.locator("#wrong")
+    page.locator("#photo").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"just some text"})
+    expect(wrong).to_contain_text("not a picture that the browser can read")
+    shoot(page, "web-wrong")
+    give(page, "#photo", np.zeros((8, 400, 3), np.uint8))
+    expect(wrong).to_contain_text("400 x 8 pixels")
+    give(page, "#photo", np.zeros((10100, 10000), np.uint8))
+    expect(wrong).to_contain_text("10000 x 10100 pixels, too many for a browser")
+    slide(page, "#strength", 50)  # the photo before is still there
+    expect(page.locator("#said")).to_contain_text("384 x 256")
+    expect(wrong).to_be_empty()
+
+
+@needs_runtime
+@needs_browser
+def test_it_says_what_a_browser_lacks(playwright, address):
+    camera, _ = CAMERA  # and nobody who allows it
+    without = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", camera])
+    bare = without.new_page()
+    bare.goto(address)
+    expect(bare.locator("#about")).to_contain_text("WebAssembly with")
+    expect(bare.locator("#about")).to_contain_text("WebGPU")
+    settled(bare)
+    bare.get_by_role("button", name="Start the camera").click()
+    expect(bare.locator("#wrong")).to_contain_text("This page may not use the camera: allow it")
+
+    # A job that the painter breaks on stands for all that nobody foresaw.
+    words = bare.evaluate("""async () => {
+      const { Studio } = await import("./studio.js");
+      const studio = new Studio({ engine: "wasm", threads: 1 }, () => {}, () => {});
+      return [await studio.call("paint", {}).catch((error) => error.message), (await studio.opened).engine];
+    }""")
+    assert "has started anew: choose a smaller size" in words[0]
+    assert words[1] == "wasm"
+
+    cut_off = without.new_context(service_workers="block")
+    cut_off.route("**/content.onnx", lambda route: route.abort())
+    alone = cut_off.new_page()
+    alone.goto(address)
+    expect(alone.locator("#wrong")).to_contain_text("model/content.onnx cannot be fetched: is the network")
+    without.close()
+
+
+@needs_runtime
+@needs_browser
+def test_the_keyboard_alone_is_enough(page):
+    page.locator("#camera").focus()
+    page.keyboard.press("Shift+Tab")
+    outline = page.evaluate("() => getComputedStyle(document.querySelector('#photo').parentElement).outlineStyle")
+    assert outline == "solid"
+    reached = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("() => document.activeElement.id || document.activeElement.name"))
+    assert {"camera", "compare", "download", "strength", "second", "size", "colors", "own", "style"} <= reached
+    page.locator("input[name=style]:checked").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => document.activeElement.checked")
+    settled(page)
+    expect(page.locator("#picture")).to_have_attribute("aria-label", re.compile("in the style of (?!The Great Wave)"))
+
+
+@needs_runtime
+@needs_browser
+def test_it_fits_a_phone(browser, address, shoot):
+    screen = {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "reduced_motion": "reduce"}
+    with visitor(browser, has_touch=True, **screen) as phone, visit(phone, address) as page:
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+        for control in page.locator("button, select, input[type=range]").all():
+            box = control.bounding_box()
+            assert box is None or (box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 24)
+        assert page.evaluate("() => getComputedStyle(document.querySelector('.style img')).transitionDuration") == "0s"
+        paper = "() => getComputedStyle(document.body).backgroundColor"
+        assert page.evaluate(paper) == "rgb(250, 249, 246)"
+        shoot(page, "web-phone-light", full_page=True)
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(paper) == "rgb(23, 22, 20)"
+        shoot(page, "web-phone-dark", full_page=True)
+
+
+@needs_runtime
+@needs_browser
+def test_any_static_host_will_do_and_after_the_first_visit_none(browser, tmp_path, capsys):
+    site = tmp_path / "site"
+    with pytest.raises(SystemExit) as end:
+        main(["app", "--in-browser", "--site", str(site)])
+    assert end.value.code == 0
+    assert str(site) in capsys.readouterr().out
+
+    class Host(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Host, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/site"
+    with visitor(browser) as context:
+        # In a folder of the host, and without its headers: the service worker brings the isolation that threads need.
+        with visit(context, address) as page:
+            assert page.evaluate("crossOriginIsolated")
+            expect(page.locator("#about")).to_contain_text("WebAssembly with 2 threads")
+        server.shutdown()
+        server.server_close()
+        with visit(context, address) as page:
+            assert page.evaluate("crossOriginIsolated")
+            expect(page.locator("#said")).to_contain_text("Painted in")
+
+
+@needs_runtime
+def test_a_visit_is_below_12_mb(tmp_path, record_property):
+    browser_page.write_site(impasto.load().model, tmp_path / "site")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    webgpu = sum(size for name, size in sizes.items() if "webgpu" in name or "asyncify" in name)
+    wasm = (
+        sum(size for name, size in sizes.items() if name.startswith("ort") and "wasm." in name)
+        - sizes["ort-wasm-simd-threaded.asyncify.wasm.gz"]
+    )
+    for name, other in {"webgpu": wasm, "wasm": webgpu}.items():
+        visited = sum(sizes.values()) - other
+        record_property(name, visited)
+        assert 4e6 < visited < 12e6
+
+
+@needs_runtime
+def test_the_server_isolates_the_page_and_takes_nothing(tmp_path):
+    browser_page.write_site(impasto.load().model, tmp_path / "site")
+    client = TestClient(browser_page.build(tmp_path / "site"))
+    answer = client.get("/")
+    assert "<h1>impasto</h1>" in answer.text
+    for path in ("/", "/worker.js", "/ort/ort.wasm.bundle.min.js"):  # workers need the headers as well
+        headers = client.get(path).headers
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-embedder-policy"] == "require-corp"
+        assert "wasm-unsafe-eval" in headers["content-security-policy"]
+    assert client.get("/", headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+    assert client.get("/../card.json").status_code == 404
+    assert client.post("/", content=b"a photo").status_code == 413
+
+    locked = TestClient(browser_page.build(tmp_path / "site", ("me", "secret")))
+    assert locked.get("/model/content.onnx").status_code == 401
+    assert locked.get("/model/content.onnx", auth=("me", "secret")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--site", "somewhere"], "give --in-browser too"),
+        (["--in-browser", "--max-upload", "5"], "--max-upload means nothing with --in-browser"),
+        (["--in-browser", "--engine", "torch"], "--engine means nothing"),
+        (["--in-browser", "--model", "adain-vgg19"], "the browser cannot run adain-vgg19"),
+        pytest.param(["--in-browser", "--site", "."], "is there already", marks=needs_runtime),
+        pytest.param(["--in-browser", "--site", "not/there"], "no folder", marks=needs_runtime),
+    ],
+)
+def test_wrong_options_are_answered_in_one_line(arguments, words, capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["app", *arguments])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["file"]
