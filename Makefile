@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[app,openvino,ray,train,vgg19]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[app,export,ray,vgg19]" --group dev
 	@touch $@ $(VENV)/.installed
 
 clean:
