@@ -7,6 +7,7 @@ or the picture alone, with both built in. Masks, tiles and the memory of a clip 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -240,6 +241,7 @@ def run_executorch(path: Path) -> tuple[str, Run]:
 
 def write_coreml(job: Job) -> None:
     """A package of Core ML."""
+    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it has not been tried with this PyTorch, it says
     import coremltools
 
     package = coremltools.convert(
@@ -358,6 +360,11 @@ def write_model(
         target.name + (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else "")
     )
     return Exported(path, kind, megabytes, inputs, {"painted": shape}, checks, target.unrun)
+
+
+def built(style: Style | None, strength: float) -> str:
+    """What is built in, to be said after a format's name."""
+    return (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else "")
 
 
 def compared(

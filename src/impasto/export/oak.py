@@ -24,6 +24,7 @@ from impasto.export.formats import (
     Run,
     Size,
     any_style,
+    built,
     compared,
     made_beside,
     make_folder,
@@ -141,7 +142,7 @@ def write_oak(
     kind = f"ONNX, opset {OPSET}, with OpenVINO IR (.xml, .bin) and modelconverter's settings (.json) beside it"
     exported = Exported(
         path,
-        kind + (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else ""),
+        kind + built(style, strength),
         megabytes,
         {name: f"{shape}" + " of blue, green, red in 0..255" * (name == "image") for name, shape in shapes.items()},
         {"painted": "the same"},

@@ -181,9 +181,8 @@ def _on_pixels(convolution: nn.Conv2d, flip: bool) -> nn.Conv2d:
 def _to_phases(network: Compact, camera: bool) -> nn.Conv2d:
     """The last layer, its outputs by row of a 2x2 cell, then colour, then column."""
     last = network.to_picture
-    weight, bias = last.weight, last.bias + 0.5
-    if camera:
-        weight, bias = 255 * weight.flip(0), 255 * bias.flip(0)
+    weight = 255 * last.weight.flip(0) if camera else last.weight
+    bias = 255 * (last.bias.flip(0) + 0.5) if camera else last.bias + 0.5
     weight = torch.einsum("pru,qsv,oiuv->poqirs", last.fold, last.fold, weight).flatten(0, 2)
     return _convolution(weight, bias.repeat_interleave(2).repeat(2))
 
