@@ -76,7 +76,8 @@ class HostNetwork(dai.node.ThreadedHostNode):
     def open(self, model: Path) -> HostNetwork:
         import openvino
 
-        self.compiled = openvino.Core().compile_model(model, "CPU")
+        # Without the hint OpenVINO takes bfloat16 where the processor has it, and the picture shows it.
+        self.compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self.has_style = len(self.compiled.inputs) > 1
         return self
 

@@ -174,5 +174,5 @@ def _settings(name: str, shapes: dict[str, list[int]]) -> dict[str, Any]:
         ],
         "outputs": [{"name": "painted"}],
         "rvc2": {"compress_to_fp16": True, "compile_tool_args": ["-iop", types]},
-        "rvc4": {"compress_to_fp16": True},
+        "rvc4": {"quantization_mode": "FP16_STANDARD"},
     }

@@ -114,7 +114,7 @@ class Feedforward(Network):
         if self.norm == "instance":
             return Control(style, mask, strength, stats, inertia)
         # 0 * stats: the graph keeps the inputs that every content graph has.
-        population = self.population if stats is None else self.population + 0 * stats
+        population = self.population[None] if stats is None else self.population + 0 * stats
         inertia = torch.ones_like(self.population if inertia is None else inertia)
         return Control(style, mask, strength, population, inertia)
 
