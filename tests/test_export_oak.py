@@ -93,23 +93,13 @@ def test_half_precision_is_enough(network, style, photo, picture):
     """Sums and squares stay in range, and a flat picture's variance does not vanish."""
     if picture == "flat":
         photo = np.full((256, 256, 3), 200, np.uint8) + np.random.default_rng(0).integers(0, 2, (256, 256, 3), np.uint8)
-    image = image_of(photo, 256, 256)
-    half = Plain(network, (256, 256), style, camera=True).half()
+    image = image_of(photo, 128, 128)  # PyTorch is slow in half precision on most processors
+    half = Plain(network, (128, 128), style, camera=True).half()
     with torch.no_grad():
         ours = half(255 * image.flip(1).half()).float().flip(1) / 255
     difference = 255 * (ours - painted(network, image, style, 1.0)).abs()
     assert difference.max() < 3
     assert difference.mean() < 0.2
-
-
-@pytest.fixture(scope="module")
-def camera_files(tmp_path_factory):
-    """The network for a camera with a style as its second input, and with one built in."""
-    painter = impasto.load("adain", engine="onnxruntime", threads=1)
-    folder = tmp_path_factory.mktemp("camera")
-    free, gained = write_oak(painter, folder, (64, 96))
-    fixed, _ = write_oak(painter, folder, (64, 96), painter.style("munch-scream"), 0.8)
-    return free, fixed, gained
 
 
 def test_files_for_a_camera_were_run_and_compared(camera_files):

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 import impasto
-from impasto.export.oak import write_oak
 
 av = pytest.importorskip("av")
 dai = pytest.importorskip("depthai")
@@ -65,16 +64,15 @@ def frames(queue, wanted, seconds=60):
     raise AssertionError("no such frame")
 
 
-def test_pipeline_paints_and_the_style_changes_while_it_runs(script, painter, still, tmp_path):
+def test_pipeline_paints_and_the_style_changes_while_it_runs(script, painter, still, camera_files):
     clip, decoded = still
-    exported, _ = write_oak(painter, tmp_path, (64, 96))
     expected = {
         name: painter.paint(decoded, {painter.style(name): 1.0}, None, 1.0).astype(int)
         for name in ("klimt-kiss", "munch-scream")
     }
     assert np.abs(expected["klimt-kiss"] - expected["munch-scream"]).mean() > 10
     with dai.Pipeline(createImplicitDevice=False) as pipeline:
-        parts = script.on_this_machine(pipeline, exported.path.with_suffix(".xml"), clip, (96, 64), 20)
+        parts = script.on_this_machine(pipeline, camera_files[0].path.with_suffix(".xml"), clip, (96, 64), 20)
         picture = pipeline.create(script.Picture).build(parts.painted)
         queue = picture.out.createOutputQueue(2, False)
         pipeline.start()
@@ -85,10 +83,9 @@ def test_pipeline_paints_and_the_style_changes_while_it_runs(script, painter, st
         pipeline.stop()
 
 
-def test_a_network_with_a_style_built_in_needs_none(script, painter, still, tmp_path):
-    exported, _ = write_oak(painter, tmp_path, (64, 96), painter.style("klimt-kiss"))
+def test_a_network_with_a_style_built_in_needs_none(script, still, camera_files):
     with dai.Pipeline(createImplicitDevice=False) as pipeline:
-        parts = script.on_this_machine(pipeline, exported.path.with_suffix(".xml"), still[0], (96, 64), 20)
+        parts = script.on_this_machine(pipeline, camera_files[1].path.with_suffix(".xml"), still[0], (96, 64), 20)
         assert parts.style is None
         queue = pipeline.create(script.Picture).build(parts.painted).out.createOutputQueue(2, False)
         pipeline.start()

@@ -7,14 +7,12 @@ python oak_camera.py camera/adain-256x256.xml klimt-kiss --video clip.mp4    # n
 Type the name of another style, or the path of a picture, and Enter; an empty line ends it.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import depthai as dai
 import numpy as np
@@ -69,11 +67,12 @@ class HostNetwork(dai.node.ThreadedHostNode):
         dai.node.ThreadedHostNode.__init__(self)
         self.image = self.createInput("image")
         self.style = self.createInput("style")
-        self.out = self.createOutput("out")
+        kind = dai.Node.DatatypeHierarchy(dai.DatatypeEnum.NNData, True)
+        self.out = self.createOutput("out", possibleDatatypes=[kind])
         self.image.setBlocking(False)
         self.image.setMaxSize(1)
 
-    def open(self, model: Path) -> HostNetwork:
+    def open(self, model: Path) -> Self:
         import openvino
 
         # Without the hint OpenVINO takes bfloat16 where the processor has it, and the picture shows it.
@@ -98,10 +97,11 @@ class HostNetwork(dai.node.ThreadedHostNode):
 class Picture(dai.node.HostNode):
     """From the network's tensor to a frame to look at."""
 
-    def build(self, painted: dai.Node.Output) -> Picture:
+    def build(self, painted: dai.Node.Output) -> Self:
         self.link_args(painted)
         return self
 
+    # DepthAI reads the annotations as classes: postponing them, as elsewhere here, would turn them into text.
     def process(self, painted: dai.NNData) -> dai.ImgFrame:
         tensor = np.asarray(painted.getTensor("painted"), np.float32)[0]
         if tensor.shape[0] == 3:  # planes on RVC2 and here, pixels on RVC4
