@@ -56,7 +56,7 @@ def pictures(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def camera_files(tmp_path_factory):
-    """The network for an OAK camera, 96 x 64: the style as its second input; one built in; how fast the first may be."""
+    """The network for an OAK camera, 96 x 64: with a style as input, with one built in; and how fast it may be."""
     from impasto.export.oak import write_oak
 
     painter = impasto.load("adain", engine="onnxruntime", threads=1)

@@ -13,8 +13,12 @@ from PIL import Image
 import impasto
 from impasto.cli import main
 from impasto.errors import ImpastoError
-from impasto.export.formats import FORMATS, compared, write_model
+from impasto.export import ContentGraph
+from impasto.export.exported import compared
+from impasto.export.formats import FORMATS
+from impasto.export.runtimes import Painter, write_model
 from impasto.image import to_float, to_uint8
+from impasto.nets import NETWORKS
 
 EXTRAS = {"executorch": "executorch", "coreml": "coremltools", "openvino": "openvino"}
 SIZE = (64, 96)
@@ -85,10 +89,6 @@ def test_style_and_strength_can_be_built_in(painter, content, tmp_path, capsys):
 
 def test_networks_with_styles_of_their_own_can_be_exported_too(tmp_path):
     """Population statistics, and filters for styles: their own forms of the adaptive layer."""
-    from impasto.export import ContentGraph
-    from impasto.export.formats import Painter
-    from impasto.nets import NETWORKS
-
     torch.manual_seed(0)
     for network in (NETWORKS["feedforward"](norm="batch"), NETWORKS["stylebank"](styles=2), NETWORKS["adain"]()):
         network.eval()

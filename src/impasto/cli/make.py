@@ -184,7 +184,8 @@ def export(
         _refuse("a model", model=model)
         if strength is not None and style is None:
             raise ImpastoError("--strength builds in a strength with --style; without, it is an input of the file")
-        from impasto.export.formats import format_of, write_model
+        from impasto.export.formats import format_of
+        from impasto.export.runtimes import write_model
 
         format_of(out, to)  # before anything takes time
     if (model or source) in METHODS:

@@ -1,19 +1,10 @@
-"""A model for other runtimes: ONNX, OpenVINO, PyTorch, ExecuTorch, Core ML; each file compared with the network itself.
-
-What is written is the network with the controls that make sense outside impasto: a picture, a style and its strength;
-or the picture alone, with both built in. Masks, tiles and the memory of a clip are in a model folder's own graph.
-"""
+"""Formats of other runtimes: ONNX, OpenVINO, PyTorch, ExecuTorch, Core ML. Each is written, and run, by its own."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,105 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
 from impasto.export.checkpoint import OPSET, traced
-from impasto.export.plain import Plain
-from impasto.files import reason
-from impasto.image import to_float
-from impasto.nets import load_network
-from impasto.nets.norm import Network
-from impasto.progress import meter
-from impasto.style import Style
-from impasto.stylizer import GraphStylizer
 
 #: Height and width.
 Size = tuple[int, int]
-#: Where a file of any size is compared with the network: one of them odd, where the format allows it.
-_SIZES: tuple[Size, ...] = ((384, 512), (203, 310))
-_SMALLEST = 16
-_PHOTO = Path(__file__).parents[1] / "app" / "static" / "astronaut.jpg"
-
-
-class Painter(nn.Module):
-    """A network with what other runtimes are given: picture, style, strength; what is built in is no input."""
-
-    style: Tensor | None
-    strength: Tensor | None
-
-    def __init__(self, network: Network, style: Tensor | None = None, strength: float = 1.0) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("style", style)
-        self.register_buffer("strength", None if style is None else torch.tensor([float(strength)]))
-
-    def forward(self, image: Tensor, style: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
-        """Paints [1, 3, H, W] in 0..1 in a style [1, S] with a strength [1]."""
-        style = self.style if style is None else style
-        strength = self.strength if strength is None else strength
-        assert style is not None
-        assert strength is not None
-        painted: Tensor = self.network(image, self.network.control(style, None, strength, None, None))
-        return painted.clamp(0, 1)
-
-
-@dataclass(frozen=True)
-class Check:
-    """How far a file's pictures are from those of the network in PyTorch, float32.
-
-    Attributes:
-        runtime: what ran the file.
-        size: height and width of the test picture.
-        worst, mean: the largest difference of a value, and the mean of all, in 255ths.
-    """
-
-    runtime: str
-    size: Size
-    worst: float
-    mean: float
-
-    def __str__(self) -> str:
-        height, width = self.size
-        return (
-            f"{self.runtime} at {width}x{height}: at most {self.worst:.2f}/255 from PyTorch, {self.mean:.3f} on average"
-        )
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A file that was written, and what is known of it.
-
-    Attributes:
-        path: the file.
-        kind: its format, in words.
-        megabytes: its size, with all that belongs to it.
-        inputs, outputs: name and shape of each.
-        checks: by the format's own runtime.
-        unchecked: why no runtime ran it, where none did.
-    """
-
-    path: Path
-    kind: str
-    megabytes: float
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-    checks: list[Check] = field(default_factory=list)
-    unchecked: str | None = None
-
-    def __str__(self) -> str:
-        ports = (
-            " and ".join(f"{name} {shape}" for name, shape in port.items()) for port in (self.inputs, self.outputs)
-        )
-        known = [*map(str, self.checks), *([f"not run: {self.unchecked}"] if self.unchecked else [])]
-        title = f"{self.path}: {self.kind}, {self.megabytes:.1f} MB"
-        return "\n  ".join([title, "{} -> {}".format(*ports), *known])
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"path": str(self.path)}
-
-
 #: Runs a file on the arrays that its inputs are given, in order.
 Run = Callable[[Sequence[np.ndarray]], np.ndarray]
 
@@ -297,136 +196,3 @@ def format_of(path: Path, to: str | None = None) -> str:
     if path.suffix.lower() != FORMATS[to].suffix:
         raise ImpastoError(f"{path.name} is no name for {to}: end it in {FORMATS[to].suffix}")
     return to
-
-
-def write_model(
-    stylizer: GraphStylizer,
-    path: Path,
-    to: str | None = None,
-    size: Size | None = None,
-    style: Style | None = None,
-    strength: float = 1.0,
-) -> Exported:
-    """Writes a model as a file of another runtime, and has that runtime paint a photo with it.
-
-    Args:
-        stylizer: the model.
-        path: the file; its suffix says in what format.
-        to: the format's name, where the suffix is not to decide.
-        size: height and width that the file is for; None makes one for any size, in formats that can.
-        style: to build in; None makes style [1, S] and strength [1] inputs beside the picture.
-        strength: 0..1, built in with the style.
-
-    Raises:
-        ImpastoError: the format cannot hold the model, or its runtime paints something else than the network does;
-            then nothing is written.
-    """
-    name = format_of(path, to)
-    target = FORMATS[name]
-    if size is not None and min(size) < _SMALLEST:
-        raise ImpastoError(f"a size must be {_SMALLEST} or more on both sides, not {size[1]}x{size[0]}")
-    if size is None and target.any_size is None:
-        raise ImpastoError(f"{target.name} is for one size: give --size, like --size 512x512")
-    network, built_in = load_network(stylizer.model), None if style is None else torch.from_numpy(style.tensor)[None]
-    painter = Painter(network, built_in, strength).eval()
-    module = Plain(network, size, built_in, strength).eval() if target.plain and size else painter
-    step = target.any_size or 1
-    sizes = [size] if size else [(height - height % step, width - width % step) for height, width in _SIZES]
-    names = ["image"] if style else ["image", "style", "strength"]
-
-    def arguments(at: Size) -> tuple[Tensor, ...]:
-        image = torch.from_numpy(to_float(photo_at(at)))
-        return (image,) if style else (image, any_style(stylizer), torch.tensor([1.0]))
-
-    height, width = size or ("height", "width")
-    shape = f"[1, 3, {height}, {width}] in 0..1"
-    inputs = {"image": shape} | ({} if style else {"style": f"[1, {stylizer.model.style_size}]", "strength": "[1]"})
-    checks: list[Check] = []
-    with made_beside(path) as made, meter(path.name, 1 + len(sizes)) as show, quiet(), torch.no_grad():
-        try:
-            target.write(Job(module, arguments(sizes[0]), names, size, made))
-        except ModuleNotFoundError:
-            raise
-        except Exception as error:  # of the converters, which share no narrower base
-            raise ImpastoError(f"{target.name} cannot hold {stylizer.name}: {str(error).splitlines()[0]}") from error
-        show(1, 1 + len(sizes))
-        for done, at in enumerate(sizes, 2):
-            if target.run is not None:
-                expected = painter(*arguments(at)).numpy()
-                checks.append(compared(target.run(made), arguments(at), expected, at, target.worst))
-            show(done, 1 + len(sizes))
-        megabytes = size_of(made.parent)
-    kind = (
-        target.name + (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else "")
-    )
-    return Exported(path, kind, megabytes, inputs, {"painted": shape}, checks, target.unrun)
-
-
-def built(style: Style | None, strength: float) -> str:
-    """What is built in, to be said after a format's name."""
-    return (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else "")
-
-
-def compared(
-    runtime: tuple[str, Run],
-    arguments: Sequence[Tensor],
-    expected: np.ndarray,
-    size: Size,
-    limit: float,
-    unit: float = 255,
-) -> Check:
-    """Runs a file and compares what it paints with what is expected, times `unit`; refuses more than `limit` 255ths."""
-    name, run = runtime
-    difference = unit * np.abs(run([argument.numpy() for argument in arguments]) - expected)
-    check = Check(name, size, float(difference.max()), float(difference.mean()))
-    if not check.worst <= limit:  # nor what is not a number
-        raise ImpastoError(f"nothing written: {check}; {limit:g}/255 are let pass")
-    return check
-
-
-def any_style(stylizer: GraphStylizer) -> Tensor:
-    """A style of the model to try it with, [1, S]."""
-    style = next(iter(stylizer.gallery.values()), None) or stylizer.take(255 - photo_at((256, 256)), "negative")
-    return torch.from_numpy(style.tensor)[None]
-
-
-def photo_at(size: Size) -> np.ndarray:
-    """A photo at that height and width, uint8 [H, W, 3]."""
-    with Image.open(_PHOTO) as photo:
-        return np.asarray(photo.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS))
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder where there is none."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImpastoError(f"cannot make the folder {folder}: {reason(error, os.fspath(folder))}") from None
-
-
-@contextlib.contextmanager
-def made_beside(path: Path) -> Iterator[Path]:
-    """A path of the same name in a folder for the moment; all that lies there moves to its place in the end."""
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
-            yield Path(folder) / path.name
-            for made in sorted(Path(folder).iterdir()):
-                target = path.with_name(made.name)
-                if target.is_dir() and made.is_dir():  # a folder takes the place of an empty one only
-                    shutil.rmtree(target)
-                os.replace(made, target)
-    except OSError as error:
-        raise ImpastoError(f"cannot write {path}: {reason(error, os.fspath(path))}") from None
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps to itself what the converters warn of: sizes that become plain numbers on purpose, operators to come."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def size_of(folder: Path) -> float:
-    """What the files in a folder take, in megabytes."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

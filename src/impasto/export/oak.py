@@ -18,11 +18,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from impasto.export.formats import (
+from impasto.export.exported import (
     Exported,
-    Job,
-    Run,
-    Size,
     any_style,
     built,
     compared,
@@ -30,12 +27,9 @@ from impasto.export.formats import (
     make_folder,
     photo_at,
     quiet,
-    run_onnx,
-    run_openvino,
     size_of,
-    write_onnx,
-    write_openvino,
 )
+from impasto.export.formats import Job, Run, Size, run_onnx, run_openvino, write_onnx, write_openvino
 from impasto.export.plain import Plain
 from impasto.nets import load_network
 from impasto.progress import meter
