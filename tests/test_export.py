@@ -79,7 +79,7 @@ def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tm
     for height, width, regions, mask in cases:
         arguments = (torch.rand(1, 3, height, width), torch.rand(regions, network.style_size) + 0.5,
                      torch.rand(regions, 1, *mask), torch.tensor(0.7), torch.rand(regions, size) + 0.5,
-                     torch.tensor(0.3))  # fmt: skip
+                     torch.full((size,), 0.3))  # fmt: skip
         with torch.inference_mode():
             expected = ContentGraph(network)(*arguments)
         got = session.run(None, {key: value.numpy() for key, value in zip(INPUTS, arguments, strict=True)})
