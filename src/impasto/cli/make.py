@@ -167,7 +167,10 @@ def export(
     impasto export oak camera/       # for OAK cameras, see docs/oak.md
     impasto export runs/mine/checkpoint.pt models/mine
     """
+    import torch
+
     from impasto.methods import METHODS
+    from impasto.model import find_model
     from impasto.stylizer import GraphStylizer
 
     if Path(source).is_file():
@@ -176,20 +179,25 @@ def export(
 
         print(checkpoint.export(Path(source), out, name or out.resolve().name, gallery))
         return
+    if Path(source).suffix == ".pt":
+        raise ImpastoError(f"there is no checkpoint {source}")
     _refuse("a model", name=name, gallery=gallery)
     sides = _size(size)
+    if (model or source) in METHODS:
+        raise ImpastoError(f"{model or source} is a method, not a network: only models can be exported")
     if source == "oak":
         _refuse("oak", to=to)
     else:
+        find_model(source)  # and what follows: before anything takes time
         _refuse("a model", model=model)
         if strength is not None and style is None:
             raise ImpastoError("--strength builds in a strength with --style; without, it is an input of the file")
         from impasto.export.formats import format_of
         from impasto.export.runtimes import write_model
 
-        format_of(out, to)  # before anything takes time
-    if (model or source) in METHODS:
-        raise ImpastoError(f"{model or source} is a method, not a network: only models can be exported")
+        format_of(out, to)
+    if threads is not None:
+        torch.set_num_threads(threads)
     painter = load_painter(model if source == "oak" else source, "onnxruntime", threads)
     assert isinstance(painter, GraphStylizer)
     taken = painter.style(style) if style else None
