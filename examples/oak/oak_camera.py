@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("style", nargs="?", help="the first style; none where one is built in")
     parser.add_argument("--video", type=Path, help="paint this video on this machine, without a camera")
     parser.add_argument("--size", default="256x256", help="WIDTHxHEIGHT that the network was exported for")
+    parser.add_argument("--of", default="adain", help="the model that the network was exported from")
     parser.add_argument("--fps", type=float, default=20)
     given = parser.parse_args()
     width, height = map(int, given.size.split("x"))
@@ -133,7 +134,7 @@ def main() -> None:
 
     import impasto
 
-    painter = impasto.load()
+    painter = impasto.load(given.of)
     with dai.Pipeline(createImplicitDevice=given.video is None) as pipeline:
         if given.video is not None:
             parts = on_this_machine(pipeline, given.model, given.video, size, given.fps)
