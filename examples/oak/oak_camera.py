@@ -1,15 +1,17 @@
-"""A live picture, painted by an OAK camera itself: camera, resize, network, display. Needs depthai 3 and impasto.
+"""A live picture that an OAK camera paints itself: camera, resize, network, display. Needs depthai and impasto[camera].
 
 impasto export oak camera/ --size 256x256                               # then make the .superblob or .dlc: docs/oak.md
 python oak_camera.py camera/adain-256x256.superblob klimt-kiss
 python oak_camera.py camera/adain-256x256.xml klimt-kiss --video clip.mp4    # no camera: the same on this machine
 
-Type the name of another style, or the path of a picture, and Enter; an empty line ends it.
+Type the name of another style, or the path of a picture, and Enter. In the window, q ends it.
 """
 
 import argparse
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -91,6 +93,7 @@ class HostNetwork(dai.node.ThreadedHostNode):
             image = frame.getCvFrame().transpose(2, 0, 1)[None].astype(np.float32)
             painted = dai.NNData()
             painted.addTensor("painted", self.compiled([image] if style is None else [image, style])[0])
+            painted.setBufferMetadataFrom(frame)  # when it was taken, and which one it is
             self.out.send(painted)
 
 
@@ -108,6 +111,7 @@ class Picture(dai.node.HostNode):
             tensor = tensor.transpose(1, 2, 0)
         frame = dai.ImgFrame()
         frame.setCvFrame(np.ascontiguousarray(np.rint(tensor.clip(0, 255)).astype(np.uint8)), dai.ImgFrame.Type.BGR888i)
+        frame.setBufferMetadataFrom(painted)
         return frame
 
 
@@ -133,31 +137,40 @@ def main() -> None:
     size = width, height
 
     import impasto
+    from impasto.camera import Pace, Window
 
     painter = impasto.load(given.of)
-    with dai.Pipeline(createImplicitDevice=given.video is None) as pipeline:
+    with Window() as window, dai.Pipeline(createImplicitDevice=given.video is None) as pipeline:
         if given.video is not None:
             parts = on_this_machine(pipeline, given.model, given.video, size, given.fps)
         else:
             parts = on_camera(pipeline, given.model, size, given.fps, has_style=given.style is not None)
-        picture = pipeline.create(Picture).build(parts.painted)
-        picture.out.link(pipeline.create(dai.node.Display).input)
         if parts.style is not None and given.style is None:
             parser.error("this network takes a style: name one")
+        frames = pipeline.create(Picture).build(parts.painted).out.createOutputQueue(2, False)
         pipeline.start()
         if parts.style is not None:
             parts.style(painter.style(given.style).tensor)
-        threading.Thread(target=_listen, args=(pipeline, painter, parts.style), daemon=True).start()
-        pipeline.wait()
+        threading.Thread(target=_listen, args=(painter, parts.style), daemon=True).start()
+        pace, recent, first = Pace(), deque(maxlen=30), None
+        while pipeline.isRunning():
+            frame = frames.get()
+            recent.append(time.monotonic())
+            first = frame.getSequenceNum() if first is None else first
+            pace.shown += 1
+            pace.dropped = max(0, frame.getSequenceNum() - first + 1 - pace.shown)
+            pace.frames_per_second = (len(recent) - 1) / max(recent[-1] - recent[0], 1e-9)
+            pace.latency = (dai.Clock.now() - frame.getTimestamp()).total_seconds()
+            if not window.show(frame.getCvFrame()[..., ::-1], pace):
+                break
+        pipeline.stop()
 
 
-def _listen(pipeline: dai.Pipeline, painter: object, style: Callable[[np.ndarray], None] | None) -> None:
-    """Takes styles from the terminal until an empty line."""
+def _listen(painter: object, style: Callable[[np.ndarray], None] | None) -> None:
+    """Takes styles from the terminal."""
     from impasto import ImpastoError
 
     for line in sys.stdin:
-        if not line.strip():
-            break
         if style is None:
             print("a style is built into this network: export one without --style")
             continue
@@ -165,7 +178,6 @@ def _listen(pipeline: dai.Pipeline, painter: object, style: Callable[[np.ndarray
             style(painter.style(line.strip()).tensor)
         except ImpastoError as error:
             print(error)
-    pipeline.stop()
 
 
 if __name__ == "__main__":
