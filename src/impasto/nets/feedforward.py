@@ -115,7 +115,7 @@ class Feedforward(Network):
             return Control(style, mask, strength, stats, inertia)
         # 0 * stats: the graph keeps the inputs that every content graph has.
         population = self.population[None] if stats is None else self.population + 0 * stats
-        inertia = torch.ones_like(self.population if inertia is None else inertia)
+        inertia = torch.ones_like(self.population) if inertia is None else 1 + 0 * inertia
         return Control(style, mask, strength, population, inertia)
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
