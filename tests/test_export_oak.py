@@ -28,7 +28,7 @@ MYRIAD = {
     "Reshape": "Reshape", "Resize": "Resample", "Transpose": "Permute", "Constant": "Const",
 }  # fmt: skip
 # Of the operators that snpe-onnx-to-dlc takes, with the last version of each below opset 13: Qualcomm Neural Processing
-# SDK, "Supported ONNX Ops" (docs.qualcomm.com, 80-63442-2).
+# SDK, "Supported ONNX Ops" (docs.qualcomm.com, 80-63442-2). Looked up there from A to E; the later letters were not.
 SNPE = {
     "Conv": 11, "Relu": 6, "AveragePool": 11, "Concat": 11, "Slice": 11, "Add": 7, "Sub": 7, "Mul": 7, "Div": 7,
     "Clip": 12, "Sqrt": 6, "Reshape": 5, "Resize": 11, "Transpose": 1, "Constant": 12,
