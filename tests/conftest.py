@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+import impasto
 from impasto.errors import ImpastoError
 from impasto.vgg19 import find_weights
 
@@ -51,3 +52,15 @@ def pictures(tmp_path_factory) -> Path:
         image.thumbnail((160, 160))
         image.save(root / f"{name}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def camera_files(tmp_path_factory):
+    """The network for an OAK camera, 96 x 64: with a style as input, with one built in; and how fast it may be."""
+    from impasto.export.oak import write_oak
+
+    painter = impasto.load("adain", engine="onnxruntime", threads=1)
+    folder = tmp_path_factory.mktemp("camera")
+    free, estimates = write_oak(painter, folder, (64, 96))
+    fixed, _ = write_oak(painter, folder, (64, 96), painter.style("munch-scream"), 0.8)
+    return free, fixed, estimates

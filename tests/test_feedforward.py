@@ -62,7 +62,7 @@ def used(network: Feedforward) -> Feedforward:
 
 def controlled(network: Feedforward, image: torch.Tensor, row: int) -> torch.Tensor:
     one, style = torch.ones(()), network.styles()[row : row + 1]
-    return network(image, network.control(style, one.view(1, 1, 1, 1), one, torch.ones_like(style), 0 * one))
+    return network(image, network.control(style, one.view(1, 1, 1, 1), one, torch.ones_like(style), 0 * style[0]))
 
 
 class Reference:

@@ -121,7 +121,7 @@ def counted(painter, monkeypatch, stop_after: int | None = None) -> list[int]:
     runs: list[int] = []
     run = type(painter.engine).run
 
-    def counting(inputs):
+    def counting(inputs, recurring):
         if len(runs) == stop_after:
             raise Stop
         runs.append(1)

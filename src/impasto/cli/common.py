@@ -28,6 +28,8 @@ EXTRAS = {
     "accelerate": "train",
     "tensorboard": "train",
     "matplotlib": "train",
+    "coremltools": "export",
+    "executorch": "export",
     "openvino": "openvino",
     "nncf": "quantize",
     "ray": "ray",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from impasto.cli.common import (
     ThreadsOption,
     expand,
     given,
+    load_painter,
     print_json,
     print_table,
 )
@@ -138,17 +140,100 @@ def train(
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="What impasto train wrote.")],
-    folder: Annotated[Path, typer.Argument(help="The model folder to make, or to replace.")],
-    name: Annotated[str | None, typer.Option(help="The model's name.", show_default="the folder's")] = None,
-    gallery: Annotated[
-        Path | None, typer.Option(help="Folder of pictures named like the shipped styles, to put into the model.")
+    source: Annotated[
+        str, typer.Argument(metavar="MODEL|oak|CHECKPOINT", help="A model; oak; or what impasto train wrote.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="The file to write; for oak a folder; for a checkpoint the model folder to make.")
+    ],
+    to: Annotated[
+        Literal["onnx", "openvino", "torch", "executorch", "coreml"] | None,
+        typer.Option(help="The format.", show_default="what the file's name ends in"),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Fix the size of the pictures.", show_default="any; oak 256x256"),
+    ] = None,
+    style: Annotated[str | None, typer.Option("--style", "-s", help="Build a style in; else it is an input.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Strength to build in with the style.", show_default="1")
+    ] = None,
+    model: ModelOption = None,
+    name: Annotated[str | None, typer.Option(help="The new model's name.", show_default="the folder's")] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Folder of pictures named like the shipped styles, to put into a new model.")
+    ] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Make a model folder from a training checkpoint."""
-    from impasto import export as exporting
+    """Make a file for another runtime of a model, or a model of a training checkpoint.
 
-    print(exporting.export(checkpoint, folder, name or folder.resolve().name, gallery))
+    impasto export adain out.onnx --size 512x512 --style klimt-kiss
+    impasto export adain out.xml     # .onnx, .xml (OpenVINO), .pt2 (torch.export), .pte (ExecuTorch), .mlpackage
+    impasto export oak camera/       # for OAK cameras, see docs/oak.md
+    impasto export runs/mine/checkpoint.pt models/mine
+    """
+    import torch
+
+    from impasto.methods import METHODS
+    from impasto.model import find_model
+    from impasto.stylizer import GraphStylizer
+
+    if Path(source).is_file():
+        _refuse("a checkpoint", to=to, size=size, style=style, strength=strength, model=model)
+        from impasto.export import checkpoint
+
+        print(checkpoint.export(Path(source), out, name or out.resolve().name, gallery))
+        return
+    if Path(source).suffix == ".pt":
+        raise ImpastoError(f"there is no checkpoint {source}")
+    _refuse("a model", name=name, gallery=gallery)
+    sides = _size(size)
+    if (model or source) in METHODS:
+        raise ImpastoError(f"{model or source} is a method, not a network: only models can be exported")
+    if source == "oak":
+        _refuse("oak", to=to)
+    else:
+        find_model(source)  # and what follows: before anything takes time
+        _refuse("a model", model=model)
+        if strength is not None and style is None:
+            raise ImpastoError("--strength builds in a strength with --style; without, it is an input of the file")
+        from impasto.export.formats import format_of
+        from impasto.export.runtimes import write_model
+
+        format_of(out, to)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    painter = load_painter(model if source == "oak" else source, "onnxruntime", threads)
+    assert isinstance(painter, GraphStylizer)
+    taken = painter.style(style) if style else None
+    if source == "oak":
+        from impasto.export.oak import write_oak
+
+        exported, estimates = write_oak(painter, out, **given(size=sides, style=taken, strength=strength))
+    else:
+        exported = write_model(painter, out, to, sides, taken, **given(strength=strength))
+        estimates = []
+    if as_json:
+        print_json(exported.to_json() | {"estimates": [asdict(estimate) for estimate in estimates]})
+    else:
+        print(exported, *estimates, sep="\n")
+
+
+def _refuse(what: str, **options: object) -> None:
+    """Complains of an option that has no meaning for what is exported."""
+    if given(**options):
+        raise ImpastoError(f"--{next(iter(given(**options)))} has no meaning for {what}: leave it out")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """What --size was given, as height and width."""
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ImpastoError(f"--size takes WIDTHxHEIGHT, like 512x384, not {text}")
+    return int(height), int(width)
 
 
 def quantize(

@@ -175,7 +175,9 @@ class Compact(Network):
         """See :meth:`Network.adapt_to`."""
         return Transfer(style, self.floor)
 
-    def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
+    def control(
+        self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
+    ) -> Control:
         """See :meth:`Network.control`."""
         return Control(style, mask, strength, stats, inertia, self.floor)
 

@@ -108,12 +108,16 @@ class Feedforward(Network):
         loosened = min(1.0, max(0.0, 4 * done - 0.25)) if self.norm == "renorm" else 0.0
         return BatchTransfer(style, self.population, 1 + 2 * loosened, 5 * loosened)
 
-    def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
+    def control(
+        self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
+    ) -> Control:
         """After training, batch normalisation puts the population's statistics in the place of the picture's own."""
         if self.norm == "instance":
             return Control(style, mask, strength, stats, inertia)
         # 0 * stats: the graph keeps the inputs that every content graph has.
-        return Control(style, mask, strength, self.population + 0 * stats, torch.ones_like(inertia))
+        population = self.population[None] if stats is None else self.population + 0 * stats
+        inertia = torch.ones_like(self.population) if inertia is None else 1 + 0 * inertia
+        return Control(style, mask, strength, population, inertia)
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
         """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""

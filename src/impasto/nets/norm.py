@@ -57,7 +57,9 @@ class Network(nn.Module):
         """The `adapt` that gives each picture of a batch a style of [N, S]: training."""
         return Transfer(style)
 
-    def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> Control:
+    def control(
+        self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
+    ) -> Control:
         """The `adapt` with every run-time control, see :class:`Control`."""
         return Control(style, mask, strength, stats, inertia)
 
@@ -166,9 +168,10 @@ class Control:
     Args:
         style: [K, S], one style tensor for each region.
         mask: [K, 1, h, w], non-negative, of any size; region k weighs its statistics by mask k, and the regions are
-            blended by mask / sum(mask). One pixel means the whole picture.
+            blended by mask / sum(mask). One pixel means the whole picture; so does None, for one style, in fewer
+            operations.
         strength: scalar; 0 keeps the content's statistics, 1 takes the style's.
-        stats: [K, T], content statistics from elsewhere, in the layout of a style tensor.
+        stats: [K, T], content statistics from elsewhere, in the layout of a style tensor; None uses the picture's own.
         inertia: [T]; 0 uses the picture's own statistic, 1 uses that in `stats`.
         floor: [T / 2], see :func:`above_floor`; None leaves the style's statistics as they are.
     """
@@ -176,10 +179,10 @@ class Control:
     def __init__(
         self,
         style: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         strength: Tensor,
-        stats: Tensor,
-        inertia: Tensor,
+        stats: Tensor | None,
+        inertia: Tensor | None,
         floor: Tensor | None = None,
     ) -> None:
         self._style, self._stats, self._floor = style, stats, floor
@@ -205,14 +208,25 @@ class Control:
         channels = int(features.shape[1])  # a plain number also while the graph is being traced
         here = slice(self._at, self._at + 2 * channels)
         self._at += 2 * channels
-        weight = resized(self._mask, features.shape[2], features.shape[3])
+        weight = self._weight(features)
         total = weight.mean((2, 3))
-        mean = (weight * features).mean((2, 3)) / total
-        variance = (weight * (features - mean[:, :, None, None]) ** 2).mean((2, 3)) / total
+
+        def average(values: Tensor) -> Tensor:
+            return values.mean((2, 3)) if self._mask is None else (weight * values).mean((2, 3)) / total
+
+        mean = average(features)
+        variance = average((features - mean[:, :, None, None]) ** 2)
         own = torch.cat([mean, (variance + EPS).sqrt()], dim=1)
-        own = torch.lerp(own, self._stats[:, here], self._inertia[here])
+        if self._stats is not None and self._inertia is not None:
+            own = torch.lerp(own, self._stats[:, here], self._inertia[here])
         self._used.append(own)
         return weight / weight.sum(0, keepdim=True), own
+
+    def _weight(self, features: Tensor) -> Tensor:
+        """The masks at the size of the features [K, 1, h, w], or one pixel for the whole picture."""
+        if self._mask is None:
+            return features.new_ones(1, 1, 1, 1)
+        return resized(self._mask, features.shape[2], features.shape[3])
 
 
 def restated(features: Tensor, share: Tensor, own: Tensor, target: Tensor) -> Tensor:

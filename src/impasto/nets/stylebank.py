@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
-from impasto.nets.norm import Control, Network, adain, resized, restated
+from impasto.nets.norm import Control, Network, adain, restated
 
 
 class BankAdapt(Protocol):
@@ -70,7 +70,7 @@ class BankControl(Control):
 
     def convolve(self, features: Tensor) -> Tensor:
         height, width = features.shape[2:]
-        weight = resized(self._mask, height, width)
+        weight = self._weight(features)
         share = weight / weight.sum(0, keepdim=True)
         channels = int(features.shape[1])  # a plain number also while the graph is being traced
         painted = (self._style.view(-1, 9 * channels) @ _windows(features)).view(-1, channels, height, width)
@@ -151,7 +151,9 @@ class StyleBank(Network):
         """The `adapt` of training: each picture of the batch in the style of its number, which [N]."""
         return Banks(torch.stack(list(self.banks))[which])
 
-    def control(self, style: Tensor, mask: Tensor, strength: Tensor, stats: Tensor, inertia: Tensor) -> BankControl:
+    def control(
+        self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
+    ) -> BankControl:
         return BankControl(style, mask, strength, stats, inertia)
 
     def forward(self, image: Tensor, adapt: BankAdapt) -> Tensor:

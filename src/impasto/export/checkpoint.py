@@ -67,17 +67,23 @@ def content_graph(network: Network) -> onnx.ModelProto:
     stats = torch.ones(2, 2 * sum(network.adaptive))
     arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, network.style_size), torch.rand(2, 1, 24, 40),
                  torch.tensor(1.0), stats, 0 * stats[0])  # fmt: skip
-    return _traced(ContentGraph(network), arguments, INPUTS, OUTPUTS, _DYNAMIC)
+    return traced(ContentGraph(network), arguments, INPUTS, OUTPUTS, _DYNAMIC)
 
 
-def _traced(
-    module: nn.Module, arguments: tuple[Tensor, ...], inputs: list[str], outputs: list[str], dynamic: dict[str, Any]
+def traced(
+    module: nn.Module,
+    arguments: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: dict[str, Any],
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
+    """A module's ONNX graph, checked; `dynamic` names the axes of inputs and outputs that may have any length."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every size it turns into a plain number on purpose
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(module.eval(), arguments, str(path), input_names=inputs, output_names=outputs,
-                          dynamic_axes=dynamic, opset_version=OPSET, dynamo=False)  # fmt: skip
+                          dynamic_axes=dynamic, opset_version=opset, dynamo=False)  # fmt: skip
         graph = onnx.load(path)
     for initializer in graph.graph.initializer:
         initializer.name = initializer.name.removeprefix("network.")
@@ -104,7 +110,7 @@ def style_graph(network: Network) -> onnx.ModelProto | None:
     """The ONNX graph from statistics [N, T] to styles [N, S]; None where a picture's statistics are its style."""
     if type(network).style_from is Network.style_from:
         return None
-    return _traced(StyleGraph(network), (torch.ones(2, 2 * sum(network.adaptive)),), ["statistics"], ["style"],
+    return traced(StyleGraph(network), (torch.ones(2, 2 * sum(network.adaptive)),), ["statistics"], ["style"],
                    {"statistics": {0: "pictures"}})  # fmt: skip
 
 

@@ -1,0 +1,151 @@
+"""What was exported and how it compares; and how a file is written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from impasto.errors import ImpastoError
+from impasto.export.formats import Run, Size
+from impasto.files import reason
+from impasto.style import Style
+from impasto.stylizer import GraphStylizer
+
+_PHOTO = Path(__file__).parents[1] / "app" / "static" / "astronaut.jpg"
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far a file's pictures are from those of the network in PyTorch, float32.
+
+    Attributes:
+        runtime: what ran the file.
+        size: height and width of the test picture.
+        worst, mean: the largest difference of a value, and the mean of all, in 255ths.
+    """
+
+    runtime: str
+    size: Size
+    worst: float
+    mean: float
+
+    def __str__(self) -> str:
+        height, width = self.size
+        return (
+            f"{self.runtime} at {width}x{height}: at most {self.worst:.2f}/255 from PyTorch, {self.mean:.3f} on average"
+        )
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and what is known of it.
+
+    Attributes:
+        path: the file.
+        kind: its format, in words.
+        megabytes: its size, with all that belongs to it.
+        inputs, outputs: name and shape of each.
+        checks: by the format's own runtime.
+        unchecked: why no runtime ran it, where none did.
+    """
+
+    path: Path
+    kind: str
+    megabytes: float
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    checks: list[Check] = field(default_factory=list)
+    unchecked: str | None = None
+
+    def __str__(self) -> str:
+        ports = (
+            " and ".join(f"{name} {shape}" for name, shape in port.items()) for port in (self.inputs, self.outputs)
+        )
+        known = [*map(str, self.checks), *([f"not run: {self.unchecked}"] if self.unchecked else [])]
+        title = f"{self.path}: {self.kind}, {self.megabytes:.1f} MB"
+        return "\n  ".join([title, "{} -> {}".format(*ports), *known])
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"path": str(self.path)}
+
+
+def built(style: Style | None, strength: float) -> str:
+    """What is built in, to be said after a format's name."""
+    return (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else "")
+
+
+def compared(
+    runtime: tuple[str, Run],
+    arguments: Sequence[Tensor],
+    expected: np.ndarray,
+    size: Size,
+    limit: float,
+    unit: float = 255,
+) -> Check:
+    """Runs a file and compares what it paints with what is expected, times `unit`; refuses more than `limit` 255ths."""
+    name, run = runtime
+    difference = unit * np.abs(run([argument.numpy() for argument in arguments]) - expected)
+    check = Check(name, size, float(difference.max()), float(difference.mean()))
+    if not check.worst <= limit:  # nor what is not a number
+        raise ImpastoError(f"nothing written: {check}; {limit:g}/255 are let pass")
+    return check
+
+
+def any_style(stylizer: GraphStylizer) -> Tensor:
+    """A style of the model to try it with, [1, S]."""
+    style = next(iter(stylizer.gallery.values()), None) or stylizer.take(255 - photo_at((256, 256)), "negative")
+    return torch.from_numpy(style.tensor)[None]
+
+
+def photo_at(size: Size) -> np.ndarray:
+    """A photo at that height and width, uint8 [H, W, 3]."""
+    with Image.open(_PHOTO) as photo:
+        return np.asarray(photo.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS))
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder where there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImpastoError(f"cannot make the folder {folder}: {reason(error, os.fspath(folder))}") from None
+
+
+@contextlib.contextmanager
+def made_beside(path: Path) -> Iterator[Path]:
+    """A path of the same name in a folder for the moment; all that lies there moves to its place in the end."""
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
+            yield Path(folder) / path.name
+            for made in sorted(Path(folder).iterdir()):
+                target = path.with_name(made.name)
+                if target.is_dir() and made.is_dir():  # a folder takes the place of an empty one only
+                    shutil.rmtree(target)
+                os.replace(made, target)
+    except OSError as error:
+        raise ImpastoError(f"cannot write {path}: {reason(error, os.fspath(path))}") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps to itself what the converters warn of: sizes that become plain numbers on purpose, operators to come."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def size_of(folder: Path) -> float:
+    """What the files in a folder take, in megabytes."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
