@@ -112,8 +112,8 @@ class Feedforward(Network):
         """After training, batch normalisation puts the population's statistics in the place of the picture's own."""
         if self.norm == "instance":
             return Control(style, mask, strength, stats, inertia)
-        # 0 * stats: the graph keeps the inputs that every content graph has.
-        return Control(style, mask, strength, self.population + 0 * stats, torch.ones_like(inertia))
+        # 0 * stats and 0 * inertia: the graph keeps the inputs that every content graph has.
+        return Control(style, mask, strength, self.population + 0 * stats, 1 + 0 * inertia)
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
         """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""
