@@ -98,7 +98,7 @@ def stylize_file(
         check_size((layer.height, layer.width), (image.height, image.width), f"mask {number}")
     settings = {
         "files": [_state(Path(path)) for path in (source, *(masks or ()))],
-        "painter": [painter.name, painter.fingerprint, painter.tile],
+        "painter": [painter.name, painter.fingerprint, painter.engine_name, painter.tile],
         "styles": [[hashlib.sha256(style.tensor.tobytes()).hexdigest(), weight] for style, weight in weights.items()],
         "controls": [strength, keep_color, tile_statistics],
     }

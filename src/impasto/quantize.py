@@ -18,8 +18,8 @@ from typing import Any
 
 import nncf
 import numpy as np
+import onnxruntime
 import openvino
-from openvino.passes import ConstantFolding, Manager
 
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
@@ -74,10 +74,7 @@ def quantize(
     ]
 
     nncf.set_log_level(logging.ERROR)
-    graph = openvino.Core().read_model(str(folder.graph()))
-    folding = Manager()
-    folding.register_pass(ConstantFolding())
-    folding.run_passes(graph)  # the last convolution's weights are put together out of others
+    graph = _folded(folder.graph())
     quantized = nncf.quantize_with_accuracy_control(
         graph,
         nncf.Dataset([inputs for _, _, inputs in items[checked:]]),
@@ -108,6 +105,17 @@ def quantize(
     made_again = reference(GraphStylizer(find_model(folder.folder), "openvino", precision="int8"))
     write_card(folder.folder, {**folder.card, "int8": told | {"reference": made_again.round(2).tolist()}})
     return folder.folder / INT8
+
+
+def _folded(path: Path) -> openvino.Model:
+    """A graph whose weights are all constants: those of the last convolution are put together out of others."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return openvino.Core().read_model(options.optimized_model_filepath).clone()
 
 
 def _draw(sources: Sequence[str], count: int, size: int, seed: int) -> list[Pixels]:
