@@ -187,6 +187,16 @@ def test_every_shipped_style_paints(model, small):
         assert work.year.strip()
 
 
+@pytest.mark.parametrize("style", ["hokusai-great-wave", "klimt-kiss"])
+def test_a_smooth_sky_stays_smooth(style):
+    """Noise of one level in 255 is not painted: along the rows of a vertical gradient there is nothing else."""
+    ramp = np.linspace([90, 140, 200], [170, 220, 250], 256)[:, None].repeat(256, 1)
+    noise = np.random.default_rng(0).integers(-1, 2, ramp.shape)
+    sky = np.clip(np.rint(ramp + noise), 0, 255).astype(np.uint8)
+    painted = array(impasto.load(engine="onnxruntime").stylize(sky, style)).astype(int)
+    assert np.abs(np.diff(painted, axis=1)).mean() < 2.5
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_engines_agree(name, request, small, painting):
     if find_model(name).card.get("encoder"):
