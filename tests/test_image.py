@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import resource
+import signal
 import struct
 import zlib
 from pathlib import Path
@@ -639,6 +640,8 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "out.bmp"
     path.write_bytes(b"the old file")
+    # As Python has it from the start; libraries that another test imports may have changed it.
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the system itself stops the write after 1000 bytes
     try:
@@ -646,6 +649,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
             write_image(path, PHOTO)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
     one_line(raised)
     assert path.read_bytes() == b"the old file"
     assert list(tmp_path.iterdir()) == [path]
