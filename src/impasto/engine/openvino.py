@@ -15,7 +15,7 @@ from impasto.engine import Inputs, Precision
 from impasto.errors import ImpastoError
 from impasto.model import Model
 
-_KEPT = 2  # sets of shapes that a graph is kept compiled for; each holds working memory of its own
+_KEPT = 6  # sets of shapes that a graph is kept compiled for; each holds working memory of its own
 
 
 def processor() -> str:
