@@ -37,7 +37,7 @@ def dataset(
         str | None, typer.Option("--model", "-m", help="A shipped model, or a model folder.", show_default="adain")
     ] = None,
     engine: EngineOption = "auto",
-    precision: PrecisionOption = "auto",
+    precision: PrecisionOption = "fp32",
     workers: Annotated[
         int | None, typer.Option(help="Painters at a time.", show_default="as many as there is room for")
     ] = None,
