@@ -12,9 +12,9 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import nncf
 import numpy as np
@@ -24,11 +24,13 @@ import openvino
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Features, Observer
+from impasto.files import reason
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
 from impasto.model import INT8, digest_of_int8, find_model, write_card
 from impasto.progress import track
 from impasto.stylizer import GraphStylizer, reference
 from impasto.train.data import find_pictures
+from impasto.train.losses import Statistics
 
 #: What the adaptive layers, the mask and the doublings consist of: all but the convolutions.
 _IN_FLOAT = ["Add", "Divide", "Interpolate", "MatMul", "Multiply", "Power", "ReduceMean", "ReduceSum", "Sqrt",
@@ -63,30 +65,36 @@ def quantize(
     Raises:
         ImpastoError: the model takes no style of any picture, or a folder holds too few pictures.
     """
-    folder = find_model(model)
-    if folder.trained_styles or folder.card.get("encoder"):
-        raise ImpastoError(f"{folder.name} cannot be quantized: only compact models are")
-    painter = GraphStylizer(folder, "onnxruntime")
+    found = find_model(model)
+    if found.trained_styles or found.card.get("encoder"):
+        raise ImpastoError(f"{found.name} cannot be quantized: only compact models are")
+    painter = GraphStylizer(found, "onnxruntime")
     photos, paintings = (_draw(sources, pairs + checked, size, seed) for sources in (content, style))
-    items = [
-        (photo, painting, _inputs(painter, photo, painting))
-        for photo, painting in track(zip(photos, paintings, strict=True), "taking styles", len(photos))
+    both = track(zip(photos, paintings, strict=True), "taking styles", len(photos))
+    inputs = [_inputs(painter, photo, painting) for photo, painting in both]
+    observe = Observer()
+    to_check = [
+        _Pair(given, observe(photo), observe(painting).style)
+        for given, photo, painting in zip(inputs[:checked], photos, paintings, strict=False)
     ]
 
     nncf.set_log_level(logging.ERROR)
-    graph = _folded(folder.graph())
+    graph = _folded(found.graph())
     quantized = nncf.quantize_with_accuracy_control(
         graph,
-        nncf.Dataset([inputs for _, _, inputs in items[checked:]]),
-        nncf.Dataset(items[:checked], lambda item: item[2]),
-        _Check(items[:checked]),
+        nncf.Dataset(inputs[checked:]),
+        nncf.Dataset(to_check, lambda pair: pair.inputs),
+        _Check(observe),
         max_drop=_LARGEST_DROP,
         drop_type=nncf.DropType.RELATIVE,
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=pairs,
         ignored_scope=nncf.IgnoredScope(types=_IN_FLOAT, validate=False),
     )
-    made = Path(tempfile.mkdtemp(dir=folder.folder, prefix=".int8-"))
+    try:
+        made = Path(tempfile.mkdtemp(dir=found.folder, prefix=".int8-"))
+    except OSError as error:
+        raise ImpastoError(f"cannot write to {found.folder}: {reason(error, str(found.folder / INT8))}") from None
     try:
         openvino.save_model(quantized, str(made / INT8))
         told = {
@@ -98,13 +106,13 @@ def quantize(
         }
         for file in made.iterdir():
             file.chmod(0o644)
-            file.replace(folder.folder / file.name)
+            file.replace(found.folder / file.name)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    write_card(folder.folder, {**folder.card, "int8": told})
-    made_again = reference(GraphStylizer(find_model(folder.folder), "openvino", precision="int8"))
-    write_card(folder.folder, {**folder.card, "int8": told | {"reference": made_again.round(2).tolist()}})
-    return folder.folder / INT8
+    write_card(found.folder, {**found.card, "int8": told})
+    made_again = reference(GraphStylizer(find_model(found.folder), "openvino", precision="int8"))
+    write_card(found.folder, {**found.card, "int8": told | {"reference": made_again.round(2).tolist()}})
+    return found.folder / INT8
 
 
 def _folded(path: Path) -> openvino.Model:
@@ -115,7 +123,7 @@ def _folded(path: Path) -> openvino.Model:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return openvino.Core().read_model(options.optimized_model_filepath).clone()
+        return openvino.Core().read_model(options.optimized_model_filepath)
 
 
 def _draw(sources: Sequence[str], count: int, size: int, seed: int) -> list[Pixels]:
@@ -139,21 +147,24 @@ def _inputs(painter: GraphStylizer, photo: Pixels, painting: Pixels) -> dict[str
     )._asdict()
 
 
+class _Pair(NamedTuple):
+    """What a graph is checked on: its inputs, and what the photo and the painting in them look like to VGG-19."""
+
+    inputs: dict[str, np.ndarray]
+    photo: Features
+    style: Statistics
+
+
 class _Check:
     """How well a graph paints pairs: the mean of 1 / (content loss + 10 * style loss), larger is better."""
 
-    def __init__(self, items: Sequence[tuple[Pixels, Pixels, dict[str, np.ndarray]]]) -> None:
-        self._observe = Observer()
-        self._wanted: list[tuple[Features, Any]] = [
-            (self._observe(photo), self._observe(painting).style) for photo, painting, _ in items
-        ]
+    def __init__(self, observe: Observer) -> None:
+        self._observe = observe
 
-    def __call__(self, compiled: openvino.CompiledModel, items: Iterable[Any]) -> tuple[float, list[float]]:
-        found = list(self._scores(compiled, items))
+    def __call__(self, compiled: openvino.CompiledModel, pairs: Iterable[_Pair]) -> tuple[float, list[float]]:
+        found = [self._score(compiled, pair) for pair in pairs]
         return float(np.mean(found)), found
 
-    def _scores(self, compiled: openvino.CompiledModel, items: Iterable[Any]) -> Iterator[float]:
-        for item, (photo, style) in zip(items, self._wanted, strict=False):
-            inputs = item if isinstance(item, dict) else item[2]
-            features = self._observe(to_uint8(compiled(inputs)["painted"]))
-            yield 1 / (features.content_loss(photo) + _STYLE_WEIGHT * features.style_loss(style))
+    def _score(self, compiled: openvino.CompiledModel, pair: _Pair) -> float:
+        features = self._observe(to_uint8(compiled(pair.inputs)["painted"]))
+        return 1 / (features.content_loss(pair.photo) + _STYLE_WEIGHT * features.style_loss(pair.style))

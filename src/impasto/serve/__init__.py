@@ -50,9 +50,8 @@ def serve(
     """
     options = options or Options()
     least, _ = options.range
-    load(
-        options.model, engine=options.engine, threads=options.threads, precision=options.precision
-    )  # what is wrong with it is said here, at once
+    # What is wrong with the model is said here, at once.
+    load(options.model, engine=options.engine, threads=options.threads, precision=options.precision)
     if address is None:
         listen(host, port).close()
     pool = join(address, options.threads)
