@@ -22,7 +22,8 @@ from skimage import data
 
 from impasto.errors import ImpastoError
 from impasto.model import find_model
-from impasto.train.data import Pictures, find_pictures, manifest
+from impasto.train.augment import bolder, graphic
+from impasto.train.data import Pictures, batches, find_pictures, manifest
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task
 
@@ -197,6 +198,40 @@ def test_difficult_styles_are_drawn_more_often(vgg19, folders, tmp_path):
     crops = styles.crops(200, 8, (1.0, 1.0), torch.Generator().manual_seed(0)).mean((1, 2, 3))
     shares = [(abs(crops - square.mean()) < 0.02).float().mean() for square in styles.squares(8)]
     assert shares == pytest.approx((styles.weights / styles.weights.sum()).tolist(), abs=0.1)
+
+
+def test_bolder_pictures_have_more_contrast_and_sharper_edges(folders):
+    crops = Pictures([folders[0]], 64).crops(16, 64, (1.0, 1.0), torch.Generator().manual_seed(0))
+    assert torch.equal(bolder(crops, 0.0, torch.Generator().manual_seed(1)), crops)
+    stark = bolder(crops, 1.0, torch.Generator().manual_seed(1))
+    assert stark.min() >= 0
+    assert stark.max() <= 1
+    assert (stark.std((1, 2, 3)) > crops.std((1, 2, 3))).all()
+    assert (stark.diff(dim=-1).abs().mean((1, 2, 3)) > crops.diff(dim=-1).abs().mean((1, 2, 3))).all()
+
+
+def test_graphics_are_drawn_by_their_seed_and_are_starker_than_photos(folders):
+    drawn = [graphic(64, seed) for seed in range(40)]
+    assert all(torch.equal(picture, graphic(64, seed)) for seed, picture in enumerate(drawn[:5]))
+    assert all(picture.shape == (3, 64, 64) and picture.min() >= 0 and picture.max() <= 1 for picture in drawn)
+    photos = Pictures([folders[0]], 64).crops(40, 64, (1.0, 1.0), torch.Generator().manual_seed(0))
+    steepest = [pictures.diff(dim=-1).abs().amax((1, 2, 3)).mean() for pictures in (torch.stack(drawn), photos)]
+    assert steepest[0] > steepest[1]
+
+
+def test_a_share_of_the_style_pictures_is_drawn(folders):
+    content, style = Pictures([folders[0]], 64), Pictures([folders[1]], 64)
+
+    def first(**shares: float) -> torch.Tensor:
+        source = batches(content, style, 32, (0.5, 1.0), 8, 0, 0, 0, **shares)
+        pictures = next(source)[1]
+        source.close()
+        return pictures
+
+    plain, drawn = first(), first(graphic_share=0.5)
+    changed = (plain != drawn).flatten(1).any(1)
+    assert 0 < changed.sum() < 8
+    assert torch.equal(first(graphic_share=0.5), drawn)
 
 
 def uploaded(source: Path, url: str) -> str:

@@ -97,6 +97,14 @@ def train(
         float | None,
         typer.Option(help="Draw style pictures by their difficulty to this power.", rich_help_panel=_SETTINGS),
     ] = None,
+    bold_share: Annotated[
+        float | None,
+        typer.Option(help="Share of styles made sharper and starker.", rich_help_panel=_SETTINGS),
+    ] = None,
+    graphic_share: Annotated[
+        float | None,
+        typer.Option(help="Share of styles drawn: shapes, lines, dots.", rich_help_panel=_SETTINGS),
+    ] = None,
     precision: Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     seed: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
 ) -> None:

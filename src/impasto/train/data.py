@@ -23,6 +23,7 @@ from torch import Tensor
 from impasto.errors import ImpastoError
 from impasto.place import PICTURES, Entry, Place
 from impasto.progress import track
+from impasto.train.augment import bolder, graphic
 
 _READERS = min(8, os.cpu_count() or 1)  # threads
 
@@ -165,16 +166,27 @@ def batches(
     seed: int,
     process: int,
     start: int,
+    bold_share: float = 0.0,
+    graphic_share: float = 0.0,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on.
 
-    Without style pictures the content crops stand in their place.
+    Without style pictures the content crops stand in their place. Of the style crops a share is made bolder, and a
+    share gives way to drawn graphics, see :mod:`impasto.train.augment`.
     """
 
     def make(step: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed((seed * 1009 + process) * 100_000_007 + step)
         photos = content.crops(count, size, scale, generator)
-        return photos, photos if style is None else style.crops(count, size, scale, generator)
+        if style is None:
+            return photos, photos
+        paintings = style.crops(count, size, scale, generator)
+        if bold_share:
+            paintings = bolder(paintings, bold_share, generator)
+        for index in torch.nonzero(torch.rand(count, generator=generator) < graphic_share).flatten().tolist():
+            drawn = graphic(size, int(torch.randint(2**31, (), generator=generator)))
+            paintings[index] = drawn.to(paintings.device)
+        return photos, paintings
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, start)

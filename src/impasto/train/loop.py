@@ -64,6 +64,10 @@ class Settings:
     """Styles that each content crop of a batch is painted in: amortises the encoding of both."""
     style_emphasis: float = 0.0
     """Style pictures are drawn in proportion to their difficulty, how far photos are from them, to this power."""
+    bold_share: float = 0.0
+    """Of the style pictures of a batch, made bolder: sharper, with more contrast."""
+    graphic_share: float = 0.0
+    """Of the style pictures of a batch, drawn instead of taken from the style set: shapes, outlines, lines, dots."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
@@ -256,6 +260,8 @@ def train(
         settings.seed,
         accelerator.process_index,
         step * settings.accumulate,
+        settings.bold_share,
+        settings.graphic_share,
     )
     wrapped.train()
     try:

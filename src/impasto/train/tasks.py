@@ -18,6 +18,7 @@ from impasto.nets.compact import Compact
 from impasto.nets.norm import Network, Observe, adain, feature_statistics
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.progress import track
+from impasto.train.augment import smooth_pictures
 from impasto.train.data import Pictures
 from impasto.train.loop import Settings, Task
 from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics, total_variation
@@ -35,17 +36,6 @@ def _rolled(batch: Tensor, times: int) -> Tensor:
 
 def _paired_statistics(statistics: Statistics, times: int) -> Statistics:
     return [(_rolled(mean, times), _rolled(std, times)) for mean, std in statistics]
-
-
-def smooth_pictures(count: int, size: int) -> Tensor:
-    """Nothing but soft changes of colour, and noise of up to two levels of 255: [N, 3, size, size] in 0..1.
-
-    Instance normalisation makes much of little: on such pictures a network that has seen none paints the noise.
-    """
-    corners = torch.rand(count, 3, 1, 1) + 0.5 * torch.rand(count, 1, 1, 1) ** 2 * (torch.rand(count, 3, 3, 3) - 0.5)
-    ramps = F.interpolate(corners, (size, size), mode="bicubic", align_corners=True).clamp(0, 1)
-    noise = torch.rand(count, 1, 1, 1) * 4 * (torch.rand(count, 3, size, size) - 0.5)
-    return ((255 * ramps + noise).round() / 255).clamp(0, 1).to(memory_format=torch.channels_last)
 
 
 def grid(content: Tensor, style: Tensor, painted: Tensor) -> Tensor:

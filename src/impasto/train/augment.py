@@ -1,0 +1,156 @@
+"""Pictures that no data set brings enough of: bolder artworks, drawn graphics, smooth skies.
+
+Photographed paintings are soft and their contrasts mild. A network trained on nothing else paints them well and fails
+at prints and posters: black outlines, flat colours, rows of dots.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFilter
+from torch import Tensor
+
+_FINER = 3  # graphics are drawn at this multiple of their size, so that edges are smooth
+
+Color = tuple[int, int, int]
+
+
+def bolder(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The batch [N, 3, H, W] in 0..1 with a share of its pictures sharpened and given more contrast.
+
+    Contrast grows around each channel's mean, so that colours become stronger as well.
+    """
+    count = len(pictures)
+    chosen, contrast, sharpness = torch.rand(3, count, 1, 1, 1, generator=generator).to(pictures.device)
+    blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="reflect"), 3, 1)
+    sharp = pictures + 2 * sharpness * (pictures - blurred)
+    mean = pictures.mean((2, 3), keepdim=True)
+    return torch.where(chosen < share, mean + (1 + 1.5 * contrast) * (sharp - mean), pictures).clamp(0, 1)
+
+
+def graphic(size: int, seed: int) -> Tensor:
+    """A drawn picture [3, size, size] in 0..1: shapes, outlines, lines, hatching and dots in a few flat colours."""
+    draw = _Drawing(size * _FINER, random.Random(seed))
+    image = draw.picture().reduce(_FINER)
+    if draw.random.random() < 0.5:
+        image = image.filter(ImageFilter.GaussianBlur(draw.random.uniform(0, 0.8)))
+    noise = np.random.default_rng(seed).normal(0, draw.random.uniform(0, 5), (size, size, 1))
+    return torch.from_numpy(np.clip(np.asarray(image) + noise, 0, 255) / 255).float().permute(2, 0, 1)
+
+
+def smooth_pictures(count: int, size: int) -> Tensor:
+    """Nothing but soft changes of colour, and noise of up to two levels of 255: [N, 3, size, size] in 0..1.
+
+    Instance normalisation makes much of little: on such pictures a network that has seen none paints the noise.
+    """
+    corners = torch.rand(count, 3, 1, 1) + 0.5 * torch.rand(count, 1, 1, 1) ** 2 * (torch.rand(count, 3, 3, 3) - 0.5)
+    ramps = F.interpolate(corners, (size, size), mode="bicubic", align_corners=True).clamp(0, 1)
+    noise = torch.rand(count, 1, 1, 1) * 4 * (torch.rand(count, 3, size, size) - 0.5)
+    return ((255 * ramps + noise).round() / 255).clamp(0, 1).to(memory_format=torch.channels_last)
+
+
+class _Drawing:
+    """One graphic: what is drawn, in which colours and how wide the lines are, is all drawn by lot."""
+
+    def __init__(self, side: int, source: random.Random) -> None:
+        self.side, self.random = side, source
+        paper = source.choice([self._color(), (255, 255, 255), (0, 0, 0), (235, 220, 190)])
+        self.colors: list[Color] = [self._color() for _ in range(source.randint(1, 5))]
+        self.ink = source.choice([(0, 0, 0), (0, 0, 0), (255, 255, 255), self._color()])
+        self.line = max(1, round(side * source.uniform(0.004, 0.03)))
+        self.image = Image.new("RGB", (side, side), paper)
+
+    def picture(self) -> Image.Image:
+        makers = [self._shapes, self._lines, self._pattern]
+        for make in self.random.sample(makers, self.random.randint(1, 3)):
+            make()
+        return self.image
+
+    def _color(self) -> Color:
+        hue, saturation, value = self.random.random(), self.random.random() ** 0.5, self.random.random() ** 0.5
+        red, green, blue = (
+            round(255 * value * (1 - saturation * min(1.0, max(0.0, 2 - abs((hue * 6 + shift) % 6 - 3)))))
+            for shift in (0, 4, 2)
+        )
+        return red, green, blue
+
+    def _point(self) -> tuple[float, float]:
+        return self.random.uniform(-0.1, 1.1) * self.side, self.random.uniform(-0.1, 1.1) * self.side
+
+    def _shapes(self) -> None:
+        outlined, shaded = self.random.random() < 0.6, self.random.random() < 0.3
+        extent = self.side * self.random.uniform(0.08, 0.5)
+        for _ in range(self.random.randint(3, 40)):
+            mask = Image.new("L", self.image.size)
+            (x, y), width, height = self._point(), extent * self.random.random(), extent * self.random.random()
+            kind = self.random.random()
+            if kind < 0.4:
+                corners = [
+                    (x + self.random.uniform(-1, 1) * width, y + self.random.uniform(-1, 1) * height)
+                    for _ in range(self.random.randint(3, 6))
+                ]
+                ImageDraw.Draw(mask).polygon(corners, fill=255)
+            elif kind < 0.7:
+                corners = [(x - width, y - height), (x + width, y - height), (x + width, y + height)]
+                corners.append((x - width, y + height))
+                ImageDraw.Draw(mask).polygon(corners, fill=255)
+            else:
+                corners = []
+                ImageDraw.Draw(mask).ellipse((x - width, y - height, x + width, y + height), fill=255)
+            fill = Image.new("RGB", self.image.size, self.random.choice(self.colors))
+            if shaded:
+                dark = Image.new("RGB", self.image.size, self.random.choice([*self.colors, self.ink]))
+                ramp = Image.linear_gradient("L").rotate(self.random.choice([0, 90, 180, 270]))
+                box = (round(x - width), round(y - height), round(x + width) + 1, round(y + height) + 1)
+                shade = Image.new("L", self.image.size)
+                shade.paste(ramp.resize((box[2] - box[0], box[3] - box[1])), box)
+                fill = Image.composite(dark, fill, shade)
+            self.image.paste(fill, mask=mask)
+            if outlined and corners:
+                ImageDraw.Draw(self.image).line([*corners, corners[0]], self.ink, self.line, joint="curve")
+            elif outlined:
+                box = (round(x - width), round(y - height), round(x + width) + 1, round(y + height) + 1)
+                ImageDraw.Draw(self.image).ellipse(box, outline=self.ink, width=self.line)
+
+    def _lines(self) -> None:
+        pen = ImageDraw.Draw(self.image)
+        bend = self.random.choice([0.0, 0.0, self.random.uniform(0, 1.5)])
+        step = self.side * self.random.uniform(0.02, 0.25)
+        for _ in range(self.random.randint(3, 60)):
+            (x, y), angle, turn = self._point(), self.random.uniform(0, 2 * np.pi), self.random.uniform(-bend, bend)
+            path = [(x, y)]
+            for _ in range(self.random.randint(1, 8)):
+                angle += turn
+                x, y = x + step * np.cos(angle), y + step * np.sin(angle)
+                path.append((x, y))
+            color = self.ink if self.random.random() < 0.7 else self.random.choice(self.colors)
+            pen.line(path, color, max(1, round(self.line * self.random.uniform(0.3, 1.2))), joint="curve")
+
+    def _pattern(self) -> None:
+        """Dots in a grid or parallel lines, over everything or within one shape."""
+        layer = Image.new("L", self.image.size)
+        pen = ImageDraw.Draw(layer)
+        pitch = self.side * self.random.uniform(0.02, 0.1)
+        filled = pitch * self.random.uniform(0.2, 0.45)
+        steps = int(1.5 * self.side / pitch) + 1
+        origin = -0.25 * self.side
+        if self.random.random() < 0.5:
+            for row in range(steps):
+                for column in range(steps):
+                    x, y = origin + (column + row % 2 / 2) * pitch, origin + row * pitch
+                    pen.ellipse((x - filled, y - filled, x + filled, y + filled), fill=255)
+        else:
+            for row in range(steps):
+                y = origin + row * pitch
+                pen.rectangle((origin, y, 1.25 * self.side, y + filled), fill=255)
+        layer = layer.rotate(self.random.uniform(0, 90), resample=Image.Resampling.BILINEAR)
+        if self.random.random() < 0.6:
+            (x, y), width = self._point(), self.side * self.random.uniform(0.2, 0.6)
+            within = Image.new("L", self.image.size)
+            ImageDraw.Draw(within).ellipse((x - width, y - width, x + width, y + width), fill=255)
+            layer = Image.composite(layer, Image.new("L", self.image.size), within)
+        self.image.paste(Image.new("RGB", self.image.size, self.random.choice([*self.colors, self.ink])), mask=layer)
