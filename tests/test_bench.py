@@ -8,13 +8,16 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
 
-from impasto.bench import LITE_SIZE, VGG, BenchReport, bench, count_gflop
+from impasto.bench import LITE_SIZE, MICRO, VGG, BenchReport, bench, count_gflop
 from impasto.cli import main
 from impasto.engine import installed
 from impasto.errors import ImpastoError
 from impasto.model import find_model
+from impasto.rivals import MicroAST
 
 SIZES = (64, 128)
 #: What is timed: every engine, and OpenVINO once more in eight bits.
@@ -44,6 +47,12 @@ def test_operations_of_the_papers_network_are_those_of_its_convolutions():
     assert count_gflop(paper, 512) == pytest.approx(253, abs=0.5)
 
 
+def test_the_rival_has_the_operations_and_the_size_that_microast_has():
+    with FlopCounterMode(display=False) as counter:
+        assert MicroAST().requires_grad_(False)(torch.rand(1, 3, 512, 512)).shape == (1, 3, 512, 512)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(14.6, abs=0.5)  # as counted on the authors' code
+
+
 def test_every_engine_is_timed_at_every_size(report):
     sizes = sorted({*SIZES, LITE_SIZE} if HAS_LITE else SIZES)
     assert [(row.size, row.engine) for row in report.rows] == [(size, name) for size in sizes for name in RUNS]
@@ -60,6 +69,7 @@ def test_shares_and_ratios_follow_from_the_times(report):
             assert row.share == pytest.approx(row.gflop / (row.content / 1e3) / report.matrix_rate)
         if row.size in SIZES:
             assert row.times_vgg == pytest.approx(report.rivals[VGG][row.size] / row.content)
+            assert row.times_micro == pytest.approx(report.rivals[MICRO][row.size] / row.content)
         assert (row.times_lite is not None) == (HAS_LITE and row.size == LITE_SIZE)
 
 
@@ -79,6 +89,7 @@ def test_report_prints_and_is_json(report):
     text = console.file.getvalue()
     assert f"{report.rows[0].content:.1f}" in text
     assert VGG in text
+    assert MICRO in text
     assert "peak memory" in text
     assert f"load before: {report.machine['load']}" in text
 
@@ -89,7 +100,7 @@ def test_without_a_baseline_or_pytorch_nothing_is_compared(monkeypatch):
     report = bench(sizes=[32], engines=["onnxruntime"], repeats=1, baseline=False)
     (row,) = report.rows
     assert (row.engine, row.size) == ("onnxruntime", 32)
-    assert (row.gflop, row.share, row.times_vgg, row.times_lite) == (None, None, None, None)
+    assert (row.gflop, row.share, row.times_vgg, row.times_micro, row.times_lite) == (None,) * 5
     assert not any(report.rivals.values())
     assert report.matrix_rate is None
     Console(file=io.StringIO()).print(report.table())

