@@ -65,7 +65,9 @@ def test_every_engine_is_timed_at_every_size(report):
 def test_shares_and_ratios_follow_from_the_times(report):
     for row in report.rows:
         assert row.gflop == pytest.approx(count_gflop(find_model("adain"), row.size))
-        if row.device == "cpu":
+        if row.engine.endswith("int8"):  # bytes have another limit
+            assert row.share is None
+        else:
             assert row.share == pytest.approx(row.gflop / (row.content / 1e3) / report.matrix_rate)
         if row.size in SIZES:
             assert row.times_vgg == pytest.approx(report.rivals[VGG][row.size] / row.content)

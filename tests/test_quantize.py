@@ -46,9 +46,13 @@ def test_precision_is_chosen_and_told(models):
     assert impasto.load(engine="openvino", precision="fp32").engine_name == "openvino"
     assert impasto.load(engine="onnxruntime").engine_name == "onnxruntime"
     for wrong, message in (
-        ({"precision": "int4"}, "no precision int4: choose auto, fp32 or int8"),
+        ({"precision": "int4"}, "no precision int4: choose auto, fp32, fp16 or int8"),
         ({"precision": "int8", "engine": "onnxruntime"}, "int8 runs on OpenVINO only"),
         ({"precision": "int8", "model": "adain-vgg19"}, "has no int8 graph"),
+        ({"precision": "fp16"}, "fp16 runs on PyTorch only: choose the engine torch"),
+        ({"device": "cuda"}, "the device cuda is for PyTorch: choose the engine torch"),
+        ({"device": "abacus", "engine": "torch"}, "cannot compute on the device abacus: .*; leave it out"),
+        ({"device": "cpu", "model": "gatys"}, "leave engine, precision and device out"),
     ):
         with pytest.raises(ImpastoError, match=message):
             impasto.load(**wrong)

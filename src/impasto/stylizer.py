@@ -294,12 +294,19 @@ class GraphStylizer(Stylizer):
         model: which model.
         engine: see :func:`impasto.engine.open_engine`.
         threads: processor threads; None leaves one for each physical core.
-        precision: see :func:`impasto.engine.open_engine`. Styles are taken in float32 whatever it is.
+        precision, device: see :func:`impasto.engine.open_engine`. Styles are taken in float32 whatever the precision.
     """
 
-    def __init__(self, model: Model, engine: str = "auto", threads: int | None = None, precision: str = "auto") -> None:
+    def __init__(
+        self,
+        model: Model,
+        engine: str = "auto",
+        threads: int | None = None,
+        precision: str = "auto",
+        device: str | None = None,
+    ) -> None:
         self.model = model
-        self.engine = open_engine(model, engine, threads, precision)
+        self.engine = open_engine(model, engine, threads, precision, device)
         self._threads = threads
         self.name, self.fingerprint, self.gallery = model.name, model.fingerprint, model.gallery
         self.engine_name, self.device = self.engine.name, self.engine.device
@@ -318,7 +325,7 @@ class GraphStylizer(Stylizer):
 
     @cached_property
     def _exact(self) -> Engine:
-        """Takes styles, which are kept and exchanged: in float32. For int8 that is ONNX Runtime, always installed."""
+        """Takes styles, which are kept and exchanged: in float32. Otherwise that is ONNX Runtime, always installed."""
         if self.engine.precision == "fp32":
             return self.engine
         return open_engine(self.model, "onnxruntime", self._threads, "fp32")
@@ -502,6 +509,7 @@ def load(
     engine: str = "auto",
     threads: int | None = None,
     precision: str = "auto",
+    device: str | None = None,
     **options: Any,
 ) -> Stylizer:
     """Loads a model or a method.
@@ -511,15 +519,16 @@ def load(
             matches or optimises while it paints ("gatys", "mrf", "style-swap"; they need PyTorch and VGG-19).
         engine: "onnxruntime", "openvino", "torch" or "auto".
         threads: processor threads; None leaves one for each physical core.
-        precision: "fp32", "int8" or "auto": int8 where the model has it and it is faster here.
+        precision: "fp32", "int8", "fp16" (PyTorch on a GPU), or "auto": int8 where the model has it and it is faster.
+        device: what PyTorch computes on, e.g. "cuda:1" or "cpu"; None takes the best there is.
         options: of a method, e.g. ``load("gatys", iterations=200)``; see :mod:`impasto.methods`.
     """
     if model in METHODS:
-        if engine not in ("auto", "torch") or precision == "int8":
-            raise ImpastoError(f"{model} runs on PyTorch only, in float32: leave engine and precision at auto")
+        if engine not in ("auto", "torch") or precision not in ("auto", "fp32") or device is not None:
+            raise ImpastoError(f"{model} runs on PyTorch only, in float32: leave engine, precision and device out")
         return open_method(str(model), threads, options)
     if options:
         raise ImpastoError(f"{', '.join(options)}: only methods take options ({', '.join(METHODS)})")
-    stylizer = GraphStylizer(find_model(model), engine, threads, precision)
+    stylizer = GraphStylizer(find_model(model), engine, threads, precision, device)
     check(stylizer)
     return stylizer

@@ -64,8 +64,8 @@ SetOption = Annotated[
 ]
 EngineOption = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or torch.")]
 PrecisionOption = Annotated[
-    Literal["auto", "fp32", "int8"],
-    typer.Option(help="int8 is faster, on OpenVINO; auto takes it where the processor is made for it."),
+    Literal["auto", "fp32", "fp16", "int8"],
+    typer.Option(help="int8: on OpenVINO; auto takes it where the processor is made for it. fp16: on torch, for GPUs."),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads.", show_default="one for each core")]
 StyleSizeOption = Annotated[

@@ -326,12 +326,15 @@ def bench(
     engine: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="all installed")] = None,
     size: Annotated[list[int] | None, typer.Option(help="Repeatable.", show_default="256, 512, 1024")] = None,
     threads: ThreadsOption = None,
+    device: Annotated[
+        str, typer.Option(help="An accelerator, as PyTorch names it, e.g. cuda: times PyTorch alone, on it.")
+    ] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Time a model on this machine, beside VGG-19 AdaIN."""
     from impasto import bench as benching
 
-    report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads))
+    report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads, device=device))
     if as_json:
         print_json(report.to_json())
     else:

@@ -14,8 +14,8 @@ from impasto.model import Model
 ENGINES = {"onnxruntime": None, "openvino": "impasto[openvino]", "torch": "impasto[train]"}
 
 
-#: Of the convolutions. "int8" is for models that have such a graph, and for OpenVINO.
-Precision = Literal["fp32", "int8"]
+#: Of the convolutions. "int8" is for models that have such a graph, and for OpenVINO; "fp16" for PyTorch on a GPU.
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class Inputs(NamedTuple):
@@ -86,18 +86,21 @@ def _int8_pays(model: Model) -> bool:
     return multiplies_bytes()
 
 
-def open_engine(model: Model, engine: str = "auto", threads: int | None = None, precision: str = "auto") -> Engine:
+def open_engine(
+    model: Model, engine: str = "auto", threads: int | None = None, precision: str = "auto", device: str | None = None
+) -> Engine:
     """Prepares a model to run.
 
     Args:
         engine: "onnxruntime", "openvino", "torch", or "auto": OpenVINO where it is installed and either int8 is chosen
             or the processor is Intel's, else ONNX Runtime, which starts faster and needs less memory.
         threads: processor threads; None leaves one for each physical core.
-        precision: "fp32", "int8", or "auto": int8 where the model has it, OpenVINO is there, and the processor has
-            instructions for it.
+        precision: "fp32", "fp16", "int8", or "auto": int8 where the model has it, OpenVINO is there, and the processor
+            has instructions for it, else fp32.
+        device: what PyTorch computes on, e.g. "cuda:1" or "cpu"; None takes the best there is.
     """
-    if precision not in ("auto", "fp32", "int8"):
-        raise ImpastoError(f"no precision {precision}: choose auto, fp32 or int8")
+    if precision not in ("auto", "fp32", "fp16", "int8"):
+        raise ImpastoError(f"no precision {precision}: choose auto, fp32, fp16 or int8")
     if engine != "auto" and engine not in ENGINES:
         raise ImpastoError(f"no engine {engine}: choose auto, {', '.join(ENGINES)}")
     if threads is not None and threads < 1:
@@ -106,6 +109,10 @@ def open_engine(model: Model, engine: str = "auto", threads: int | None = None, 
         raise ImpastoError(f"the model {model.name} has no int8 graph: leave the precision at auto")
     if precision == "int8" and engine not in ("auto", "openvino"):
         raise ImpastoError(f"int8 runs on OpenVINO only, not on {engine}: leave the engine at auto")
+    if precision == "fp16" and engine != "torch":
+        raise ImpastoError("fp16 runs on PyTorch only: choose the engine torch")
+    if device is not None and engine != "torch":
+        raise ImpastoError(f"the device {device} is for PyTorch: choose the engine torch")
     in_bytes = precision == "int8" or (precision == "auto" and engine in ("auto", "openvino") and _int8_pays(model))
     if engine == "auto":
         engine = "openvino" if in_bytes or _on_intel() else "onnxruntime"
@@ -118,7 +125,7 @@ def open_engine(model: Model, engine: str = "auto", threads: int | None = None, 
     if engine == "torch":
         from impasto.engine.torch import TorchEngine
 
-        return TorchEngine(model, threads)
+        return TorchEngine(model, threads, "fp16" if precision == "fp16" else "fp32", device)
     from impasto.engine.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, threads)
