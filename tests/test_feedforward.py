@@ -21,7 +21,7 @@ from impasto.evaluate.norms import equalised, norm_curves
 from impasto.export import export
 from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
 from impasto.nets.norm import EPS
-from impasto.stylizer import GraphStylizer
+from impasto.painters import GraphStylizer
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task
 

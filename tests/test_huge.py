@@ -19,7 +19,7 @@ import impasto
 from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.huge import stylize_file
-from impasto.stylizer import GraphStylizer
+from impasto.painters import GraphStylizer
 
 WIDTH, HEIGHT = 341, 250
 STYLE, OTHER = "munch-scream", "hokusai-great-wave"

@@ -14,7 +14,7 @@ from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import psnr
 from impasto.model import INT8, find_model
-from impasto.stylizer import GraphStylizer
+from impasto.painters import GraphStylizer
 
 pytest.importorskip("openvino")
 

@@ -17,7 +17,7 @@ from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer, ssim
 from impasto.export import export
 from impasto.nets.stylebank import BankControl, Banks, Plain, StyleBank, as_filters, identity_bank
-from impasto.stylizer import GraphStylizer
+from impasto.painters import GraphStylizer
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.stylebank import TURNS, StyleBankTask
 from impasto.train.tasks import make_task

@@ -11,7 +11,8 @@ from impasto.engine import Inputs
 from impasto.export import measure_reach
 from impasto.image import to_float
 from impasto.model import find_model, shipped_models
-from impasto.stylizer import GraphStylizer, Memory
+from impasto.painters import GraphStylizer
+from impasto.stylizer import Memory
 from impasto.tile import InMemory, spans
 
 #: The side of the tiles in these tests: a halo on both sides, and something between.

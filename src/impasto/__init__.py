@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from impasto.errors import ImpastoError
     from impasto.image import read_image, write_image
+    from impasto.painters import load
     from impasto.style import Style, blend
-    from impasto.stylizer import Stylizer, load
+    from impasto.stylizer import Stylizer
 
 __version__ = "0.1.0"
 __all__ = ["ImpastoError", "Style", "Stylizer", "blend", "load", "read_image", "write_image"]
@@ -24,7 +25,7 @@ _HOMES = {
     "Style": "style",
     "Stylizer": "stylizer",
     "blend": "style",
-    "load": "stylizer",
+    "load": "painters",
     "read_image": "image",
     "write_image": "image",
 }

@@ -31,8 +31,8 @@ from impasto.engine import ENGINES, Inputs, installed
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, write_image
 from impasto.model import DEFAULT, Model, find_model
+from impasto.painters import GraphStylizer
 from impasto.progress import track
-from impasto.stylizer import GraphStylizer
 
 if TYPE_CHECKING:
     from impasto.rivals import Action

@@ -27,8 +27,8 @@ from impasto.evaluate.metrics import Features, Observer
 from impasto.files import reason
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
 from impasto.model import INT8, digest_of_int8, find_model, write_card
+from impasto.painters import GraphStylizer, reference
 from impasto.progress import track
-from impasto.stylizer import GraphStylizer, reference
 from impasto.train.data import find_pictures
 from impasto.train.losses import Statistics
 

@@ -185,7 +185,7 @@ def export(
 
     from impasto.methods import METHODS
     from impasto.model import find_model
-    from impasto.stylizer import GraphStylizer
+    from impasto.painters import GraphStylizer
 
     if Path(source).is_file():
         _refuse("a checkpoint", to=to, size=size, style=style, strength=strength, model=model)

@@ -19,10 +19,10 @@ from impasto.dataset.manifest import Manifest, Row
 from impasto.dataset.paint import Painter
 from impasto.dataset.recipe import Recipe
 from impasto.errors import ImpastoError
+from impasto.painters import load
 from impasto.place import PICTURES, Place
 from impasto.progress import track
 from impasto.style import Style
-from impasto.stylizer import load
 
 _BLOCK = 32  # pictures at most that one worker is given at a time: what is done anew when it is killed
 

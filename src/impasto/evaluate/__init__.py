@@ -26,10 +26,11 @@ from impasto.evaluate.metrics import Observer, psnr, ssim
 from impasto.evaluate.page import thumbnail
 from impasto.evaluate.report import UNCHANGED, Evaluation, Row, Score, record, table
 from impasto.image import Pixels, center_crop, read_image
+from impasto.painters import GraphStylizer, load
 from impasto.place import Entry
 from impasto.progress import track
 from impasto.style import Style
-from impasto.stylizer import GraphStylizer, Stylizer, load
+from impasto.stylizer import Stylizer
 from impasto.train.data import find_pictures
 
 __all__ = ["Evaluation", "Row", "Score", "evaluate", "record", "table"]

@@ -13,8 +13,8 @@ from impasto.evaluate.page import Cell, Page, thumbnail, write_csv
 from impasto.evaluate.report import LOSSES
 from impasto.image import Pixels
 from impasto.model import DEFAULT
+from impasto.painters import load
 from impasto.progress import track
-from impasto.stylizer import load
 
 _STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _CORNERS = 5  # pictures along a side of the interpolation

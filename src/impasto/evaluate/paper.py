@@ -16,9 +16,10 @@ from impasto.evaluate.page import Cell, Page, write_csv
 from impasto.evaluate.report import LOSSES, UNCHANGED
 from impasto.image import read_image
 from impasto.methods import METHODS, method_options
+from impasto.painters import GraphStylizer, load
 from impasto.progress import track
 from impasto.style import Style
-from impasto.stylizer import GraphStylizer, Stylizer, load
+from impasto.stylizer import Stylizer
 from impasto.train.data import find_pictures
 
 #: What takes part unless told otherwise.

@@ -25,8 +25,9 @@ from rich.table import Table
 
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
+from impasto.painters import load
 from impasto.progress import track
-from impasto.stylizer import StyleSource, Stylizer, load
+from impasto.stylizer import StyleSource, Stylizer
 from impasto.video import TemporalPainter
 from impasto.video.clip import Clip
 from impasto.video.flow import FlowEstimator, Motion, consistency, grey, warp

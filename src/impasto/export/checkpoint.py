@@ -22,8 +22,9 @@ from impasto.model import find_model, fingerprint, write_card
 from impasto.nets import make_network
 from impasto.nets.norm import Network
 from impasto.nets.vgg import load_encoder
+from impasto.painters import GraphStylizer, reference
 from impasto.style import gallery as paintings
-from impasto.stylizer import STYLE_SIZE, GraphStylizer, reference
+from impasto.stylizer import STYLE_SIZE
 from impasto.train.loop import read_checkpoint
 
 OPSET = 18

@@ -20,8 +20,8 @@ from torch import Tensor
 from impasto.errors import ImpastoError
 from impasto.export.formats import Run, Size
 from impasto.files import reason
+from impasto.painters import GraphStylizer
 from impasto.style import Style
-from impasto.stylizer import GraphStylizer
 
 _PHOTO = Path(__file__).parents[1] / "app" / "static" / "astronaut.jpg"
 

@@ -32,9 +32,9 @@ from impasto.export.exported import (
 from impasto.export.formats import Job, Run, Size, run_onnx, run_openvino, write_onnx, write_openvino
 from impasto.export.plain import Plain
 from impasto.nets import load_network
+from impasto.painters import GraphStylizer
 from impasto.progress import meter
 from impasto.style import Style
-from impasto.stylizer import GraphStylizer
 
 #: The newest set of ONNX operators that OpenVINO 2022.3 and SNPE both document in full.
 OPSET = 12

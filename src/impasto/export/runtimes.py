@@ -18,9 +18,9 @@ from impasto.export.plain import Plain
 from impasto.image import to_float
 from impasto.nets import load_network
 from impasto.nets.norm import Network
+from impasto.painters import GraphStylizer
 from impasto.progress import meter
 from impasto.style import Style
-from impasto.stylizer import GraphStylizer
 
 #: Where a file of any size is compared with the network: one of them odd, where the format allows it.
 _SIZES: tuple[Size, ...] = ((384, 512), (203, 310))

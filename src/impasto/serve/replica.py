@@ -18,9 +18,9 @@ from impasto.app import Limits, build
 from impasto.app.work import BusyError
 from impasto.errors import ImpastoError
 from impasto.model import DEFAULT
+from impasto.painters import GraphStylizer, check, load
 from impasto.serve.desk import Desk, DeskClient
 from impasto.serve.replay import REPLICA
-from impasto.stylizer import GraphStylizer, check, load
 
 _REPORT_EVERY = 1.0  # seconds
 _SPARE = 8  # requests beside the pictures that a replica takes at a time: lists, counts, probes
