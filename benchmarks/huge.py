@@ -1,4 +1,6 @@
-"""Peak memory and time of painting by tiles: python benchmarks/huge.py PHOTO FOLDER [MEGAPIXELS,... [WAY,...]]
+"""Peak memory and time of painting by tiles.
+
+python benchmarks/huge.py PHOTO FOLDER [MEGAPIXELS,... [WAY,...]] [-- OPTION ...]
 
 PHOTO is scaled up to squares of so many megapixels, in FOLDER. Each is painted in a process of its own, by `impasto
 stylize`, in every way that is named:
@@ -6,6 +8,7 @@ stylize`, in every way that is named:
   tiles       the same, by tiles, which a photo of this size may be too small for by itself
   exact       from file to file
   thumbnail   from file to file, with the content statistics of a small version
+OPTIONs go to `impasto stylize`, in the last two ways; otherwise ONNX Runtime computes with one thread.
 
 Memory is the most that was resident at any time (ru_maxrss), with what is mapped of files.
 """
@@ -16,13 +19,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyvips
 
 STYLE = "munch-scream"
 WAYS = ("whole", "tiles", "exact", "thumbnail")
-ENGINE = ("--engine", "onnxruntime", "--threads", "1")
+OPTIONS = ("--engine", "onnxruntime", "--threads", "1")
 # In memory the threshold decides, so it is moved.
 IN_MEMORY = """
 import sys, impasto
@@ -44,10 +48,10 @@ def scaled_up(photo: Path, folder: Path, megapixels: float) -> Path:
     return path
 
 
-def measured(picture: Path, way: str) -> tuple[float, float]:
+def measured(picture: Path, way: str, options: Sequence[str]) -> tuple[float, float]:
     """Seconds, and MB of memory."""
     out = picture.with_name(f"{picture.stem}-{way}.tif")
-    command = [sys.executable, "-m", "impasto", "stylize", str(picture), STYLE, "-o", str(out), *ENGINE]
+    command = [sys.executable, "-m", "impasto", "stylize", str(picture), STYLE, "-o", str(out), *options]
     if way in ("whole", "tiles"):
         threshold = "0" if way == "tiles" else str(10**10)
         command = [sys.executable, "-c", IN_MEMORY, str(picture), STYLE, str(out), threshold]
@@ -62,14 +66,16 @@ def measured(picture: Path, way: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    photo, folder = map(Path, sys.argv[1:3])
-    sizes = [float(size) for size in sys.argv[3].split(",")] if len(sys.argv) > 3 else [4, 16, 64, 144, 400]
-    ways = sys.argv[4].split(",") if len(sys.argv) > 4 else WAYS
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments, options = sys.argv[1:at], sys.argv[at + 1 :] or OPTIONS
+    photo, folder = map(Path, arguments[:2])
+    sizes = [float(size) for size in arguments[2].split(",")] if len(arguments) > 2 else [4, 16, 64, 144, 400]
+    ways = arguments[3].split(",") if len(arguments) > 3 else WAYS
     print("| megapixels | way | seconds | peak memory |\n| --- | --- | --- | --- |", flush=True)
     for size in sizes:
         picture = scaled_up(photo, folder, size)
         for way in ways:
-            seconds, megabytes = measured(picture, way)
+            seconds, megabytes = measured(picture, way, options)
             print(f"| {size:g} | {way} | {seconds:.0f} | {megabytes:.0f} MB |", flush=True)
 
 

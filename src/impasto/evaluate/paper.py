@@ -23,7 +23,7 @@ from impasto.stylizer import Stylizer
 from impasto.train.data import find_pictures
 
 #: What takes part unless told otherwise.
-SYSTEMS = ("adain", "adain-vgg19", *METHODS)
+SYSTEMS = ("adain", "adain-vgg19", "adain-relu3_1", *METHODS)
 SIZES = (256, 512)
 _STYLE_WEIGHT = 10.0  # of the paper's objective, L_c + 10 L_s
 _ROUNDS = 5
