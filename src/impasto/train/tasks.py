@@ -229,6 +229,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "autoencoder_steps": 300,
         "pairings": 2,
         "style_emphasis": 1.0,
+        "bold_share": 0.4,
+        "graphic_share": 0.1,
     },
     "feedforward": FEEDFORWARD,
     "cin": FEEDFORWARD,
