@@ -22,7 +22,7 @@ from skimage import data
 
 from impasto.errors import ImpastoError
 from impasto.model import find_model
-from impasto.train.augment import bolder, graphic
+from impasto.train.augment import bolder, graphic, varied
 from impasto.train.data import Pictures, batches, find_pictures, manifest
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task
@@ -208,6 +208,27 @@ def test_bolder_pictures_have_more_contrast_and_sharper_edges(folders):
     assert stark.max() <= 1
     assert (stark.std((1, 2, 3)) > crops.std((1, 2, 3))).all()
     assert (stark.diff(dim=-1).abs().mean((1, 2, 3)) > crops.diff(dim=-1).abs().mean((1, 2, 3))).all()
+
+
+def test_varied_pictures_are_turned_recoloured_pasted_flattened_or_negatives(folders):
+    crops = Pictures([folders[0]], 64).crops(100, 64, (0.5, 1.0), torch.Generator().manual_seed(0))
+    assert torch.equal(varied(crops, 0.0, torch.Generator().manual_seed(1)), crops)
+    made = varied(crops, 1.0, torch.Generator().manual_seed(1))
+    assert torch.equal(made, varied(crops, 1.0, torch.Generator().manual_seed(1)))
+    assert made.shape == crops.shape
+    assert made.min() >= 0
+    assert made.max() <= 1
+
+    def values(pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.flatten(1).sort().values
+
+    turned = (values(made) == values(crops)).all(1)  # the same pixels and channels, in other places
+    negative = torch.isclose(values(1 - made), values(crops)).all(1)
+    flat = torch.tensor([len(picture.unique()) <= 5 for picture in made])
+    still = (made == crops).flatten(1).all(1)
+    for kind, share in ((turned, 0.49), (negative, 0.07), (flat, 0.25), (still, 0.06)):
+        assert kind.float().mean() == pytest.approx(share, abs=0.12)
+    assert not (turned | negative | flat).all()  # the others are pasted together
 
 
 def test_graphics_are_drawn_by_their_seed_and_are_starker_than_photos(folders):

@@ -97,6 +97,10 @@ def train(
         float | None,
         typer.Option(help="Draw style pictures by their difficulty to this power.", rich_help_panel=_SETTINGS),
     ] = None,
+    varied_share: Annotated[
+        float | None,
+        typer.Option(help="Share of styles turned, recoloured, pasted together.", rich_help_panel=_SETTINGS),
+    ] = None,
     bold_share: Annotated[
         float | None,
         typer.Option(help="Share of styles made sharper and starker.", rich_help_panel=_SETTINGS),

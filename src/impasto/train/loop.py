@@ -64,6 +64,8 @@ class Settings:
     """Styles that each content crop of a batch is painted in: amortises the encoding of both."""
     style_emphasis: float = 0.0
     """Style pictures are drawn in proportion to their difficulty, how far photos are from them, to this power."""
+    varied_share: float = 0.0
+    """Of the style pictures of a batch, made into others: turned, recoloured, pasted together, of few levels."""
     bold_share: float = 0.0
     """Of the style pictures of a batch, made bolder: sharper, with more contrast."""
     graphic_share: float = 0.0
@@ -260,6 +262,7 @@ def train(
         settings.seed,
         accelerator.process_index,
         step * settings.accumulate,
+        settings.varied_share,
         settings.bold_share,
         settings.graphic_share,
     )
@@ -322,17 +325,20 @@ def _ema(decay: float) -> Callable[..., None]:
 
 
 class _Means:
-    """Running means of the losses."""
+    """Running means of the losses, over some fifty steps; of all steps until there are that many."""
 
     def __init__(self) -> None:
         self._means: dict[str, float] = {}
+        self._count: dict[str, int] = {}
         self.skipped = 0
 
     def add(self, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
             value = loss.item()
             if math.isfinite(value):
-                self._means[name] = 0.98 * self._means.get(name, value) + 0.02 * value
+                self._count[name] = min(50, self._count.get(name, 0) + 1)
+                mean = self._means.get(name, value)
+                self._means[name] = mean + (value - mean) / self._count[name]
 
     def values(self) -> dict[str, float]:
         return dict(self._means)

@@ -229,6 +229,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "autoencoder_steps": 300,
         "pairings": 2,
         "style_emphasis": 1.0,
+        "varied_share": 0.7,
         "bold_share": 0.4,
         "graphic_share": 0.1,
     },
