@@ -210,7 +210,7 @@ def test_bolder_pictures_have_more_contrast_and_sharper_edges(folders):
     assert (stark.diff(dim=-1).abs().mean((1, 2, 3)) > crops.diff(dim=-1).abs().mean((1, 2, 3))).all()
 
 
-def test_varied_pictures_are_turned_recoloured_pasted_flattened_or_negatives(folders):
+def test_varied_pictures_are_turned_recoloured_stretched_pasted_flattened_or_negatives(folders):
     crops = Pictures([folders[0]], 64).crops(100, 64, (0.5, 1.0), torch.Generator().manual_seed(0))
     assert torch.equal(varied(crops, 0.0, torch.Generator().manual_seed(1)), crops)
     made = varied(crops, 1.0, torch.Generator().manual_seed(1))
@@ -226,9 +226,9 @@ def test_varied_pictures_are_turned_recoloured_pasted_flattened_or_negatives(fol
     negative = torch.isclose(values(1 - made), values(crops)).all(1)
     flat = torch.tensor([len(picture.unique()) <= 5 for picture in made])
     still = (made == crops).flatten(1).all(1)
-    for kind, share in ((turned, 0.49), (negative, 0.07), (flat, 0.25), (still, 0.06)):
+    for kind, share in ((turned, 0.37), (negative, 0.05), (flat, 0.25), (still, 0.05)):
         assert kind.float().mean() == pytest.approx(share, abs=0.12)
-    assert not (turned | negative | flat).all()  # the others are pasted together
+    assert not (turned | negative | flat).all()  # the others are stretched or pasted together
 
 
 def test_graphics_are_drawn_by_their_seed_and_are_starker_than_photos(folders):

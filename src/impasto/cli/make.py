@@ -99,7 +99,7 @@ def train(
     ] = None,
     varied_share: Annotated[
         float | None,
-        typer.Option(help="Share of styles turned, recoloured, pasted together.", rich_help_panel=_SETTINGS),
+        typer.Option(help="Share of styles turned, recoloured, stretched, pasted together.", rich_help_panel=_SETTINGS),
     ] = None,
     bold_share: Annotated[
         float | None,

@@ -7,6 +7,7 @@ each, a network remembers what suits each one; what it has never seen it paints 
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -36,18 +37,21 @@ def bolder(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor
 def varied(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """The batch [N, 3, H, H] in 0..1 with a share of its pictures made into others that might as well be artworks.
 
-    Each of these is turned by a right angle or none. Half exchange their colour channels, a quarter are pasted together
-    with another of the batch, a quarter have a few levels only, and one in eight is its own negative.
+    Each of these is turned by a right angle or none. Half exchange their colour channels, a quarter are stretched along a
+    line up to six times, a quarter are pasted together with another of the batch, a quarter have a few levels only, and
+    one in eight is its own negative.
     """
     made = []
     for picture in pictures:
-        chance, cut, flat, negative, *rest = torch.rand(9, generator=generator).tolist()
+        chance, cut, flat, negative, stretch, *rest = torch.rand(11, generator=generator).tolist()
         order, shape = torch.randperm(3, generator=generator), int(torch.randint(2, 7, (), generator=generator))
         patches = torch.rand(1, 1, shape, shape, generator=generator)
         if chance < share:
             picture = picture.rot90(int(4 * rest[0]), (1, 2))
             if rest[1] < 0.5:
                 picture = picture[order]
+            if stretch < 0.25:
+                picture = _stretched(picture, 1 + 5 * rest[4], math.pi * rest[5])
             if cut < 0.25:
                 other = pictures[int(rest[2] * len(pictures))]
                 mask = F.interpolate(patches, picture.shape[1:], mode="bicubic", align_corners=True)[0] > 0.5
@@ -59,6 +63,17 @@ def varied(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor
                 picture = 1 - picture
         made.append(picture)
     return torch.stack(made).to(memory_format=torch.channels_last)
+
+
+def _stretched(picture: Tensor, times: float, angle: float) -> Tensor:
+    """The picture [3, H, H] as if its surface were stretched along the direction at an angle: strokes, all one way."""
+    along = torch.tensor([math.cos(angle), math.sin(angle)])
+    # Where each pixel comes from: along that direction, from a point nearer to the centre.
+    source = torch.eye(2) - (1 - 1 / times) * torch.outer(along, along)
+    grid = F.affine_grid(
+        torch.cat([source, torch.zeros(2, 1)], 1)[None], [1, 3, *picture.shape[1:]], align_corners=False
+    )
+    return F.grid_sample(picture[None], grid.to(picture.device), padding_mode="reflection", align_corners=False)[0]
 
 
 def graphic(size: int, seed: int) -> Tensor:

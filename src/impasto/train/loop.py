@@ -65,7 +65,7 @@ class Settings:
     style_emphasis: float = 0.0
     """Style pictures are drawn in proportion to their difficulty, how far photos are from them, to this power."""
     varied_share: float = 0.0
-    """Of the style pictures of a batch, made into others: turned, recoloured, pasted together, of few levels."""
+    """Of the style pictures of a batch, made into others: turned, recoloured, stretched, pasted together."""
     bold_share: float = 0.0
     """Of the style pictures of a batch, made bolder: sharper, with more contrast."""
     graphic_share: float = 0.0
