@@ -37,9 +37,9 @@ def bolder(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor
 def varied(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """The batch [N, 3, H, H] in 0..1 with a share of its pictures made into others that might as well be artworks.
 
-    Each of these is turned by a right angle or none. Half exchange their colour channels, a quarter are stretched along a
-    line up to six times, a quarter are pasted together with another of the batch, a quarter have a few levels only, and
-    one in eight is its own negative.
+    Each of these is turned by a right angle or none. Half exchange their colour channels, a quarter are stretched along
+    a line up to six times, a quarter are pasted together with another of the batch, a quarter have a few levels only,
+    and one in eight is its own negative.
     """
     made = []
     for picture in pictures:
