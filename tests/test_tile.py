@@ -146,23 +146,27 @@ def excess(painted: np.ndarray, cuts: list[int]) -> float:
 
 def test_thumbnail_statistics_leave_no_seams(photo, painting):
     model = load("adain")
-    model.tile = 256
     wide = np.asarray(Image.fromarray(photo[:, :, :]).resize((1400, 800)))
     style = model.style(painting)
+    model.tile = 2048
+    whole = np.asarray(model.stylize(wide, style, tile_statistics="thumbnail"))
+    model.tile = 256
     painted = np.asarray(model.stylize(wide, style, tile_statistics="thumbnail"))
+    assert np.abs(painted.astype(int) - whole).max() <= 1
     tiling = model.tiling(InMemory(wide, None), {style: 1.0}, False, 1.0)
     rows, columns = (
         sorted({(tile[axis].inner.start, tile[axis].inner.stop) for tile in tiling.tiles}) for axis in (0, 1)
     )
     tops, lefts = ([start for start, _ in spans_[1:]] for spans_ in (rows, columns))
     assert len(lefts) >= 6
-    assert excess(painted, lefts) < 3
-    assert excess(painted.swapaxes(0, 1), tops) < 3
+    # What differs at the cuts is in the picture, not in the tiles.
+    assert excess(painted, lefts) == pytest.approx(excess(whole, lefts), abs=0.1)
+    assert excess(painted.swapaxes(0, 1), tops) == pytest.approx(excess(whole.swapaxes(0, 1), tops), abs=0.1)
     # The measure finds seams where there are some: tiles that each go by their own statistics.
     apart = [np.hstack([in_one_piece(model, wide[slice(*r), slice(*c)], style) for c in columns]) for r in rows]
     assert excess(np.vstack(apart), lefts) > 6
     # And the choice is one: other statistics, another picture, though not a very different one.
-    assert 0.5 < np.abs(painted - in_one_piece(model, wide, style)).mean() < 40
+    assert 0.2 < np.abs(painted - in_one_piece(model, wide, style)).mean() < 40
 
 
 def test_thumbnails_keep_to_masks(photo, painting):

@@ -66,7 +66,7 @@ def assemble(
                 left_out = [_named(stream) for stream in _others(source)]
             write_gif(_frames(parts), _frames(parts), last[1] - last[0], temporary)
         else:
-            left_out = _remux(parts, last[1], clip, origin, span, target, temporary)
+            left_out = _remux(parts, last, clip, origin, span, target, temporary)
         os.replace(temporary, target.path)
     except (OSError, av.error.FFmpegError) as error:
         raise ImpastoError(f"cannot write {target.path}: {reason(error, str(target.path))}") from None
@@ -77,7 +77,13 @@ def assemble(
 
 
 def _remux(
-    parts: Sequence[Part], end: Fraction, clip: Path, origin: Fraction, span: Span, target: Target, path: Path
+    parts: Sequence[Part],
+    last: tuple[Fraction, Fraction],
+    clip: Path,
+    origin: Fraction,
+    span: Span,
+    target: Target,
+    path: Path,
 ) -> list[str]:
     options = {"movflags": "faststart", "movie_timescale": _MOVIE_TIMESCALE} if target.container in _MOVIES else {}
     left_out = []
@@ -106,7 +112,7 @@ def _remux(
         if span.start == 0 and span.end is None:
             out.set_chapters(source.chapters())
         for packet, stream in heapq.merge(
-            ((packet, video) for packet in _video(parts, end, target.container)),
+            ((packet, video) for packet in _video(parts, last, target.container)),
             _sounding(_copied(source, copies, origin, span), copies, converted),
             key=lambda item: item[0].dts * item[0].time_base,
         ):
@@ -129,7 +135,7 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in metadata.items() if name.lower() not in _OF_THE_FILE}
 
 
-def _video(parts: Sequence[Part], end: Fraction, container: str) -> Iterator[Any]:
+def _video(parts: Sequence[Part], last: tuple[Fraction, Fraction], container: str) -> Iterator[Any]:
     """The packets of the parts, one after the other, with decoding time stamps that always grow."""
     left, first, decoded = sum(part.frames for part in parts), None, None
     for part in parts:
@@ -139,11 +145,13 @@ def _video(parts: Sequence[Part], end: Fraction, container: str) -> Iterator[Any
                 if decoded is not None and packet.dts <= decoded:
                     packet.dts = decoded + 1
                 decoded, first = packet.dts, first or packet
-                stop = round(end / packet.time_base)
-                if left or container not in _MOVIES:
-                    packet.duration = min(packet.duration or stop, stop - packet.pts)
-                else:  # these count how long they play in decoding time
+                shown, stop = (round(time / packet.time_base) for time in last)
+                if not left and container in _MOVIES:  # these count how long they play in decoding time
                     packet.duration = (stop - first.pts) - (packet.dts - first.dts)
+                elif packet.pts == shown:  # the last on show is seldom the last to be decoded
+                    packet.duration = stop - shown
+                else:
+                    packet.duration = min(packet.duration or stop, stop - packet.pts)
                 yield packet
 
 
