@@ -227,7 +227,7 @@ def test_varied_pictures_are_turned_recoloured_stretched_pasted_flattened_or_neg
     flat = torch.tensor([len(picture.unique()) <= 5 for picture in made])
     still = (made == crops).flatten(1).all(1)
     for kind, share in ((turned, 0.37), (negative, 0.05), (flat, 0.25), (still, 0.05)):
-        assert kind.float().mean() == pytest.approx(share, abs=0.12)
+        assert 0 < kind.float().mean() < 2 * share
     assert not (turned | negative | flat).all()  # the others are stretched or pasted together
 
 
