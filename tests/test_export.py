@@ -90,18 +90,24 @@ def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tm
             assert np.abs(ours - theirs.numpy()).max() < 1e-3
 
 
-def test_style_graph_is_the_head_of_the_compact_network(tmp_path):
+def test_style_graph_is_the_style_of_the_compact_network(tmp_path):
     torch.manual_seed(0)
     network = NETWORKS["compact"]().eval()
-    network.style_head.layers[-1].weight.data.normal_(0, 0.1)
+    for weight in (network.style_head.layers[-1].weight, network.style_head.widen.weight):
+        weight.data.normal_(0, 0.1)
     network.photo_std.uniform_(0.1, 0.5)
     path = tmp_path / "style.onnx"
     onnx.save(style_graph(network), path)
-    statistics = torch.randn(3, network.style_size).abs() + 0.01
-    [got] = onnxruntime.InferenceSession(str(path)).run(["style"], {"statistics": statistics.numpy()})
-    expected = network.style_from(statistics).detach().numpy()
-    assert np.abs(expected - statistics.numpy()).max() > 0.1
-    assert np.allclose(got, expected, atol=1e-4)
+    session = onnxruntime.InferenceSession(str(path))
+    styles = []
+    for height, width in ((16, 16), (37, 50), (64, 33)):
+        statistics, picture = torch.ones(1, network.style_size), torch.rand(1, 3, height, width)
+        [got] = session.run(["style"], {"statistics": statistics.numpy(), "image": picture.numpy()})
+        expected = network.style_from(statistics, picture).detach().numpy()
+        assert np.abs(expected - statistics.numpy()).max() > 0.1
+        assert np.allclose(got, expected, atol=1e-4)
+        styles.append(got)
+    assert np.abs(styles[0] - styles[1]).max() > 0.01  # it looks at the picture, too
     assert style_graph(NETWORKS["adain"]()) is None  # the paper's own: a picture's statistics are its style
 
 

@@ -202,16 +202,16 @@ def test_statistics_of_a_region_ignore_the_rest():
 
 
 def test_style_head_starts_from_adain_and_stays_bounded():
-    head = StyleHead((3, 2))
-    unit = torch.tensor([0.5] * 10)
+    head = StyleHead((3, 2), seen=(4,))
+    unit, seen = torch.tensor([0.5] * 10), torch.rand(1, 8)
     statistics = torch.tensor([[-1.0, 0.0, 2.0, 0.1, 1.0, 3.0, 0.5, -0.5, 0.2, 9.0]])
-    assert torch.allclose(head(statistics, unit), statistics)
+    assert torch.allclose(head(statistics, seen, unit), statistics)
     head.layers[-1].bias.data.fill_(1e6)  # what a picture unlike all of training might call forth
-    styled = head(statistics, unit)
+    styled = head(statistics, seen, unit)
     std = torch.tensor([False] * 3 + [True] * 3 + [False] * 2 + [True] * 2)
     assert torch.allclose(styled[:, std], statistics[:, std] * math.exp(3))
     assert torch.allclose(styled[:, ~std], statistics[:, ~std] + 3 * 0.5)
-    assert torch.isfinite(head(torch.full((1, 10), 1e-5), unit)).all()
+    assert torch.isfinite(head(torch.full((1, 10), 1e-5), seen, unit)).all()
 
 
 def test_doubling_equals_upsampling_and_convolving():

@@ -11,18 +11,20 @@ import sys
 import tarfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from skimage import data
 
 from impasto.errors import ImpastoError
 from impasto.model import find_model
-from impasto.train.augment import bolder, graphic, varied
+from impasto.train.augment import altered, bolder, brushed, graphic, varied
 from impasto.train.data import Pictures, batches, find_pictures, manifest
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task
@@ -79,6 +81,17 @@ def test_the_compact_network_learns_to_give_its_input_back(vgg19, folders, tmp_p
     run("compact", replace(TINY, steps=40, autoencoder_steps=40), folders, tmp_path)
     identity = [float(re.search(r"identity ([\d.]+)", line)[1]) for line in losses(capsys.readouterr().out)]
     assert identity[-1] < 0.8 * identity[0]
+
+
+def test_the_style_encoder_learns_what_vgg19_sees(vgg19, folders, tmp_path, capsys):
+    settings = replace(TINY, steps=40, encoder_steps=40)
+    state = read_checkpoint(run("compact", settings, folders, tmp_path, start="adain"))
+    guess = [float(re.search(r"guess ([\d.]+)", line)[1]) for line in losses(capsys.readouterr().out)]
+    assert guess[-1] < 0.9 * guess[0]
+    learnt = {name for name, weight in find_model("adain").weights().items()
+              if not np.allclose(state["network"][name], weight)}  # fmt: skip
+    assert {name.split(".")[0] for name in learnt} == {"style_encoder", "style_head"}
+    assert {name for name in learnt if "head" in name} == {"style_head.seen_mean", "style_head.seen_std"}
 
 
 def test_training_starts_from_a_model(vgg19, folders, tmp_path):
@@ -240,19 +253,39 @@ def test_graphics_are_drawn_by_their_seed_and_are_starker_than_photos(folders):
     assert steepest[0] > steepest[1]
 
 
-def test_a_share_of_the_style_pictures_is_drawn(folders):
+def test_made_up_paintings_have_the_colours_of_a_picture_and_directions():
+    color = torch.tensor([0.8, 0.3, 0.1])[:, None, None]
+    noise = (color + 0.02 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    made = [brushed(noise, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    assert torch.equal(made[7], brushed(noise, torch.Generator().manual_seed(7)))
+    assert all(picture.shape == noise.shape for picture in made)
+    assert all(0 <= picture.min() <= picture.max() <= 1 for picture in made)
+    typical = torch.stack(made).median(0)[0]  # some have dark outlines
+    assert (typical - color).abs().mean() < 0.05
+    assert np.mean([directed(picture) for picture in made]) > 3 * directed(noise)
+
+
+def directed(picture: torch.Tensor) -> float:
+    """How much the gradients of a patch lie along one line: 0 to 1, by the eigenvalues of its structure tensor."""
+    down, right = torch.gradient(picture, dim=(1, 2))
+    xx, xy, yy = (F.avg_pool2d((a * b).mean(0)[None], 21) for a, b in ((right, right), (right, down), (down, down)))
+    return float((((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy)).mean())
+
+
+def test_shares_of_the_style_pictures_are_altered(folders):
     content, style = Pictures([folders[0]], 64), Pictures([folders[1]], 64)
 
     def first(**shares: float) -> torch.Tensor:
-        source = batches(content, style, 32, (0.5, 1.0), 8, 0, 0, 0, **shares)
+        source = batches(content, style, 32, (0.5, 1.0), 8, 0, 0, 0, partial(altered, **shares) if shares else None)
         pictures = next(source)[1]
         source.close()
         return pictures
 
-    plain, drawn = first(), first(graphic_share=0.5)
-    changed = (plain != drawn).flatten(1).any(1)
-    assert 0 < changed.sum() < 8
-    assert torch.equal(first(graphic_share=0.5), drawn)
+    plain = first()
+    for shares in ({"graphic_share": 0.5}, {"brushed_share": 0.5}, {"bold_share": 0.5}, {"varied_share": 0.5}):
+        made = first(**shares)
+        assert 0 < (plain != made).flatten(1).any(1).sum() < 8
+        assert torch.equal(first(**shares), made)
 
 
 def uploaded(source: Path, url: str) -> str:

@@ -268,10 +268,10 @@ def test_it_says_what_a_browser_lacks(playwright, address):
     assert words[1] == "wasm"
 
     cut_off = without.new_context(service_workers="block")
-    cut_off.route("**/content.onnx", lambda route: route.abort())
+    cut_off.route("**/content.onnx.gz", lambda route: route.abort())
     alone = cut_off.new_page()
     alone.goto(address)
-    expect(alone.locator("#wrong")).to_contain_text("model/content.onnx cannot be fetched: is the network")
+    expect(alone.locator("#wrong")).to_contain_text("model/content.onnx.gz cannot be fetched: is the network")
     without.close()
 
 
@@ -371,8 +371,8 @@ def test_the_server_isolates_the_page_and_takes_nothing(tmp_path):
     assert client.post("/", content=b"a photo").status_code == 413
 
     locked = TestClient(browser_page.build(tmp_path / "site", ("me", "secret")))
-    assert locked.get("/model/content.onnx").status_code == 401
-    assert locked.get("/model/content.onnx", auth=("me", "secret")).status_code == 200
+    assert locked.get("/model/content.onnx.gz").status_code == 401
+    assert locked.get("/model/content.onnx.gz", auth=("me", "secret")).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """A model is a folder: ``content.onnx``, ``weights.safetensors``, ``card.json`` and perhaps two files more.
 
-``style.onnx`` makes a picture's style of its feature statistics where these are not the style themselves;
-``gallery.safetensors`` holds the styles that come with the model; ``content-int8.xml`` and ``.bin`` are the content
-graph in eight bits, for OpenVINO.
+``style.onnx`` makes a picture's style of the picture and its feature statistics, where these are not the style
+themselves; ``gallery.safetensors`` holds the styles that come with the model; ``content-int8.xml`` and ``.bin`` are the
+content graph in eight bits, for OpenVINO.
 
 A graph whose weights may not ship (the paper's network holds VGG-19) names an external ``weights.bin`` instead of
 carrying them. That file is put together once, in the cache, from the encoder found on this machine and the trained
@@ -115,7 +115,7 @@ class Model:
         return self._assembled()
 
     def style_graph(self) -> Path | None:
-        """The path of the graph that makes styles of feature statistics; None where these are the styles."""
+        """The path of the graph that makes a picture's style; None where that is its feature statistics."""
         path = self.folder / "style.onnx"
         return path if path.is_file() else None
 

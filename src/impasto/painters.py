@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from impasto.model import DEFAULT, Model, find_model
 from impasto.style import Style, blend
 from impasto.stylizer import SMALLEST, Memory, Stylizer
 from impasto.tile import THUMBNAIL, InMemory, Scene, TileStatistics, Tiling, aligned, paint_in_memory
+
+if TYPE_CHECKING:
+    from impasto.engine.onnxruntime import StyleGraph
 
 _WHOLE = np.ones((1, 1, 1, 1), np.float32)
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
@@ -60,7 +63,8 @@ class GraphStylizer(Stylizer):
         if self.model.trained_styles:
             raise self._unknown_style()
         _, used = self._run(pixels, self.any_style, _WHOLE, 0.0, engine=self._exact)
-        return Style(name, self._style_from(used)[0], self.fingerprint, pixels)
+        tensor = used if self._style_graph is None else self._style_graph(used, to_float(_grown(pixels)))
+        return Style(name, tensor[0], self.fingerprint, pixels)
 
     @cached_property
     def _exact(self) -> Engine:
@@ -70,13 +74,13 @@ class GraphStylizer(Stylizer):
         return open_engine(self.model, "onnxruntime", self._threads, "fp32")
 
     @cached_property
-    def _style_from(self) -> Callable[[np.ndarray], np.ndarray]:
+    def _style_graph(self) -> StyleGraph | None:
         graph = self.model.style_graph()
         if graph is None:
-            return np.asarray
+            return None
         from impasto.engine.onnxruntime import StyleGraph
 
-        return StyleGraph(self.model, graph)
+        return StyleGraph(self.model, graph, self._threads)
 
     def paint(
         self,
@@ -159,15 +163,12 @@ class GraphStylizer(Stylizer):
         """Painted image and statistics used, see :class:`impasto.engine.Inputs`; a side may be grown to 16 pixels."""
         if stats is None:
             stats = np.ones((len(style), self.model.stats_size), np.float32)  # at an inertia of 0 it does not count
-        short = [(0, max(0, SMALLEST - side)) for side in pixels.shape[:2]]
-        if any(after for _, after in short):
-            pixels = np.pad(pixels, [*short, (0, 0)], mode="symmetric")
-            if mask.shape[2:] != (1, 1):
-                mask = np.pad(mask, [(0, 0), (0, 0), *short], mode="symmetric")
+        grown = _grown(pixels)
         if mask.shape[2:] != (1, 1):
-            mask = aligned(mask, max(self.model.strides))
+            beyond = [(0, after - before) for before, after in zip(pixels.shape[:2], grown.shape[:2], strict=True)]
+            mask = aligned(np.pad(mask, [(0, 0), (0, 0), *beyond], mode="symmetric"), max(self.model.strides))
         inputs = Inputs(
-            to_float(pixels),
+            to_float(grown),
             style,
             mask,
             strength=np.array(strength, np.float32),
@@ -175,6 +176,12 @@ class GraphStylizer(Stylizer):
             inertia=np.full(self.model.stats_size, inertia, np.float32),
         )
         return (engine or self.engine).run(inputs, recurring=recurring)
+
+
+def _grown(pixels: Pixels) -> Pixels:
+    """The picture [H, W, 3], mirrored at its right and bottom edge until it is as large as a network needs."""
+    beyond = [(0, max(0, SMALLEST - side)) for side in pixels.shape[:2]]
+    return np.pad(pixels, [*beyond, (0, 0)], mode="symmetric") if any(after for _, after in beyond) else pixels
 
 
 def reference(stylizer: GraphStylizer) -> np.ndarray:

@@ -87,6 +87,12 @@ def train(
         int | None,
         typer.Option(help="Short side in pixels of the pictures of a network's own styles.", rich_help_panel=_SETTINGS),
     ] = None,
+    guess_weight: Annotated[
+        float | None, typer.Option(help="Of what the style encoder misses of VGG-19.", rich_help_panel=_SETTINGS)
+    ] = None,
+    encoder_steps: Annotated[
+        int | None, typer.Option(help="First steps, spent on the style encoder alone.", rich_help_panel=_SETTINGS)
+    ] = None,
     autoencoder_steps: Annotated[
         int | None, typer.Option(help="First steps, spent on reconstruction alone.", rich_help_panel=_SETTINGS)
     ] = None,
@@ -100,6 +106,10 @@ def train(
     varied_share: Annotated[
         float | None,
         typer.Option(help="Share of styles turned, recoloured, stretched, pasted together.", rich_help_panel=_SETTINGS),
+    ] = None,
+    brushed_share: Annotated[
+        float | None,
+        typer.Option(help="Share of styles made up: directed strokes, outlined forms.", rich_help_panel=_SETTINGS),
     ] = None,
     bold_share: Annotated[
         float | None,

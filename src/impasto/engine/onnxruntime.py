@@ -35,18 +35,18 @@ def _open(model: Model, graph: Path, providers: list[str], threads: int | None) 
 
 
 class StyleGraph:
-    """The graph that makes a picture's style of its feature statistics, for a model that has one.
+    """The graph that makes a picture's style of the picture and its feature statistics, for a model that has one.
 
-    Whatever engine paints, ONNX Runtime runs this: it is part of every installation, and a style takes it a
-    millisecond, once.
+    Whatever engine paints, ONNX Runtime runs this on the processor: it is part of every installation, and each style
+    is taken once.
     """
 
-    def __init__(self, model: Model, graph: Path) -> None:
-        self._session = _open(model, graph, ["CPUExecutionProvider"], threads=1)
+    def __init__(self, model: Model, graph: Path, threads: int | None = None) -> None:
+        self._session = _open(model, graph, ["CPUExecutionProvider"], threads)
 
-    def __call__(self, statistics: np.ndarray) -> np.ndarray:
-        """[N, T] to style tensors [N, S]."""
-        style: np.ndarray = self._session.run(["style"], {"statistics": statistics})[0]
+    def __call__(self, statistics: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """The style tensor [1, S] of a picture [1, 3, H, W] in 0..1 with these statistics [1, T]."""
+        style: np.ndarray = self._session.run(["style"], {"statistics": statistics, "image": image})[0]
         return style
 
 

@@ -97,22 +97,25 @@ def traced(
 
 
 class StyleGraph(nn.Module):
-    """How a network makes styles of feature statistics, for those where these are not the styles themselves."""
+    """How a network makes a style of a picture and its statistics, where these are not the style themselves."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, statistics: Tensor) -> Tensor:
-        return self.network.style_from(statistics)
+    def forward(self, statistics: Tensor, image: Tensor) -> Tensor:
+        return self.network.style_from(statistics, image)
 
 
 def style_graph(network: Network) -> onnx.ModelProto | None:
-    """The ONNX graph from statistics [N, T] to styles [N, S]; None where a picture's statistics are its style."""
+    """The ONNX graph from statistics [1, T] and the picture [1, 3, H, W] they are of to its style [1, S].
+
+    None where a picture's statistics are its style.
+    """
     if type(network).style_from is Network.style_from:
         return None
-    return traced(StyleGraph(network), (torch.ones(2, 2 * sum(network.adaptive)),), ["statistics"], ["style"],
-                   {"statistics": {0: "pictures"}})  # fmt: skip
+    arguments = torch.ones(1, 2 * sum(network.adaptive)), torch.rand(1, 3, 64, 96)
+    return traced(StyleGraph(network), arguments, ["statistics", "image"], ["style"], {"image": _DYNAMIC["image"]})
 
 
 def halve_weights(graph: onnx.ModelProto) -> None:

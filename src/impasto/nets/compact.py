@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from impasto.nets.norm import Adapt, Control, Network, Transfer
+from impasto.nets.norm import Adapt, Control, Network, Transfer, feature_statistics
+from impasto.nets.vgg import Encoder
 
 #: The floor under content features (see `impasto.nets.norm.above_floor`) as a share of what photos have. Skies with
 #: noise of one level in 255 lie below it at many layers; the losses on photos change by a hundredth.
@@ -75,8 +76,31 @@ class DoubleToPicture(nn.Module):
         return F.pixel_shuffle(F.conv2d(features, weight, self.bias.repeat_interleave(4)), 2)
 
 
+class StyleEncoder(nn.Module):
+    """VGG-19 in small: from a quarter of its channels, a guess at the features that VGG-19 has at relu3_1 and relu4_1.
+
+    The style loss sees more of a picture than the statistics at the adaptive layers tell, most of it at these two.
+    """
+
+    seen = (256, 512)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder(4).requires_grad_(True)
+        for layer in self.encoder:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.dirac_(self.encoder[0].weight)  # type: ignore[arg-type]  # colours as they are
+        self.guess = nn.ModuleList(nn.Conv2d(channels // 4, channels, 1) for channels in self.seen)
+
+    def forward(self, pictures: Tensor) -> list[Tensor]:
+        """Features [N, 256, H / 4, W / 4] and [N, 512, H / 8, W / 8] of pictures [N, 3, H, W] in 0..1."""
+        taps = self.encoder.taps(4 * pictures - 2)[2:]
+        return [guess(features) for guess, features in zip(self.guess, taps, strict=True)]
+
+
 class StyleHead(nn.Module):
-    """From the statistics that a picture has at the adaptive layers to those that paint in its style.
+    """From the statistics that a picture has at the adaptive layers, and in VGG-19, to those that paint in its style.
 
     Giving a photo's features the style picture's own statistics, layer by layer, is what AdaIN does, and where the head
     starts. It is not the best there is: with these statistics free, the same network halves its style loss on the
@@ -85,26 +109,37 @@ class StyleHead(nn.Module):
 
     Args:
         adaptive: channels of each adaptive layer.
+        seen: channels of each layer of VGG-19 whose statistics are known, too.
         hidden: width of the two hidden layers.
+        narrow: width that what VGG-19 knows is brought down to.
     """
 
     is_std: Tensor
     mean: Tensor
     std: Tensor
+    seen_mean: Tensor
+    seen_std: Tensor
 
-    def __init__(self, adaptive: Sequence[int], hidden: int = 512) -> None:
+    def __init__(
+        self, adaptive: Sequence[int], seen: Sequence[int] = StyleEncoder.seen, hidden: int = 512, narrow: int = 160
+    ) -> None:
         super().__init__()
         size = 2 * sum(adaptive)
         self.layers = nn.Sequential(
             nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, size)
         )
-        for last in (self.layers[-1].weight, self.layers[-1].bias):
+        self.narrow = nn.Linear(2 * sum(seen), narrow, bias=False)
+        self.widen = nn.Linear(narrow, hidden, bias=False)
+        for last in (self.layers[-1].weight, self.layers[-1].bias, self.widen.weight):
             nn.init.zeros_(last)  # type: ignore[arg-type]
         layout = [torch.arange(2 * channels) >= channels for channels in adaptive]
         self.register_buffer("is_std", torch.cat(layout), persistent=False)
         #: How `relative` statistics are spread over style pictures; training keeps them up to date.
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
+        #: Likewise of the statistics in VGG-19.
+        self.register_buffer("seen_mean", torch.zeros(2 * sum(seen)))
+        self.register_buffer("seen_std", torch.ones(2 * sum(seen)))
 
     def relative(self, statistics: Tensor, unit: Tensor) -> Tensor:
         """Statistics [N, S] compared with those of photos: means as a ratio, standard deviations as its logarithm.
@@ -115,10 +150,18 @@ class StyleHead(nn.Module):
         ratio = statistics / unit
         return torch.where(self.is_std, torch.where(self.is_std, ratio, 1.0).log(), ratio)
 
-    def forward(self, statistics: Tensor, unit: Tensor) -> Tensor:
-        """Style tensors [N, S] of pictures with these statistics [N, S]; for `unit` see :meth:`relative`."""
+    def forward(self, statistics: Tensor, seen: Tensor, unit: Tensor) -> Tensor:
+        """Style tensors [N, S] of pictures.
+
+        Args:
+            statistics: [N, S], at the adaptive layers.
+            seen: [N, any], in VGG-19: means and standard deviations of one layer after the other.
+            unit: see :meth:`relative`.
+        """
         known = ((self.relative(statistics, unit) - self.mean) / self.std.clamp(min=0.05)).clamp(-4, 4)
-        change = 3 * torch.tanh(self.layers(known).float() / 3)  # bounded, so that no odd picture can blow up
+        also = ((seen - self.seen_mean) / self.seen_std.clamp(min=0.05)).clamp(-4, 4)
+        hidden = self.layers[0](known) + self.widen(self.narrow(also))
+        change = 3 * torch.tanh(self.layers[1:](hidden).float() / 3)  # bounded, so that no odd picture can blow up
         return torch.where(self.is_std, statistics * change.exp(), statistics + unit * change)
 
 
@@ -142,6 +185,7 @@ class Compact(Network):
         self.up_half = Double(quarter, half)
         self.paint_half = convolution(half, half)
         self.to_picture = DoubleToPicture(half, 3)
+        self.style_encoder = StyleEncoder()
         self.style_head = StyleHead(self.adaptive)
         #: Mean standard deviations of photos' features at the adaptive layers; training keeps them up to date.
         self.register_buffer("photo_std", torch.zeros(sum(self.adaptive)))
@@ -157,9 +201,13 @@ class Compact(Network):
         layers = torch.split(self.photo_std.clamp(min=1e-3), list(self.adaptive))
         return torch.cat([std for std in layers for _ in range(2)])
 
-    def style_from(self, statistics: Tensor) -> Tensor:
+    def style_from(self, statistics: Tensor, pictures: Tensor) -> Tensor:
         """See :class:`StyleHead`."""
-        style: Tensor = self.style_head(statistics, self.unit)
+        return self.style_of(statistics, self.style_encoder(pictures))
+
+    def style_of(self, statistics: Tensor, seen: Sequence[Tensor]) -> Tensor:
+        """Style tensors [N, S] of statistics [N, S] and what :class:`StyleEncoder` makes of the same pictures."""
+        style: Tensor = self.style_head(statistics, _in_a_row(seen), self.unit)
         return style
 
     @torch.no_grad()
@@ -167,9 +215,14 @@ class Compact(Network):
         """Moves what the network knows of pictures' statistics a little towards those of a batch, each [N, S]."""
         std = photos.mean(0)[self.style_head.is_std]
         self.photo_std.lerp_(std, 0.01 if self.photo_std.any() else 1.0)
-        head, relative = self.style_head, self.style_head.relative(paintings, self.unit)
-        head.mean.lerp_(relative.mean(0), 0.01)
-        head.std.copy_(head.std.square().lerp((relative - head.mean).square().mean(0), 0.01).sqrt())
+        head = self.style_head
+        _follow(head.mean, head.std, head.relative(paintings, self.unit))
+
+    @torch.no_grad()
+    def remember_seen(self, seen: Sequence[Tensor]) -> None:
+        """Likewise what it knows of what :class:`StyleEncoder` makes of paintings."""
+        head = self.style_head
+        _follow(head.seen_mean, head.seen_std, _in_a_row(seen))
 
     def adapt_to(self, style: Tensor) -> Transfer:
         """See :meth:`Network.adapt_to`."""
@@ -195,3 +248,14 @@ class Compact(Network):
         features = F.relu(adapt(self.paint_half(F.relu(features))))
         painted: Tensor = self.to_picture(features) + 0.5
         return painted[..., :height, :width]
+
+
+def _in_a_row(features: Sequence[Tensor]) -> Tensor:
+    """Means and standard deviations of features, one layer after the other, [N, any]."""
+    return torch.cat([part for layer in features for part in feature_statistics(layer)], 1)
+
+
+def _follow(mean: Tensor, std: Tensor, values: Tensor) -> None:
+    """Moves a running mean and standard deviation [C], in place, a little towards those of [N, C]."""
+    mean.lerp_(values.mean(0), 0.01)
+    std.copy_(std.square().lerp((values - mean).square().mean(0), 0.01).sqrt())

@@ -49,8 +49,13 @@ class Network(nn.Module):
         """[N, S], the style tensors that the network itself has learnt; none where any picture's will do."""
         return torch.empty(0, self.style_size)
 
-    def style_from(self, statistics: Tensor) -> Tensor:
-        """Style tensors [N, S] of pictures with these statistics [N, T]: the statistics themselves, as in the paper."""
+    def style_from(self, statistics: Tensor, pictures: Tensor) -> Tensor:
+        """Style tensors [N, S] of pictures: their statistics, as in the paper.
+
+        Args:
+            statistics: [N, T], what :class:`Observe` notes of the network on these pictures.
+            pictures: [N, 3, H, W] in 0..1.
+        """
         return statistics
 
     def adapt_to(self, style: Tensor) -> Transfer:

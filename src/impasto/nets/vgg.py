@@ -19,15 +19,20 @@ _PLAN = ((3, 64), (64, 64), None, (64, 128), (128, 128), None,
 
 
 class Encoder(nn.Sequential):
-    """VGG-19 from the picture to relu4_1, with reflection padding; frozen."""
+    """VGG-19 from the picture to relu4_1, with reflection padding; frozen.
 
-    def __init__(self) -> None:
+    Args:
+        share: of VGG-19's channels, 1 over this many.
+    """
+
+    def __init__(self, share: int = 1) -> None:
         layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
         for convolution in _PLAN:
             if convolution is None:
                 layers.append(nn.MaxPool2d(2, 2, ceil_mode=True))
             else:
-                layers += [nn.ReflectionPad2d(1), nn.Conv2d(*convolution, 3), nn.ReLU()]
+                inputs, outputs = (channels if channels == 3 else channels // share for channels in convolution)
+                layers += [nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3), nn.ReLU()]
         super().__init__(*layers)
         self.eval().requires_grad_(False)
 

@@ -21,6 +21,38 @@ _FINER = 3  # graphics are drawn at this multiple of their size, so that edges a
 Color = tuple[int, int, int]
 
 
+def altered(
+    pictures: Tensor,
+    generator: torch.Generator,
+    *,
+    varied_share: float = 0.0,
+    brushed_share: float = 0.0,
+    bold_share: float = 0.0,
+    graphic_share: float = 0.0,
+) -> Tensor:
+    """A batch of style crops [N, 3, H, H] in 0..1 of which shares are altered or replaced, in this order.
+
+    Args:
+        varied_share, bold_share: see :func:`varied` and :func:`bolder`.
+        brushed_share, graphic_share: give way to what :func:`brushed` and :func:`graphic` make up.
+    """
+    if varied_share:
+        pictures = varied(pictures, varied_share, generator)
+    for index in _chosen(len(pictures), brushed_share, generator):
+        pictures[index] = brushed(pictures[index], generator)
+    if bold_share:
+        pictures = bolder(pictures, bold_share, generator)
+    for index in _chosen(len(pictures), graphic_share, generator):
+        drawn = graphic(pictures.shape[3], int(torch.randint(2**31, (), generator=generator)))
+        pictures[index] = drawn.to(pictures.device)
+    return pictures
+
+
+def _chosen(count: int, share: float, generator: torch.Generator) -> list[int]:
+    chosen: list[int] = torch.nonzero(torch.rand(count, generator=generator) < share).flatten().tolist()
+    return chosen
+
+
 def bolder(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """The batch [N, 3, H, W] in 0..1 with a share of its pictures sharpened and given more contrast.
 
@@ -84,6 +116,80 @@ def graphic(size: int, seed: int) -> Tensor:
         image = image.filter(ImageFilter.GaussianBlur(draw.random.uniform(0, 0.8)))
     noise = np.random.default_rng(seed).normal(0, draw.random.uniform(0, 5), (size, size, 1))
     return torch.from_numpy(np.clip(np.asarray(image) + noise, 0, 255) / 255).float().permute(2, 0, 1)
+
+
+def brushed(picture: Tensor, generator: torch.Generator) -> Tensor:
+    """A made-up abstract painting [3, H, H] in 0..1 in the colours of a picture: directed strokes, outlined forms.
+
+    The plane is divided into forms, each in a colour or two of the picture; these, and noise like the marks of
+    bristles, are smeared along a smooth field of directions.
+    """
+    size = picture.shape[1]
+    pixels = picture.cpu().flatten(1)
+    count, length, outline, bristle, shade, width = torch.rand(6, generator=generator).tolist()
+    swing = torch.rand(1, 1, 3, 3, generator=generator) * torch.rand((), generator=generator) * 2 * math.pi
+    turn = 2 * math.pi * torch.rand((), generator=generator)
+    angle = F.interpolate(swing, (size, size), mode="bicubic", align_corners=True)[0, 0] + turn
+
+    forms = int(4 * 25**count)
+    aside, part, from_border = _forms(size, forms, generator)
+    color, other = pixels[:, torch.randint(pixels.shape[1], (2, forms), generator=generator)].unbind(1)
+    share = (0.5 + aside * (2 + 4 * shade)).clamp(0, 1) if shade < 0.6 else torch.zeros_like(aside)
+    painted = torch.lerp(color[:, part], other[:, part], share)
+    if outline < 0.6:
+        ink = pixels[:, pixels.sum(0).argmin(), None, None] * outline
+        line = (0.01 + 0.05 * torch.rand((), generator=generator)) * (1 + width)
+        painted = torch.where(from_border < line, ink, painted)
+    steps = 1 + int(size * 0.3 * length**2)
+    noise = torch.randn(3, size, size, generator=generator)
+    painted = painted + 0.7 * bristle**2 * min(1.0, steps / 10) * torch.lerp(noise[:1], noise, 0.3)
+
+    smeared = _smeared(painted, angle, steps)
+    # Smearing takes contrast off: back to that of the picture.
+    mean, std = smeared.mean((1, 2), keepdim=True), smeared.std((1, 2), keepdim=True)
+    contrast = (pixels.std(1)[:, None, None] / std.clamp(min=1e-3)).clamp(1, 4)
+    made: Tensor = mean + (smeared - mean) * contrast
+    return made.clamp(0, 1).to(picture.device)
+
+
+def _forms(size: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A Voronoi diagram of random points, each with a direction of its own that its form is longer in.
+
+    Returns:
+        Three maps [size, size], the picture being 2 wide: how far a pixel lies off its form's axis, to which form it
+        belongs, and how much nearer the next form is than its own.
+    """
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    centres = 2.4 * torch.rand(count, 2, generator=generator) - 1.2
+    turns = math.pi * torch.rand(count, 1, 1, generator=generator)
+    longer = 1 + 3 * torch.rand(count, 1, 1, generator=generator)
+    right, down = x - centres[:, :1, None], y - centres[:, 1:, None]
+    ahead = right * turns.cos() + down * turns.sin()
+    aside = down * turns.cos() - right * turns.sin()
+    distance, part = ((ahead / longer).square() + aside.square()).sqrt().topk(2, 0, largest=False)
+    return aside.gather(0, part[:1])[0], part[0], distance[1] - distance[0]
+
+
+def _smeared(picture: Tensor, angle: Tensor, steps: int) -> Tensor:
+    """The picture [3, H, H] averaged along a field of directions [H, H], so many pixels each way.
+
+    That is line integral convolution (Cabral and Leedom 1993).
+    """
+    size = picture.shape[1]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    along = torch.stack([angle.cos(), angle.sin()])
+
+    def at(field: Tensor, position: Tensor) -> Tensor:
+        where = position.permute(1, 2, 0)[None]
+        return F.grid_sample(field[None], where, padding_mode="reflection", align_corners=True)[0]
+
+    total = picture.clone()
+    for sign in (-1, 1):
+        position = torch.stack([x, y])
+        for _ in range(steps):
+            position = position + sign * 2 / size * at(along, position)
+            total += at(picture, position)
+    return total / (2 * steps + 1)
 
 
 def smooth_pictures(count: int, size: int) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,7 +23,6 @@ from torch import Tensor
 from impasto.errors import ImpastoError
 from impasto.place import PICTURES, Entry, Place
 from impasto.progress import track
-from impasto.train.augment import bolder, graphic, varied
 
 _READERS = min(8, os.cpu_count() or 1)  # threads
 
@@ -166,14 +165,14 @@ def batches(
     seed: int,
     process: int,
     start: int,
-    varied_share: float = 0.0,
-    bold_share: float = 0.0,
-    graphic_share: float = 0.0,
+    alter: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on.
 
-    Without style pictures the content crops stand in their place. Of the style crops a share is varied, a share is made
-    bolder, and a share gives way to drawn graphics, see :mod:`impasto.train.augment`.
+    Without style pictures the content crops stand in their place.
+
+    Args:
+        alter: what is done to the style crops, see :mod:`impasto.train.augment`.
     """
 
     def make(step: int) -> tuple[Tensor, Tensor]:
@@ -182,14 +181,7 @@ def batches(
         if style is None:
             return photos, photos
         paintings = style.crops(count, size, scale, generator)
-        if varied_share:
-            paintings = varied(paintings, varied_share, generator)
-        if bold_share:
-            paintings = bolder(paintings, bold_share, generator)
-        for index in torch.nonzero(torch.rand(count, generator=generator) < graphic_share).flatten().tolist():
-            drawn = graphic(size, int(torch.randint(2**31, (), generator=generator)))
-            paintings[index] = drawn.to(paintings.device)
-        return photos, paintings
+        return photos, paintings if alter is None else alter(paintings, generator)
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, start)

@@ -30,6 +30,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from impasto.errors import ImpastoError
 from impasto.progress import pace
+from impasto.train.augment import altered
 from impasto.train.data import Pictures, batches, manifest
 
 
@@ -58,6 +59,10 @@ class Settings:
     """Of the total variation of what becomes of smooth pictures with a little noise: skies shall stay skies."""
     style_size: int = 256
     """Short side that the pictures of a network's own styles are scaled to."""
+    guess_weight: float = 0.0
+    """Of how far the style encoder's guess is from the features of VGG-19."""
+    encoder_steps: int = 0
+    """First steps, spent on the style encoder alone."""
     autoencoder_steps: int = 0
     """First steps, spent on reconstruction alone."""
     pairings: int = 1
@@ -66,6 +71,8 @@ class Settings:
     """Style pictures are drawn in proportion to their difficulty, how far photos are from them, to this power."""
     varied_share: float = 0.0
     """Of the style pictures of a batch, made into others: turned, recoloured, stretched, pasted together."""
+    brushed_share: float = 0.0
+    """Of the style pictures of a batch, made up in the colours of those they replace: strokes, outlined forms."""
     bold_share: float = 0.0
     """Of the style pictures of a batch, made bolder: sharper, with more contrast."""
     graphic_share: float = 0.0
@@ -77,6 +84,17 @@ class Settings:
         """The losses, and under "loss" their sum, each weighted by the setting of its name: "content", "style", ..."""
         weighted = [getattr(self, f"{name}_weight") * loss for name, loss in losses.items()]
         return {"loss": torch.stack(weighted).sum(), **losses}
+
+    def alter(self, style: Tensor, generator: torch.Generator) -> Tensor:
+        """Style crops with the shares of them altered that the settings say."""
+        return altered(
+            style,
+            generator,
+            varied_share=self.varied_share,
+            brushed_share=self.brushed_share,
+            bold_share=self.bold_share,
+            graphic_share=self.graphic_share,
+        )
 
     def learning_rate(self, step: int) -> float:
         """Share of `lr` at a step: linear warm-up, then 1 / (1 + 5e-5 t) as in the paper's code, or a cosine to 2 %."""
@@ -262,9 +280,7 @@ def train(
         settings.seed,
         accelerator.process_index,
         step * settings.accumulate,
-        settings.varied_share,
-        settings.bold_share,
-        settings.graphic_share,
+        settings.alter,
     )
     wrapped.train()
     try:

@@ -14,7 +14,7 @@ const INERTIA = 0.9; // share of the running content statistics in a camera's ne
 export async function openPainter({ engine, threads }, progress) {
   const fetched = downloads(progress);
   const [script, binary] = RUNTIMES[engine];
-  const names = ["content.onnx", "style.onnx", "gallery.safetensors", "card.json", "gallery.json"];
+  const names = ["content.onnx.gz", "style.onnx.gz", "gallery.safetensors", "card.json", "gallery.json"];
   const [ort, wasm, content, style, gallery, card, paintings] = await Promise.all([
     import(`./ort/${script}`),
     fetched(`ort/${binary}`),
@@ -31,8 +31,8 @@ export async function openPainter({ engine, threads }, progress) {
     extra: { session: { intra_op: { allow_spinning: "0" } } }, // threads that spin would slow down all else
   };
   painter.content = await ort.InferenceSession.create(content, { executionProviders: [engine], ...quiet });
-  // A few thousand products, once for each style: not worth a graphics card.
-  painter.head = await ort.InferenceSession.create(style, { executionProviders: ["wasm"], ...quiet });
+  // Runs once for each style: not worth a graphics card.
+  painter.styler = await ort.InferenceSession.create(style, { executionProviders: ["wasm"], ...quiet });
   await painter.check();
   const vectors = readSafetensors(gallery);
   return { painter, gallery: json(paintings).map((painting) => ({ ...painting, vector: vectors.get(painting.name) })) };
@@ -59,7 +59,8 @@ class Painter {
   async take(picture) {
     const { used } = await this.run(picture, new Float32Array(this.card.style_size).fill(1), 0);
     const statistics = new this.ort.Tensor("float32", used, [1, used.length]);
-    return (await this.head.run({ statistics })).style.data;
+    const image = new this.ort.Tensor("float32", toFloat(picture), [1, 3, picture.height, picture.width]);
+    return (await this.styler.run({ statistics, image })).style.data;
   }
 
   async run(picture, style, strength, memory) {
