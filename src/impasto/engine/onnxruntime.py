@@ -21,8 +21,11 @@ def accelerators() -> list[str]:
     return [provider for provider in _ACCELERATORS if provider in available]
 
 
-def _open(model: Model, graph: Path, providers: list[str], threads: int | None) -> onnxruntime.InferenceSession:
+def _open(
+    model: Model, graph: Path, providers: list[str], threads: int | None, keep_memory: bool = True
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = keep_memory
     options.log_severity_level = 3  # a warning for each fallback node helps nobody who only wants a picture
     # Threads that spin while they wait would slow down everything else on the machine, a second session included.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -42,7 +45,8 @@ class StyleGraph:
     """
 
     def __init__(self, model: Model, graph: Path, threads: int | None = None) -> None:
-        self._session = _open(model, graph, ["CPUExecutionProvider"], threads)
+        # It rarely runs: what memory it takes is given back, for painting.
+        self._session = _open(model, graph, ["CPUExecutionProvider"], threads, keep_memory=False)
 
     def __call__(self, statistics: np.ndarray, image: np.ndarray) -> np.ndarray:
         """The style tensor [1, S] of a picture [1, 3, H, W] in 0..1 with these statistics [1, T]."""
