@@ -36,8 +36,7 @@ def altered(
         varied_share, bold_share: see :func:`varied` and :func:`bolder`.
         brushed_share, graphic_share: give way to what :func:`brushed` and :func:`graphic` make up.
     """
-    if varied_share:
-        pictures = varied(pictures, varied_share, generator)
+    pictures = varied(pictures, varied_share, generator) if varied_share else pictures.clone()
     for index in _chosen(len(pictures), brushed_share, generator):
         pictures[index] = brushed(pictures[index], generator)
     if bold_share:
