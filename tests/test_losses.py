@@ -8,7 +8,7 @@ import torch
 
 from impasto.errors import ImpastoError
 from impasto.nets.patches import Patches, best_matches, swap
-from impasto.train.losses import MRF, STYLE_LOSSES, GaussianMMD, gram, total_variation
+from impasto.train.losses import MRF, STYLE_LOSSES, GaussianMMD, gram, style_loss, total_variation
 
 RNG = np.random.default_rng(0)
 CHANNELS = 5
@@ -186,3 +186,14 @@ def test_gram_of_a_batch_and_total_variation():
     x = batch.numpy()
     squares = ((x[:, :, :, 1:] - x[:, :, :, :-1]) ** 2).mean() + ((x[:, :, 1:] - x[:, :, :-1]) ** 2).mean()
     assert total_variation(batch).item() == pytest.approx(squares)
+
+
+@pytest.mark.parametrize("softness", [0.0, 0.7])
+def test_style_loss_of_a_batch(softness):
+    ours, theirs = RNG.gamma(1.0, 1.0, (2, 2, 2, 3, CHANNELS))  # of two taps, mean and deviation, of three pictures
+    expected = 0.0
+    for picture in range(3):
+        loss = sum(((ours[t, k, picture] - theirs[t, k, picture]) ** 2).mean() for t in range(2) for k in range(2))
+        expected += (softness * np.log(1 + loss / softness) if softness else loss) / 3
+    found = style_loss(*([tuple(torch.from_numpy(s)) for s in side] for side in (ours, theirs)), softness)
+    assert found.item() == pytest.approx(expected, rel=1e-12)

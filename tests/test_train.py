@@ -94,6 +94,31 @@ def test_the_style_encoder_learns_what_vgg19_sees(vgg19, folders, tmp_path, caps
     assert {name for name in learnt if "head" in name} == {"style_head.seen_mean", "style_head.seen_std"}
 
 
+def test_muon_turns_every_direction_of_a_matrix_alike(vgg19, folders, tmp_path):
+    settings = replace(TINY, steps=1, optimiser="muon", autoencoder_steps=0)
+    before = make_task("adain", settings, layer="relu3_1").network.state_dict()
+    task = make_task("adain", settings, layer="relu3_1")
+    train(task, [folders[0]], [folders[1]], settings, tmp_path, short_side=64, device="cpu")
+    change = (task.network.state_dict()["1.weight"] - before["1.weight"]).flatten(1)
+    spread = torch.linalg.svdvals(change) / (0.2 * settings.lr * max(change.shape) ** 0.5)  # steps as long as Adam's
+    assert spread.median() > 0.7
+    assert spread.max() < 1.3
+
+
+def test_a_fitted_decoder_gives_pictures_back_before_it_is_trained(vgg19, folders, tmp_path, capsys):
+    identity = []
+    for crops in (0, 40):
+        settings = replace(TINY, steps=1, lr=0.0, crop=64, fit_crops=crops)
+        task = make_task("adain", settings, layer="relu3_1")
+        train(task, [folders[0]], [folders[1]], settings, tmp_path / str(crops), short_side=64, device="cpu")
+        identity.append(float(re.search(r"identity ([\d.]+)", capsys.readouterr().out)[1]))
+    fresh, fitted = identity
+    assert fitted < 0.1 * fresh
+    variant = make_task("adain", settings, decoder="bn")
+    with pytest.raises(ImpastoError, match="leave out --fit-crops"):
+        train(variant, [folders[0]], [folders[1]], settings, tmp_path / "bn", short_side=64, device="cpu")
+
+
 def test_training_starts_from_a_model(vgg19, folders, tmp_path):
     settings = replace(TINY, steps=1, lr=0.0)
     state = read_checkpoint(run("compact", settings, folders, tmp_path, start="adain"))
@@ -104,11 +129,13 @@ def test_training_starts_from_a_model(vgg19, folders, tmp_path):
         run("adain", settings, folders, tmp_path / "other", start="adain")
 
 
-def test_resumed_run_is_the_undisturbed_one(vgg19, folders, tmp_path):
-    whole = read_checkpoint(run("compact", replace(TINY, steps=12), folders, tmp_path / "whole"))
-    half = run("compact", replace(TINY, steps=12), folders, tmp_path / "half", max_minutes=0)
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+def test_resumed_run_is_the_undisturbed_one(vgg19, folders, tmp_path, optimiser):
+    settings = replace(TINY, steps=12, optimiser=optimiser)
+    whole = read_checkpoint(run("compact", settings, folders, tmp_path / "whole"))
+    half = run("compact", settings, folders, tmp_path / "half", max_minutes=0)
     assert read_checkpoint(half)["step"] == 1
-    resumed = read_checkpoint(run("compact", replace(TINY, steps=12), folders, tmp_path / "half", resume=True))
+    resumed = read_checkpoint(run("compact", settings, folders, tmp_path / "half", resume=True))
     assert resumed["step"] == 12
     assert [stage["last_step"] for stage in resumed["stages"]] == [1, 12]
     for name, weight in whole["network"].items():

@@ -67,6 +67,10 @@ def train(
         tuple[float, float] | None,
         typer.Option(help="Range of the crop's side as a share of the short side.", rich_help_panel=_SETTINGS),
     ] = None,
+    optimiser: Annotated[
+        Literal["adam", "muon"] | None,
+        typer.Option(help="Muon suits the decoder of adain.", rich_help_panel=_SETTINGS),
+    ] = None,
     lr: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     schedule: Annotated[Literal["paper", "cosine"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps.", rich_help_panel=_SETTINGS)] = None,
@@ -78,6 +82,10 @@ def train(
         typer.Option(help="Features that the content loss compares with.", rich_help_panel=_SETTINGS),
     ] = None,
     style_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
+    style_softness: Annotated[
+        float | None,
+        typer.Option(help="Style losses above this count ever less; 0: all in full.", rich_help_panel=_SETTINGS),
+    ] = None,
     identity_weight: Annotated[float | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Of the total variation.", rich_help_panel=_SETTINGS)] = None,
     smooth_weight: Annotated[
@@ -92,6 +100,10 @@ def train(
     ] = None,
     encoder_steps: Annotated[
         int | None, typer.Option(help="First steps, spent on the style encoder alone.", rich_help_panel=_SETTINGS)
+    ] = None,
+    fit_crops: Annotated[
+        int | None,
+        typer.Option(help="Crops that a fresh decoder of adain is first fitted to.", rich_help_panel=_SETTINGS),
     ] = None,
     autoencoder_steps: Annotated[
         int | None, typer.Option(help="First steps, spent on reconstruction alone.", rich_help_panel=_SETTINGS)

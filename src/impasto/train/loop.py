@@ -33,6 +33,8 @@ from impasto.progress import pace
 from impasto.train.augment import altered
 from impasto.train.data import Pictures, batches, manifest
 
+_SMALLEST_MATRIX = 16  # inputs and outputs of what Muon updates: the convolution that gives out colours is Adam's
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,6 +46,7 @@ class Settings:
     crop: int = 256
     scale: tuple[float, float] = (0.5, 1.0)
     """The crop's side as a fraction of the picture's short side, drawn between these."""
+    optimiser: Literal["adam", "muon"] = "adam"
     lr: float = 1e-4
     schedule: Literal["paper", "cosine"] = "paper"
     warmup: int = 0
@@ -53,6 +56,8 @@ class Settings:
     content_target: Literal["adain", "photo"] = "adain"
     """What relu4_1 of a painted picture is held to: the paper's t, or relu4_1 of the photo, as quality is measured."""
     style_weight: float = 10.0
+    style_softness: float = 0.0
+    """k: a picture's style loss L counts as k log(1 + L / k), lest the farthest drown the others; 0: as L."""
     identity_weight: float = 0.0
     tv_weight: float = 0.0
     smooth_weight: float = 0.0
@@ -63,6 +68,8 @@ class Settings:
     """Of how far the style encoder's guess is from the features of VGG-19."""
     encoder_steps: int = 0
     """First steps, spent on the style encoder alone."""
+    fit_crops: int = 0
+    """Crops that a fresh decoder is fitted to before the first step, see :mod:`impasto.train.inverse`."""
     autoencoder_steps: int = 0
     """First steps, spent on reconstruction alone."""
     pairings: int = 1
@@ -123,6 +130,9 @@ class Task(nn.Module):
 
     def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def begin(self, content: Pictures, style: Pictures) -> None:
+        """Called once, before the first step of a run that does not go on from a checkpoint."""
 
     def adjust_gradients(self, step: int) -> None:
         """Called between the backward pass and the optimiser's step."""
@@ -216,7 +226,9 @@ def train(
     if settings.style_emphasis:
         with torch.no_grad(), torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
             paintings.weights = task.difficulty(photos, paintings) ** settings.style_emphasis
-    optimiser = torch.optim.Adam([p for p in task.network.parameters() if p.requires_grad], settings.lr)
+    if state is None:
+        task.begin(photos, paintings)
+    optimiser = _optimiser(task.network, settings)
     average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
     step, stages = 0, list(task.stages)
     if state is not None:
@@ -333,6 +345,29 @@ def train(
               + (f"; {broken} broken pictures skipped" if broken else "")
               + (f"; {means.skipped} steps without finite gradients skipped" if means.skipped else ""))  # fmt: skip
     return checkpoint
+
+
+def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Adam, or Muon (Jordan et al. 2024) with steps of Adam's size and Adam for what is no matrix.
+
+    Muon makes the update of a matrix (a convolution is one, of outputs by all else) orthogonal: all directions alike,
+    however badly scaled the gradient is. A decoder without normalisation gains much by that.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(trained, settings.lr)
+    from pytorch_optimizer import Muon
+
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for parameter in trained:
+        matrix = parameter.ndim > 1 and min(len(parameter), parameter[0].numel()) >= _SMALLEST_MATRIX
+        (matrices if matrix else others).append(parameter)
+    groups = [
+        {"params": matrices, "use_muon": True, "lr": settings.lr, "weight_decay": 0.0},
+        {"params": others, "use_muon": False, "lr": settings.lr, "weight_decay": 0.0, "betas": (0.9, 0.99)},
+    ]
+    return Muon([group for group in groups if group["params"]], use_adjusted_lr=True)
 
 
 def _ema(decay: float) -> Callable[..., None]:

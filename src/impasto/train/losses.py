@@ -35,10 +35,17 @@ def style_statistics(taps: Sequence[Tensor]) -> Statistics:
     return [feature_statistics(features) for features in taps]
 
 
-def style_loss(statistics: Statistics, target: Statistics) -> Tensor:
-    """Sum over the taps of the MSE of channel means plus that of standard deviations (eq. 13, averaged per channel)."""
+def style_loss(statistics: Statistics, target: Statistics, softness: float = 0.0) -> Tensor:
+    """Sum over the taps of the MSE of channel means plus that of standard deviations (eq. 13, averaged per channel).
+
+    Args:
+        softness: k: the loss L of each picture counts as k log(1 + L / k), which grows the slower the larger L is; 0:
+            as L, as in the paper.
+    """
     pairs = zip(statistics, target, strict=True)
-    return torch.stack([F.mse_loss(mean, m) + F.mse_loss(std, s) for (mean, std), (m, s) in pairs]).sum()
+    errors = [(mean - m).square().mean(1) + (std - s).square().mean(1) for (mean, std), (m, s) in pairs]
+    loss = torch.stack(errors).sum(0)
+    return (softness * torch.log1p(loss / softness) if softness else loss).mean()
 
 
 def total_variation(image: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from impasto.errors import ImpastoError
 from impasto.model import find_model
 from impasto.nets import load_network, make_network
-from impasto.nets.adain import AdaIN
+from impasto.nets.adain import AdaIN, Decoder
 from impasto.nets.compact import Compact
 from impasto.nets.norm import Network, Observe, adain, feature_statistics
-from impasto.nets.vgg import Encoder, load_encoder
+from impasto.nets.vgg import TAPS, Encoder, load_encoder
 from impasto.progress import track
 from impasto.train.augment import smooth_pictures
 from impasto.train.data import Pictures
+from impasto.train.inverse import invert_encoder
 from impasto.train.loop import Settings, Task
 from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics, total_variation
 
@@ -61,7 +62,8 @@ class StyleTransferTask(Task):
     def losses(self, painted: Tensor, target: Tensor, statistics: Statistics) -> dict[str, Tensor]:
         """Content loss against features at the deepest tap, and style loss up to there, of painted pictures."""
         taps = self.encoder.taps(painted, self.depth)
-        return {"content": content_loss(taps[-1], target), "style": style_loss(style_statistics(taps), statistics)}
+        style = style_loss(style_statistics(taps), statistics, self.settings.style_softness)
+        return {"content": content_loss(taps[-1], target), "style": style}
 
     def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
         """Style loss of unpainted photos, 16 of the content set, against each style picture."""
@@ -84,8 +86,9 @@ class StyleTransferTask(Task):
 class AdaINTask(StyleTransferTask):
     """Trains the decoder of the paper: L_c against t = AdaIN(f(c), f(s)), and L_s at the four taps.
 
-    Two things beyond the paper are there for short runs: with `autoencoder_steps` the decoder first learns g(f(x)) = x,
-    since the two losses leave a fresh one grey for a thousand steps; `identity_weight` keeps some of that afterwards.
+    What is beyond the paper is there for short runs, since the two losses leave a fresh decoder grey for a thousand
+    steps: with `fit_crops` it begins as the inverse of the encoder, g(f(x)) = x, with `autoencoder_steps` it learns to
+    be that first, and `identity_weight` keeps some of it afterwards.
     """
 
     kind = "adain"
@@ -93,6 +96,18 @@ class AdaINTask(StyleTransferTask):
     def __init__(self, network: AdaIN, settings: Settings) -> None:
         super().__init__(network.decoder, network.encoder, settings)
         self.arguments, self.depth = network.arguments, network.depth
+
+    def begin(self, content: Pictures, style: Pictures) -> None:
+        count, seed = self.settings.fit_crops, self.settings.seed
+        if count == 0:
+            return
+        assert isinstance(self.network, Decoder)
+        if self.arguments["decoder"] != "adain":
+            raise ImpastoError(f"a decoder {self.arguments['decoder']} cannot be fitted: leave out --fit-crops")
+        generator = torch.Generator().manual_seed(seed)
+        sizes = self.settings.crop, self.settings.scale, generator
+        crops = torch.cat([content.crops(-(-count // 2), *sizes), style.crops(count // 2, *sizes)])
+        invert_encoder([*self.encoder][: TAPS[self.depth - 1] + 1], self.network, crops, seed)
 
     def decode(self, network: nn.Module, content: Tensor, style: Tensor, target: Tensor) -> Tensor:
         """Pictures from t, or, by the decoder made for that, from the features of content and style side by side.
