@@ -24,7 +24,7 @@ from skimage import data
 
 from impasto.errors import ImpastoError
 from impasto.model import find_model
-from impasto.train.augment import altered, bolder, brushed, graphic, varied
+from impasto.train.augment import altered, bolder, brushed, grained, graphic, varied
 from impasto.train.data import Pictures, batches, find_pictures, manifest
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task
@@ -292,6 +292,17 @@ def test_made_up_paintings_have_the_colours_of_a_picture_and_directions():
     assert np.mean([directed(picture) for picture in made]) > 3 * directed(noise)
 
 
+def test_grain_is_fine_and_leaves_the_picture_as_it_is():
+    picture = torch.linspace(0.3, 0.7, 64).expand(3, 64, 64)
+    made = torch.stack([grained(picture, torch.Generator().manual_seed(seed)) for seed in range(20)])
+    assert torch.equal(made[3], grained(picture, torch.Generator().manual_seed(3)))
+    assert (made - picture).std((1, 2, 3)).max() < 0.15
+    coarse = F.avg_pool2d(made - picture, 16)
+    assert coarse.abs().max() < 0.03
+    finest = (made - F.avg_pool2d(made, 3, 1, 1))[..., 1:-1, 1:-1].std((1, 2, 3))
+    assert finest.median() > 0.01
+
+
 def directed(picture: torch.Tensor) -> float:
     """How much the gradients of a patch lie along one line: 0 to 1, by the eigenvalues of its structure tensor."""
     down, right = torch.gradient(picture, dim=(1, 2))
@@ -309,7 +320,8 @@ def test_shares_of_the_style_pictures_are_altered(folders):
         return pictures
 
     plain = first()
-    for shares in ({"graphic_share": 0.5}, {"brushed_share": 0.5}, {"bold_share": 0.5}, {"varied_share": 0.5}):
+    for kind in ("graphic", "brushed", "bold", "varied", "grained"):
+        shares = {f"{kind}_share": 0.5}
         made = first(**shares)
         assert 0 < (plain != made).flatten(1).any(1).sum() < 8
         assert torch.equal(first(**shares), made)

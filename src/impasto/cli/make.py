@@ -131,6 +131,10 @@ def train(
         float | None,
         typer.Option(help="Share of styles drawn: shapes, lines, dots.", rich_help_panel=_SETTINGS),
     ] = None,
+    grained_share: Annotated[
+        float | None,
+        typer.Option(help="Share of styles given the grain of paper or canvas.", rich_help_panel=_SETTINGS),
+    ] = None,
     precision: Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     seed: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
 ) -> None:

@@ -29,12 +29,14 @@ def altered(
     brushed_share: float = 0.0,
     bold_share: float = 0.0,
     graphic_share: float = 0.0,
+    grained_share: float = 0.0,
 ) -> Tensor:
     """A batch of style crops [N, 3, H, H] in 0..1 of which shares are altered or replaced, in this order.
 
     Args:
         varied_share, bold_share: see :func:`varied` and :func:`bolder`.
         brushed_share, graphic_share: give way to what :func:`brushed` and :func:`graphic` make up.
+        grained_share: see :func:`grained`.
     """
     pictures = varied(pictures, varied_share, generator) if varied_share else pictures.clone()
     for index in _chosen(len(pictures), brushed_share, generator):
@@ -44,6 +46,8 @@ def altered(
     for index in _chosen(len(pictures), graphic_share, generator):
         drawn = graphic(pictures.shape[3], int(torch.randint(2**31, (), generator=generator)))
         pictures[index] = drawn.to(pictures.device)
+    for index in _chosen(len(pictures), grained_share, generator):
+        pictures[index] = grained(pictures[index], generator)
     return pictures
 
 
@@ -63,6 +67,30 @@ def bolder(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor
     sharp = pictures + 2 * sharpness * (pictures - blurred)
     mean = pictures.mean((2, 3), keepdim=True)
     return torch.where(chosen < share, mean + (1 + 1.5 * contrast) * (sharp - mean), pictures).clamp(0, 1)
+
+
+def grained(picture: Tensor, generator: torch.Generator) -> Tensor:
+    """The picture [3, H, H] in 0..1 on a surface: the grain of paper, or the weave of a canvas, in its paint.
+
+    Good scans show these. Pictures of a few hundred pixels do not, and a crop of one is soft at its finest.
+    """
+    size = picture.shape[1]
+    soft, strength, weave, period, color, depth, above = torch.rand(7, generator=generator).tolist()
+    grain = torch.randn(3, size, size, generator=generator)
+    grain = torch.lerp(grain[:1], grain, 0.3 * color)
+    blurred = F.avg_pool2d(F.pad(grain[None], (1, 1, 1, 1), mode="reflect"), 3, 1)[0]
+    grain = torch.lerp(grain, blurred, soft)
+    if weave < 0.25:
+        turn = 2 * math.pi * torch.arange(size) / (2.5 + 4 * period)
+        threads = turn.cos() * turn.cos()[:, None]
+        grain = grain / grain.std() + 3 * threads
+    grain = 0.07 * strength * grain / grain.std()
+    # Grain shows in light paint, in dark paint, or in all of it.
+    light = picture.mean(0, keepdim=True)
+    made: Tensor = picture + grain.to(picture.device) * torch.lerp(
+        torch.ones_like(light), 2 * (light if above < 0.5 else 1 - light), depth
+    )
+    return made.clamp(0, 1)
 
 
 def varied(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:

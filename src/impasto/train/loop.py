@@ -84,6 +84,8 @@ class Settings:
     """Of the style pictures of a batch, made bolder: sharper, with more contrast."""
     graphic_share: float = 0.0
     """Of the style pictures of a batch, drawn instead of taken from the style set: shapes, outlines, lines, dots."""
+    grained_share: float = 0.0
+    """Of the style pictures of a batch, given the grain of paper or the weave of canvas."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
@@ -101,6 +103,7 @@ class Settings:
             brushed_share=self.brushed_share,
             bold_share=self.bold_share,
             graphic_share=self.graphic_share,
+            grained_share=self.grained_share,
         )
 
     def learning_rate(self, step: int) -> float:
