@@ -114,9 +114,10 @@ def test_a_fitted_decoder_gives_pictures_back_before_it_is_trained(vgg19, folder
         identity.append(float(re.search(r"identity ([\d.]+)", capsys.readouterr().out)[1]))
     fresh, fitted = identity
     assert fitted < 0.1 * fresh
-    variant = make_task("adain", settings, decoder="bn")
-    with pytest.raises(ImpastoError, match="leave out --fit-crops"):
-        train(variant, [folders[0]], [folders[1]], settings, tmp_path / "bn", short_side=64, device="cpu")
+    with pytest.raises(ImpastoError, match=r"only the paper's decoder .* leave out --fit-crops"):
+        make_task("adain", settings, decoder="bn")
+    with pytest.raises(ImpastoError, match=r"adain-vgg19 has weights .* leave out --fit-crops"):
+        make_task("adain", settings, "adain-vgg19")
 
 
 def test_training_starts_from_a_model(vgg19, folders, tmp_path):
@@ -142,6 +143,14 @@ def test_resumed_run_is_the_undisturbed_one(vgg19, folders, tmp_path, optimiser)
         assert torch.allclose(weight, resumed["network"][name], atol=1e-6), name
     for name, weight in whole["average"].items():
         assert torch.allclose(weight, resumed["average"][name], atol=1e-6), name
+
+
+def test_a_run_does_not_go_on_as_another(vgg19, folders, tmp_path):
+    run("compact", replace(TINY, steps=1), folders, tmp_path)
+    with pytest.raises(ImpastoError, match="another optimiser"):
+        run("compact", replace(TINY, optimiser="muon"), folders, tmp_path, resume=True)
+    with pytest.raises(ImpastoError, match="another network"):
+        run("adain", TINY, folders, tmp_path, resume=True)
 
 
 def test_a_run_is_never_overwritten(vgg19, folders, tmp_path):

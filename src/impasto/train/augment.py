@@ -1,8 +1,10 @@
-"""Pictures that no data set brings enough of: more artworks than there are, bolder ones, drawn graphics, smooth skies.
+"""Pictures that no data set brings enough of: more artworks than there are, bolder and grainier ones, drawn graphics,
+smooth skies.
 
-Photographed paintings are soft and their contrasts mild. A network trained on nothing else paints them well and fails
-at prints and posters: black outlines, flat colours, rows of dots. And of a few thousand artworks, seen a hundred times
-each, a network remembers what suits each one; what it has never seen it paints less well.
+Photographed paintings are soft, without the grain of a sharp scan, and their contrasts mild. A network trained on
+nothing else paints them well and fails at prints and posters: black outlines, flat colours, rows of dots. And of a few
+thousand artworks, seen a hundred times each, a network remembers what suits each one; what it has never seen it paints
+less well.
 """
 
 from __future__ import annotations

@@ -221,6 +221,8 @@ def train(
     state = read_checkpoint(checkpoint) if resume and checkpoint.exists() else None
     if state is None and checkpoint.exists():
         raise ImpastoError(f"{checkpoint} exists: pass --resume to go on from it, or choose another --out")
+    if state is not None:
+        _check_same(state, task, settings, checkpoint)
     out.mkdir(parents=True, exist_ok=True)
 
     photos = Pictures(content, short_side, accelerator.device, label="content pictures")
@@ -411,6 +413,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise ImpastoError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
     return state
+
+
+def _check_same(state: Mapping[str, Any], task: Task, settings: Settings, checkpoint: Path) -> None:
+    """Complains of a checkpoint whose weights, or whose optimiser's state, would not fit."""
+    stage = state["stages"][-1]
+    pairs = {
+        "network": (
+            (state["kind"], state["arguments"], state["styles"]),
+            (task.kind, {**task.arguments}, [*task.styles]),
+        ),
+        "optimiser": (stage["settings"].get("optimiser", "adam"), settings.optimiser),
+    }
+    for what, (was, now) in pairs.items():
+        if was != now:
+            raise ImpastoError(f"{checkpoint} is of another {what}: --resume with that, or choose another --out")
 
 
 def _random_state() -> dict[str, Any]:

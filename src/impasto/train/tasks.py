@@ -102,8 +102,6 @@ class AdaINTask(StyleTransferTask):
         if count == 0:
             return
         assert isinstance(self.network, Decoder)
-        if self.arguments["decoder"] != "adain":
-            raise ImpastoError(f"a decoder {self.arguments['decoder']} cannot be fitted: leave out --fit-crops")
         generator = torch.Generator().manual_seed(seed)
         sizes = self.settings.crop, self.settings.scale, generator
         crops = torch.cat([content.crops(-(-count // 2), *sizes), style.crops(count // 2, *sizes)])
@@ -313,6 +311,9 @@ def make_task(
     else:
         made = start_network(network, start, arguments)
         if isinstance(made, AdaIN):
+            if settings.fit_crops and (start is not None or made.arguments["decoder"] != "adain"):
+                reason = "only the paper's decoder is one" if start is None else f"{start} has weights already"
+                raise ImpastoError(f"the encoder's inverse is for fresh weights and {reason}: leave out --fit-crops")
             if start is None:
                 made.encoder = load_encoder()
             made.decoder.requires_grad_(True)
