@@ -106,6 +106,7 @@ def test_another_number_of_workers_and_a_rerun_give_the_same_bytes(source, undis
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.*g")}
     (tmp_path / "one" / "cat" / "001.jpg").unlink()
     (tmp_path / "one" / "dog" / "000.jpg").write_bytes(b"not what the manifest says")
+    (tmp_path / "one" / "dog" / ".impasto-0123456789abcdef.tmp").write_bytes(b"half of what a killed worker wrote")
     again(source, tmp_path / "one")
     assert contents(tmp_path / "one") == contents(undisturbed)
     changed = {path.name for path, made in before.items() if path.stat().st_mtime_ns != made}

@@ -155,6 +155,14 @@ class Place:
         with contextlib.suppress(FileNotFoundError):
             self._system.rm_file(f"{self._root}/{name}")
 
+    def sweep(self) -> None:
+        """Removes what killed writers have left under temporary names, where it may; nobody may be writing here."""
+        with contextlib.suppress(OSError):
+            for path in self._system.find(self._root):
+                name = posixpath.basename(path)
+                if name.startswith(f"{HIDDEN}-") and _ending(name) == "tmp":
+                    self._system.rm_file(path)
+
     def holds(self, other: Place) -> bool:
         """Whether another folder is this one, or lies in it."""
         mine, its = (Path(place._root).resolve().as_posix() for place in (self, other))

@@ -115,6 +115,7 @@ def stylize_dataset(
     except BaseException:
         manifest.save()
         raise
+    target.sweep()
     return DatasetResult(manifest.finish(), broken, time.monotonic() - start)
 
 
