@@ -14,6 +14,19 @@ from typing import Any
 
 from impasto.errors import ImpastoError
 
+#: Names that begin so are our own: temporary files and the rows of a run that is not over.
+HIDDEN = ".impasto"
+
+
+def temporary_name() -> str:
+    """A new name for a file that is not whole yet."""
+    return f"{HIDDEN}-{secrets.token_hex(8)}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether :func:`temporary_name` gave this name."""
+    return name.startswith(f"{HIDDEN}-") and name.endswith(".tmp")
+
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file beside its place and moves it there, so that no reader ever sees half of it.
@@ -39,7 +52,7 @@ def _replace(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside a file's place to write it under; it is moved there at the end, unless that fails."""
-    temporary = path.with_name(f".impasto-{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(temporary_name())
     try:
         yield temporary
         os.replace(temporary, path)

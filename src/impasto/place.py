@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-import secrets
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from impasto.errors import ImpastoError
-from impasto.files import reason, write_file
+from impasto.files import HIDDEN, is_temporary, reason, temporary_name, write_file
 from impasto.image import ENDINGS
 
 #: Endings of pictures.
 PICTURES = frozenset(ENDINGS)
-#: Names that begin so are our own: temporary files and the rows of a run that is not over.
-HIDDEN = ".impasto"
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class Place:
         if isinstance(self._system, LocalFileSystem):
             write_file(path, data)
             return
-        temporary = f"{posixpath.dirname(path)}/{HIDDEN}-{secrets.token_hex(8)}.tmp"
+        temporary = f"{posixpath.dirname(path)}/{temporary_name()}"
         try:
             self._system.pipe_file(temporary, data)
             self._system.mv(temporary, path)
@@ -159,8 +156,7 @@ class Place:
         """Removes what killed writers have left under temporary names, where it may; nobody may be writing here."""
         with contextlib.suppress(OSError):
             for path in self._system.find(self._root):
-                name = posixpath.basename(path)
-                if name.startswith(f"{HIDDEN}-") and _ending(name) == "tmp":
+                if is_temporary(posixpath.basename(path)):
                     self._system.rm_file(path)
 
     def holds(self, other: Place) -> bool:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from impasto.errors import ImpastoError
-from impasto.place import HIDDEN, Place
+from impasto.files import HIDDEN
+from impasto.place import Place
 
 NAME = "manifest.parquet"
 _PART = HIDDEN + "-rows-{:06}.parquet"

@@ -417,17 +417,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _check_same(state: Mapping[str, Any], task: Task, settings: Settings, checkpoint: Path) -> None:
     """Complains of a checkpoint whose weights, or whose optimiser's state, would not fit."""
-    stage = state["stages"][-1]
-    pairs = {
-        "network": (
-            (state["kind"], state["arguments"], state["styles"]),
-            (task.kind, {**task.arguments}, [*task.styles]),
-        ),
-        "optimiser": (stage["settings"].get("optimiser", "adam"), settings.optimiser),
-    }
-    for what, (was, now) in pairs.items():
-        if was != now:
-            raise ImpastoError(f"{checkpoint} is of another {what}: --resume with that, or choose another --out")
+    made, wanted = (state["kind"], state["arguments"], state["styles"]), (task.kind, {**task.arguments}, [*task.styles])
+    optimiser = state["stages"][-1]["settings"].get("optimiser", "adam")
+    if made != wanted:
+        raise ImpastoError(f"{checkpoint} is of another network: --resume with that, or choose another --out")
+    if optimiser != settings.optimiser:
+        raise ImpastoError(f"{checkpoint} is of another optimiser, {optimiser}: --resume with that")
 
 
 def _random_state() -> dict[str, Any]:

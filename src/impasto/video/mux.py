@@ -6,7 +6,6 @@ import contextlib
 import heapq
 import math
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +17,7 @@ import av
 import av.error
 
 from impasto.errors import ImpastoError
-from impasto.files import reason
+from impasto.files import reason, temporary_name
 from impasto.video.clip import open_clip
 from impasto.video.encode import Target
 from impasto.video.gif import write_gif
@@ -59,7 +58,7 @@ def assemble(
     Returns:
         The streams that this kind of file cannot hold, in words.
     """
-    temporary = target.path.with_name(f".impasto-{secrets.token_hex(8)}.tmp")
+    temporary = target.path.with_name(temporary_name())
     try:
         if target.container == "gif":
             with open_clip(clip) as source:
