@@ -17,7 +17,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
     "Live": (serve.app, serve.serve, serve.camera),
     "Look around": (look.styles, look.models, look.info, look.fetch),
-    "Train and measure": (make.train, make.export, make.quantize, make.evaluate, make.bench, make.reproduce),
+    "Train and measure": (make.train, make.export, make.quantize, make.fit, make.evaluate, make.bench, make.reproduce),
 }
 
 app = typer.Typer(

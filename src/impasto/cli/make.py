@@ -289,6 +289,28 @@ def quantize(
     print(quantizing.quantize(model, content, style, **given(pairs=pairs, seed=seed)))
 
 
+def fit(
+    model: Annotated[str, typer.Argument(help="A model folder, changed in place, or the name of a shipped model.")],
+    gallery: Annotated[Path, typer.Option(help="Folder of pictures named like the shipped styles.")],
+    content: Annotated[list[str], typer.Option(help="Folder or tar of photos. Repeatable.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="For each style.", show_default="40")] = None,
+    style_weight: Annotated[
+        float | None,
+        typer.Option(min=0, help="More is nearer to the painting, and farther from the photo.", show_default="24"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Which crops are drawn.", show_default="0")] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Fit the styles that come with a model to their paintings, by gradient; for your own: impasto style --fit."""
+    import torch
+
+    from impasto.train.fit import Fitting, fit_gallery
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    print(fit_gallery(model, gallery, content, Fitting(**given(steps=steps, style_weight=style_weight, seed=seed))))
+
+
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
     style: Annotated[str, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")],

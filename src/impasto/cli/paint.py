@@ -322,21 +322,48 @@ def style(
         str | None, typer.Option("--out", "-o", help="The .style file to write.", show_default="{picture}.style")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the style.", show_default="the picture's name")] = None,
+    fit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PHOTOS", help="Fit the style to its picture, painting the photos of a folder or tar. Repeatable."
+        ),
+    ] = None,
+    fit_steps: Annotated[int | None, typer.Option(min=1, help="How long to.", show_default="40")] = None,
     style_size: StyleSizeOption = None,
     max_pixels: MaxPixelsOption = None,
     model: ModelOption = None,
     engine: EngineOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Save the style of a picture, a few kilobytes to use in its place."""
+    """Save the style of a picture, a few kilobytes to use in its place.
+
+    impasto style painting.jpg -o painting.style
+    impasto style painting.jpg --fit photos/    # half a minute for a closer style; any photos will do
+    """
     target = Path(out or f"{name_of(picture)}.style")
     if target.suffix.lower() != ".style":
         raise ImpastoError(f"cannot write {target}: end its name in .style, so that it is known for a style")
     _spare_inputs([_Job(picture, [0], target)], [picture])
     painter = load_painter(model, engine, threads)
     [taken] = take_styles(painter, [picture], style_size, given(max_pixels=max_pixels))
+    if fit:
+        taken = _fitted(painter, taken, fit, fit_steps, threads)
+    elif fit_steps is not None:
+        raise ImpastoError("--fit-steps goes with --fit, a folder of photos")
     replace(taken, name=name or taken.name).save(target)
     print(target)
+
+
+def _fitted(painter: Stylizer, style: Style, photos: list[str], steps: int | None, threads: int | None) -> Style:
+    import torch
+
+    from impasto.train.data import Pictures
+    from impasto.train.fit import Fitting, fit_styles
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    [fitted] = fit_styles(painter, [style], Pictures(photos, label="photos"), Fitting(**given(steps=steps)))
+    return fitted
 
 
 def sheet(

@@ -1,0 +1,113 @@
+"""Fitting styles: nearer to the painting on photos that were not seen, and a style like any other."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+import impasto
+from impasto.cli import main
+from impasto.errors import ImpastoError
+from impasto.model import find_model
+from impasto.nets.vgg import load_encoder
+from impasto.style import Style
+from impasto.train.data import Pictures
+from impasto.train.fit import Fitting, fit_styles
+from impasto.train.losses import style_loss, style_statistics
+
+
+@pytest.fixture(scope="module")
+def model():
+    return impasto.load(engine="onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of two photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, picture in {"cup": data.coffee(), "rocket": data.rocket()}.items():
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    return folder
+
+
+@torch.no_grad()
+def _distance(picture: np.ndarray, painting: np.ndarray) -> float:
+    encoder = load_encoder()
+    ours, theirs = (
+        style_statistics(encoder.taps(torch.tensor(pixels).permute(2, 0, 1)[None] / 255))
+        for pixels in (picture, painting)
+    )
+    return style_loss(ours, theirs).item()
+
+
+def test_fitted_styles_are_nearer_to_their_pictures_on_other_photos(model, vgg19, photos, photo, painting):
+    style = model.style(data.immunohistochemistry(), name="cell", size=256)
+    fitting = Fitting(steps=12, batch=2, crop=96, seed=1)
+    [fitted] = fit_styles(model, [style], Pictures([str(photos)]), fitting)
+    assert (fitted.name, fitted.model, fitted.tensor.dtype) == ("cell", style.model, np.float32)
+    others = [np.ascontiguousarray(picture[::2, ::2]) for picture in (photo, painting)]
+    before, after = (
+        np.mean([_distance(np.asarray(model.stylize(other, which)), style.picture) for other in others])
+        for which in (style, fitted)
+    )
+    assert after < 0.9 * before
+    [again] = fit_styles(model, [style], Pictures([str(photos)]), fitting)
+    assert np.allclose(again.tensor, fitted.tensor, rtol=1e-4)
+
+
+def test_a_style_is_fitted_and_saved(model, vgg19, photos, painting, tmp_path, capfd):
+    Image.fromarray(painting).save(tmp_path / "cat.png")
+    command = ["style", str(tmp_path / "cat.png"), "-o", str(tmp_path / "cat.style"), "--style-size", "128"]
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--fit", str(photos), "--fit-steps", "2"])
+    assert end.value.code == 0
+    capfd.readouterr()  # progress
+    fitted, plain = Style.load(tmp_path / "cat.style"), model.style(painting, size=128)
+    assert 0 < np.abs(fitted.tensor - plain.tensor).max() < np.abs(plain.tensor).max()
+
+    for wrong, message in (
+        (["--fit-steps", "2"], "--fit-steps goes with --fit, a folder of photos"),
+        (["--fit", str(tmp_path / "none")], "none"),
+        (["--fit", str(photos), "--fit-steps", "0"], "fit-steps"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*command, *wrong])
+        assert end.value.code == 2
+        told = capfd.readouterr().err
+        assert message in told
+        assert len(told.splitlines()) == 1
+
+
+def test_only_styles_of_pictures_are_fitted(model, vgg19, photos):
+    with pytest.raises(ImpastoError, match="style klimt-kiss cannot be fitted: give the picture that it is of"):
+        fit_styles(model, [model.style("klimt-kiss")], Pictures([str(photos)]))
+    with pytest.raises(ImpastoError, match="gatys has no style of any picture that could be fitted"):
+        fit_styles(impasto.load("gatys"), [], Pictures([str(photos)]))
+
+
+def test_the_styles_of_a_model_are_fitted(vgg19, photos, painting, tmp_path, capfd):
+    folder, gallery = tmp_path / "model", tmp_path / "gallery"
+    shutil.copytree(find_model().folder, folder)
+    gallery.mkdir()
+    command = ["fit", str(folder), "--gallery", str(gallery), "--content", str(photos), "--steps", "2"]
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 2
+    assert "has no picture named like a style of adain: see `impasto styles`" in capfd.readouterr().err
+
+    Image.fromarray(painting).resize((96, 64)).save(gallery / "klimt-kiss.png")
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 0
+    before, after = find_model().gallery, find_model(folder).gallery
+    assert list(after) == list(before)
+    assert [name for name in after if not np.array_equal(after[name].tensor, before[name].tensor)] == ["klimt-kiss"]
+    told = find_model(folder).card["fitted"][-1]
+    assert told["styles"] == ["klimt-kiss"]
+    assert told["settings"]["steps"] == 2
+    assert impasto.load(folder).stylize(painting, "klimt-kiss").size == (451, 300)
