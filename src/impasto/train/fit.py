@@ -49,7 +49,7 @@ class Fitting:
     """Of Adam, for means in units of the standard deviation, and for the logarithms of standard deviations."""
     style_weight: float = 24.0
     """Of the style loss, as a share of what the same photos have unpainted: soft paintings shall count, too."""
-    smooth_weight: float = 2000.0
+    smooth_weight: float = 10_000.0
     """Of the total variation of what becomes of smooth pictures with a little noise: skies shall stay skies."""
     seed: int = 0
 
