@@ -160,7 +160,7 @@ def test_what_enters_does_not_change_the_rest(model, coffee, rocket):
         painter = TemporalPainter(model, STYLE, inertia=inertia, blend=0)
         far = [painter.paint(frame)[:, :60] for frame in frames]
         jumps[name] = np.mean([distance(*pair) for pair in pairwise(far)])
-    assert jumps["running"] < 0.6 * jumps["own"]
+    assert jumps["running"] < 0.7 * jumps["own"]
 
 
 def test_a_cut_begins_anew(model, coffee, rocket):
