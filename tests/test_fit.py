@@ -6,19 +6,17 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from skimage import data
 
 import impasto
 from impasto.cli import main
 from impasto.errors import ImpastoError
+from impasto.evaluate.metrics import Observer
 from impasto.model import find_model
-from impasto.nets.vgg import load_encoder
 from impasto.style import Style
 from impasto.train.data import Pictures
 from impasto.train.fit import Fitting, fit_styles
-from impasto.train.losses import style_loss, style_statistics
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +33,16 @@ def photos(tmp_path_factory):
     return folder
 
 
-@torch.no_grad()
-def _distance(picture: np.ndarray, painting: np.ndarray) -> float:
-    encoder = load_encoder()
-    ours, theirs = (
-        style_statistics(encoder.taps(torch.tensor(pixels).permute(2, 0, 1)[None] / 255))
-        for pixels in (picture, painting)
-    )
-    return style_loss(ours, theirs).item()
-
-
 def test_fitted_styles_are_nearer_to_their_pictures_on_other_photos(model, vgg19, photos, photo, painting):
     style = model.style(data.immunohistochemistry(), name="cell", size=256)
     fitting = Fitting(steps=12, batch=2, crop=96, seed=1)
     [fitted] = fit_styles(model, [style], Pictures([str(photos)]), fitting)
     assert (fitted.name, fitted.model, fitted.tensor.dtype) == ("cell", style.model, np.float32)
     others = [np.ascontiguousarray(picture[::2, ::2]) for picture in (photo, painting)]
+    observe = Observer()
+    target = observe(style.picture).style
     before, after = (
-        np.mean([_distance(np.asarray(model.stylize(other, which)), style.picture) for other in others])
+        np.mean([observe(np.asarray(model.stylize(other, which))).style_loss(target) for other in others])
         for which in (style, fitted)
     )
     assert after < 0.9 * before

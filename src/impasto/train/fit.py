@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
 from impasto.files import write_file
+from impasto.image import to_float
 from impasto.model import find_model, write_card
 from impasto.nets import load_network
 from impasto.nets.norm import Network
@@ -116,9 +117,8 @@ def _train(
 ) -> Iterator[int]:
     """Trains the tensor of one style; gives the number of steps after each."""
     assert style.picture is not None
-    picture = torch.tensor(style.picture).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        statistics = style_statistics(encoder.taps(picture))
+        statistics = style_statistics(encoder.taps(torch.from_numpy(to_float(style.picture))))
     target = [(mean.expand(fitting.batch, -1), std.expand(fitting.batch, -1)) for mean, std in statistics]
     generator = torch.Generator().manual_seed(fitting.seed)
     torch.manual_seed(fitting.seed)  # of the smooth pictures
