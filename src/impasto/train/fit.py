@@ -161,7 +161,8 @@ def fit_gallery(
         The path of the file that holds the styles.
 
     Raises:
-        ImpastoError: see :func:`fit_styles`; or the model has no styles, or none of the pictures is of one.
+        ImpastoError: see :func:`fit_styles`; or the model has no styles, or none of the pictures is of one, or its
+            folder may not be written to.
     """
     fitting = fitting or Fitting()
     found = find_model(model)
@@ -169,6 +170,7 @@ def fit_gallery(
     pictures = {file.stem: file for file in sorted(gallery.glob("*.*")) if file.stem in found.gallery}
     if not pictures:
         raise ImpastoError(f"{gallery} has no picture named like a style of {found.name}: see `impasto styles`")
+    write_card(found.folder, found.card)  # as it is: where that is not allowed, it is better known now than at the end
     photos = Pictures(content, label="photos")
     styles = [painter.style(file, name=name) for name, file in pictures.items()]
     fitted = fit_styles(painter, styles, photos, fitting)
