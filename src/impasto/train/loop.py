@@ -360,7 +360,7 @@ def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
 
     Muon makes the update of a matrix (a convolution is one, of outputs by all else) orthogonal: all directions alike,
     however badly scaled the gradient is. A decoder without normalisation gains much by that. Its iterations run on the
-    matrix times its transpose, which is small: half the time or less, and less rounding.
+    matrix times its transpose, which is small: for the paper's decoder two fifths of the time, and less rounding.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if settings.optimiser == "adam":
