@@ -8,6 +8,7 @@ returns a picture grid.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import os
 import pickle
@@ -161,14 +162,28 @@ def keep_freed_memory() -> None:
             libc.mallopt(option, value)
 
 
+@functools.cache
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices faster than float32: on a CPU, whether it has AMX.
+    """Whether the device computes convolutions faster in bfloat16 than in float32; a CPU is put to the test, once.
 
-    AVX-512's bfloat16 instructions do not do: on a Xeon that has them but no AMX, a convolution took twice as long.
+    What a processor says of itself does not tell: of two that have AVX-512's bfloat16 instructions and no AMX, an EPYC
+    (Zen 4) took half the time of float32, a Xeon twice as long.
     """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    if device.type != "cpu":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+    def seconds(dtype: torch.dtype) -> float:
+        features = torch.ones(1, 64, 96, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        kernels = torch.ones(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        times = []
+        for _ in range(5):  # the first prepares the kernels; of the rest the one least disturbed counts
+            start = time.perf_counter()
+            torch.nn.functional.conv2d(features, kernels)
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    with torch.no_grad():
+        return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
 
 
 class _Stop:
@@ -360,12 +375,19 @@ def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
 
     Muon makes the update of a matrix (a convolution is one, of outputs by all else) orthogonal: all directions alike,
     however badly scaled the gradient is. A decoder without normalisation gains much by that. Its iterations run on the
-    matrix times its transpose, which is small: for the paper's decoder two fifths of the time, and less rounding.
+    matrix times its transpose, which is small, and in float32: some processors multiply float16, which is the package's
+    choice, a hundred times slower.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if settings.optimiser == "adam":
         return torch.optim.Adam(trained, settings.lr)
     from pytorch_optimizer import Muon
+    from pytorch_optimizer.optimizer.utils import zero_power_via_gram_newton_schulz as orthogonal
+
+    class MuonInFloat32(Muon):
+        @staticmethod
+        def _orthogonalize(group: dict[str, Any], updates: list[Tensor]) -> list[Tensor]:
+            return [orthogonal(update.flatten(1), group["ns_steps"], dtype=torch.float32) for update in updates]
 
     matrices: list[Tensor] = []
     others: list[Tensor] = []
@@ -376,7 +398,7 @@ def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
         {"params": matrices, "use_muon": True, "lr": settings.lr, "weight_decay": 0.0},
         {"params": others, "use_muon": False, "lr": settings.lr, "weight_decay": 0.0, "betas": (0.9, 0.99)},
     ]
-    return Muon([group for group in groups if group["params"]], use_adjusted_lr=True, ns_method="gram_newton_schulz")
+    return MuonInFloat32([group for group in groups if group["params"]], use_adjusted_lr=True)
 
 
 def _ema(decay: float) -> Callable[..., None]:
