@@ -376,7 +376,7 @@ def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     Muon makes the update of a matrix (a convolution is one, of outputs by all else) orthogonal: all directions alike,
     however badly scaled the gradient is. A decoder without normalisation gains much by that. Its iterations run on the
     matrix times its transpose, which is small, and in float32: some processors multiply float16, which is the package's
-    choice, a hundred times slower.
+    choice, so slowly that a step took thirty times as long.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if settings.optimiser == "adam":
