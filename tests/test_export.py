@@ -57,6 +57,24 @@ def test_a_checkpoint_becomes_a_model_for_every_engine(checkpoint, paintings, tm
         assert np.abs(results[0].astype(int) - other).max() <= 2
 
 
+def test_the_mean_of_checkpoints(checkpoint, tmp_path):
+    state, other = (torch.load(checkpoint, weights_only=True) for _ in range(2))
+    for weight in other["average"].values():
+        weight.mul_(4)
+    other["stages"] = [{"settings": {"seed": 1}}, {"settings": {"seed": 2}}]
+    torch.save(other, tmp_path / "other.pt")
+    mean = find_model(export(checkpoint, tmp_path / "mean", "mean", mean_with=[checkpoint, tmp_path / "other.pt"]))
+    for name, weight in mean.weights().items():
+        expected = 2 * state["average"][f"module.{name}"].float()  # (1 + 1 + 4) / 3
+        assert np.allclose(weight, expected, rtol=2e-3, atol=1e-6), name
+    assert mean.card["training"] == [*state["stages"][:-1], state["stages"][-1] | {
+        "mean_with": [state["stages"], other["stages"]]}]  # fmt: skip
+
+    torch.save(other | {"styles": ["klimt-kiss"]}, tmp_path / "other.pt")
+    with pytest.raises(ImpastoError, match="another network"):
+        export(checkpoint, tmp_path / "mean", "mean", mean_with=[tmp_path / "other.pt"])
+
+
 @pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
 def test_graph_and_weight_file_hold_the_same_numbers(model, request):
     if model.card.get("encoder"):

@@ -112,6 +112,7 @@ def test_networks_with_styles_of_their_own_can_be_exported_too(tmp_path):
         ("export adain {}/net.onnx --strength 0.5", "--strength builds in a strength with --style"),
         ("export adain {}/net.onnx --style no-such-style", "no file and no shipped style no-such-style"),
         ("export adain {}/net.onnx --name mine", "--name has no meaning for a model"),
+        ("export adain {}/net.onnx --mean-with runs/a.pt", "--mean-with has no meaning for a model"),
         ("export gatys {}/net.onnx", "gatys is a method, not a network"),
         ("export nothing {}/net.onnx", "no model nothing"),
         ("export oak {}/camera --to onnx", "--to has no meaning for oak"),

@@ -201,6 +201,10 @@ def export(
     gallery: Annotated[
         Path | None, typer.Option(help="Folder of pictures named like the shipped styles, to put into a new model.")
     ] = None,
+    mean_with: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CHECKPOINT", help="A new model's weights: the mean with this one's. Repeatable."),
+    ] = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -221,11 +225,11 @@ def export(
         _refuse("a checkpoint", to=to, size=size, style=style, strength=strength, model=model)
         from impasto.export import checkpoint
 
-        print(checkpoint.export(Path(source), out, name or out.resolve().name, gallery))
+        print(checkpoint.export(Path(source), out, name or out.resolve().name, gallery, mean_with or ()))
         return
     if Path(source).suffix == ".pt":
         raise ImpastoError(f"there is no checkpoint {source}")
-    _refuse("a model", name=name, gallery=gallery)
+    _refuse("a model", name=name, gallery=gallery, mean_with=mean_with)
     sides = _size(size)
     if (model or source) in METHODS:
         raise ImpastoError(f"{model or source} is a method, not a network: only models can be exported")
@@ -260,8 +264,8 @@ def export(
 
 def _refuse(what: str, **options: object) -> None:
     """Complains of an option that has no meaning for what is exported."""
-    if given(**options):
-        raise ImpastoError(f"--{next(iter(given(**options)))} has no meaning for {what}: leave it out")
+    if unwanted := [*given(**options)]:
+        raise ImpastoError(f"--{unwanted[0].replace('_', '-')} has no meaning for {what}: leave it out")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,26 @@ def detach_weights(graph: onnx.ModelProto, names: set[str]) -> list[str]:
     return moved
 
 
-def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = None) -> Path:
+def _read_mean(checkpoint: Path, others: Sequence[Path]) -> dict[str, Any]:
+    """A checkpoint with the mean of its averaged weights and those of others, whose training its last stage notes."""
+    state, *more = states = [read_checkpoint(path) for path in (checkpoint, *others)]
+    networks = [(one["kind"], one.get("arguments", {}), one.get("styles", ())) for one in states]
+    for path, network in zip(others, networks[1:], strict=True):
+        if network != networks[0]:
+            raise ImpastoError(f"{path} is of another network than {checkpoint}: no mean can be taken of them")
+    if more:
+        for key, weight in state["average"].items():
+            if weight.is_floating_point():
+                state["average"][key] = torch.stack([one["average"][key] for one in states]).mean(0)
+        *stages, last = state["stages"]
+        own = [[stage for stage in one["stages"] if stage not in stages] or one["stages"][-1:] for one in more]
+        state["stages"] = [*stages, last | {"mean_with": own}]
+    return state
+
+
+def export(
+    checkpoint: Path, folder: Path, name: str, gallery: Path | None = None, mean_with: Sequence[Path] = ()
+) -> Path:
     """Makes a model folder from a training checkpoint, or replaces one.
 
     Args:
@@ -154,8 +174,13 @@ def export(checkpoint: Path, folder: Path, name: str, gallery: Path | None = Non
         folder: the model folder to make.
         name: the model's name.
         gallery: folder of pictures named like the shipped paintings, whose styles go into the model.
+        mean_with: checkpoints of runs with the same start; the model gets the mean of the weights of all, each
+            counted as often as it is named ("Model soups", Wortsman et al., ICML 2022).
+
+    Raises:
+        ImpastoError: a checkpoint cannot be read, or they are of different networks.
     """
-    state = read_checkpoint(checkpoint)
+    state = _read_mean(checkpoint, mean_with)
     kind = state["kind"]
     trained = {
         f"{PREFIX.get(kind, '')}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
