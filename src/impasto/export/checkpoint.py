@@ -33,7 +33,7 @@ INPUTS = ["image", "style", "mask", "strength", "stats", "inertia"]
 OUTPUTS = ["painted", "used"]
 #: What a network is, in a line.
 DESCRIPTIONS = {
-    "adain": "the network of the paper: VGG-19 encoder, AdaIN at relu4_1, mirrored decoder",
+    "adain": "the network of the paper: VGG-19 encoder, AdaIN at {layer}, mirrored decoder",
     "compact": "a compact auto-encoder with AdaIN at every depth, for real time on a CPU",
     "feedforward": "a transform network for the one style it was trained on",
     "stylebank": "an auto-encoder with a bank of filters for each of the styles it was trained on",
@@ -201,7 +201,7 @@ def export(
     graph = content_graph(network)
     card: dict[str, Any] = {
         "name": name,
-        "description": DESCRIPTIONS[kind],
+        "description": DESCRIPTIONS[kind].format(**network.arguments),
         "network": kind,
         "arguments": dict(network.arguments),
         "adaptive": list(network.adaptive),
