@@ -57,7 +57,7 @@ def test_a_checkpoint_becomes_a_model_for_every_engine(checkpoint, paintings, tm
         assert np.abs(results[0].astype(int) - other).max() <= 2
 
 
-def test_the_mean_of_checkpoints(checkpoint, tmp_path):
+def test_the_mean_of_checkpoints_and_models(checkpoint, tmp_path):
     state, other = (torch.load(checkpoint, weights_only=True) for _ in range(2))
     for weight in other["average"].values():
         weight.mul_(4)
@@ -69,6 +69,11 @@ def test_the_mean_of_checkpoints(checkpoint, tmp_path):
         assert np.allclose(weight, expected, rtol=2e-3, atol=1e-6), name
     assert mean.card["training"] == [*state["stages"][:-1], state["stages"][-1] | {
         "mean_with": [state["stages"], other["stages"]]}]  # fmt: skip
+
+    again = find_model(export(checkpoint, tmp_path / "again", "again", mean_with=[mean.folder]))  # with a model
+    for name, weight in again.weights().items():
+        expected = 1.5 * state["average"][f"module.{name}"].float()  # (1 + 2) / 2
+        assert np.allclose(weight, expected, rtol=2e-3, atol=1e-6), name
 
     torch.save(other | {"styles": ["klimt-kiss"]}, tmp_path / "other.pt")
     with pytest.raises(ImpastoError, match="another network"):

@@ -202,8 +202,8 @@ def export(
         Path | None, typer.Option(help="Folder of pictures named like the shipped styles, to put into a new model.")
     ] = None,
     mean_with: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="CHECKPOINT", help="A new model's weights: the mean with this one's. Repeatable."),
+        list[str] | None,
+        typer.Option(metavar="CHECKPOINT|MODEL", help="A new model's weights: the mean with this one's. Repeatable."),
     ] = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,

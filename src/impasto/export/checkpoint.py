@@ -147,13 +147,31 @@ def detach_weights(graph: onnx.ModelProto, names: set[str]) -> list[str]:
     return moved
 
 
-def _read_mean(checkpoint: Path, others: Sequence[Path]) -> dict[str, Any]:
+def _read_trained(source: str | Path) -> dict[str, Any]:
+    """A checkpoint, or what it would hold of the trained model of that name or folder."""
+    if Path(source).is_file():
+        return read_checkpoint(Path(source))
+    model = find_model(source)
+    kind = model.card["network"]
+    return {
+        "kind": kind,
+        "arguments": model.card.get("arguments", {}),
+        "styles": model.card.get("styles", ()),
+        "stages": model.card["training"],
+        "average": {
+            f"module.{name.removeprefix(PREFIX.get(kind, ''))}": torch.from_numpy(weight)
+            for name, weight in model.weights().items()
+        },
+    }
+
+
+def _read_mean(checkpoint: Path, others: Sequence[str | Path]) -> dict[str, Any]:
     """A checkpoint with the mean of its averaged weights and those of others, whose training its last stage notes."""
-    state, *more = states = [read_checkpoint(path) for path in (checkpoint, *others)]
-    networks = [(one["kind"], one.get("arguments", {}), one.get("styles", ())) for one in states]
-    for path, network in zip(others, networks[1:], strict=True):
+    state, *more = states = [read_checkpoint(checkpoint), *map(_read_trained, others)]
+    networks = [(one["kind"], one.get("arguments", {}), [*one.get("styles", ())]) for one in states]
+    for other, network in zip(others, networks[1:], strict=True):
         if network != networks[0]:
-            raise ImpastoError(f"{path} is of another network than {checkpoint}: no mean can be taken of them")
+            raise ImpastoError(f"{other} is of another network than {checkpoint}: no mean can be taken of them")
     if more:
         for key, weight in state["average"].items():
             if weight.is_floating_point():
@@ -165,7 +183,7 @@ def _read_mean(checkpoint: Path, others: Sequence[Path]) -> dict[str, Any]:
 
 
 def export(
-    checkpoint: Path, folder: Path, name: str, gallery: Path | None = None, mean_with: Sequence[Path] = ()
+    checkpoint: Path, folder: Path, name: str, gallery: Path | None = None, mean_with: Sequence[str | Path] = ()
 ) -> Path:
     """Makes a model folder from a training checkpoint, or replaces one.
 
@@ -174,8 +192,9 @@ def export(
         folder: the model folder to make.
         name: the model's name.
         gallery: folder of pictures named like the shipped paintings, whose styles go into the model.
-        mean_with: checkpoints of runs with the same start; the model gets the mean of the weights of all, each
-            counted as often as it is named ("Model soups", Wortsman et al., ICML 2022).
+        mean_with: checkpoints of runs with the same start, or models, that start itself for one; the new model gets
+            the mean of the weights of all, each counted as often as it is named ("Model soups", Wortsman et al., ICML
+            2022).
 
     Raises:
         ImpastoError: a checkpoint cannot be read, or they are of different networks.
