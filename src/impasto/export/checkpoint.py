@@ -177,7 +177,12 @@ def _read_mean(checkpoint: Path, others: Sequence[str | Path]) -> dict[str, Any]
             if weight.is_floating_point():
                 state["average"][key] = torch.stack([one["average"][key] for one in states]).mean(0)
         *stages, last = state["stages"]
-        own = [[stage for stage in one["stages"] if stage not in stages] or one["stages"][-1:] for one in more]
+        # Of one whose stages are all above, the start: its last, without the mean that stands there already.
+        own = [
+            [stage for stage in one["stages"] if stage not in stages]
+            or [{key: value for key, value in stage.items() if key != "mean_with"} for stage in one["stages"][-1:]]
+            for one in more
+        ]
         state["stages"] = [*stages, last | {"mean_with": own}]
     return state
 
