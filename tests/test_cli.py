@@ -78,7 +78,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def process(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "impasto", *arguments], capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "check": False, **options}
+    return subprocess.run([sys.executable, "-m", "impasto", *arguments], **options)  # type: ignore[call-overload, no-any-return]
 
 
 # Painting
@@ -387,9 +388,30 @@ def bad_files(folder: Path) -> None:
     CAT.save("some/cat.jpg")
     Image.new("L", CAT.size, 0).save("black.png")
     Image.new("L", (20, 20), 255).save("small.png")
+    Image.new("L", (1190, 10)).save("strip.png")
     Image.new("L", CAT.size, 255).save("white.png")
     impasto.Style("foreign", np.ones(8, np.float32), "0123456789abcdef").save("foreign.style")
     Path("fake.style").write_text("no style")
+
+
+def test_names_that_are_no_text(folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    Path("cat.jpg").rename(name)
+    for arguments in (["style", name], ["stylize", name, "munch-scream"]):
+        run = process(*arguments, "--engine", "onnxruntime", env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        assert (run.returncode, run.stderr) == (0, b"")
+        assert Path(os.fsdecode(run.stdout.strip())).is_file()
+
+
+def test_a_stdout_that_is_full_or_gone(folder: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        run = process("styles", stdout=full)
+    assert (run.returncode, run.stderr) == (2, b"impasto: cannot write to stdout: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as gone:
+        run = process("styles", stdout=gone)
+    assert (run.returncode, run.stderr) == (1, b"")
 
 
 @pytest.mark.usefixtures("bad_files")
@@ -427,7 +449,11 @@ def bad_files(folder: Path) -> None:
         (["cat.jpg", "munch-scream", "--max-size", "0"], "the maximal size must be a whole number of pixels"),
         (["cat.jpg", "munch-scream", "--quality", "0"], "quality must be from 1 to 100, not 0"),
         (["cat.jpg", "munch-scream", "--engine", "steam"], "no engine steam: choose auto, onnxruntime"),
-        (["cat.jpg", "munch-scream", "--threads", "0"], "threads must be 1 or more, not 0"),
+        (["cat.jpg", "munch-scream", "--threads", "0"], "'--threads': Input should be greater than or equal to 1"),
+        (["cat.jpg", "x" * 300], "no file and no shipped style xxx"),
+        (["cat.jpg", "munch-scream", "-o", "x" * 300 + ".jpg"], "File name too long"),
+        (["cat.jpg", "strip.png"], "the style strip would be 60928 x 512 pixels large"),
+        (["cat.jpg", "munch-scream", "klimt-kiss", "--weights", "1e308,1e308"], "style weights must be numbers"),
         (["cat.jpg", "munch-scream", "--model", "adane"], "no model adane: "),
         (["cat.jpg", "munch-scream", "-o", "nowhere/out.jpg"], "there is no folder nowhere; create it first"),
         (["cat.jpg", "munch-scream", "-o", "nowhere/"], "there is no folder nowhere; create it first"),

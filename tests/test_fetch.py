@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -208,11 +209,18 @@ def test_an_unknown_name() -> None:
 
 
 def test_vgg19_that_is_none_is_refused(server: Server, cache: Path) -> None:
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     server.data = b"not weights" * 1000
     with pytest.raises(ImpastoError, match=r"not a plain weight file|not a readable weight file"):
         fetch("vgg19", url=server.url)
     assert files(cache) == []
+    for held in ({"model": {"0.weight": torch.zeros(1)}, "epoch": 3}, [torch.zeros(1)], torch.zeros(1)):
+        stream = io.BytesIO()
+        torch.save(held, stream)
+        server.data = stream.getvalue()
+        with pytest.raises(ImpastoError, match="gave a wrong file, which was deleted"):
+            fetch("vgg19", url=server.url)
+        assert files(cache) == []
 
 
 def test_a_network_of_vgg19s_shapes_with_other_numbers_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import impasto
@@ -89,7 +90,7 @@ def test_kinds_of_files(painter, folder, ending):
 
 
 def test_what_a_file_can_hold_is_settled_as_in_memory(painter, folder):
-    """A turn in EXIF, a title, alpha; grey; 16 bit; a wide colour space."""
+    """A turn in EXIF, a title, alpha; grey; 16 bit; inks in 16 bit."""
     rgb = np.asarray(Image.open("photo.png"))
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a title"
@@ -97,9 +98,12 @@ def test_what_a_file_can_hold_is_settled_as_in_memory(painter, folder):
     Image.fromarray(np.dstack([rgb, alpha])).save("turned.png", exif=exif)
     Image.fromarray(rgb[..., 1]).save("grey.png")
     Image.fromarray(rgb[..., 1].astype(np.uint16) * 257).save("deep.png")
-    for name in ("turned", "grey", "deep"):
-        stylize_file(painter, f"{name}.png", STYLE, f"{name}-painted.png")
-        ours, expected = Image.open(f"{name}-painted.png"), painter.stylize(f"{name}.png", STYLE)
+    inks = [255 - rgb[..., 0], 255 - rgb[..., 1], 255 - rgb[..., 2], rgb.min(2) // 4]
+    tifffile.imwrite("inks.tif", np.dstack(inks).astype(np.uint16) * 257, photometric="separated")
+    for file in ("turned.png", "grey.png", "deep.png", "inks.tif"):
+        name = Path(file).stem
+        stylize_file(painter, file, STYLE, f"{name}-painted.png")
+        ours, expected = Image.open(f"{name}-painted.png"), painter.stylize(file, STYLE)
         assert ours.size == expected.size
         assert ours.mode == expected.mode
         assert np.abs(np.asarray(ours).astype(int) - np.asarray(expected)).max() <= 1
@@ -193,6 +197,15 @@ def test_the_command_line_paints_several_with_masks(folder, capsys):
     assert code == 0
     assert capsys.readouterr().out.count('"width": 341, "height": 250') == 2
     assert np.array_equal(pixels("photo-painted.tif"), pixels("second-painted.tif"))
+
+
+def test_a_broken_photo_does_not_stop_the_others(folder, capsys):
+    Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:20000])
+    assert command("stylize", "cut.png", "photo.png", "-s", STYLE, "--huge", "-o", "{photo}-painted.tif") == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("impasto: cannot read cut.png")
+    assert said.out == "photo-painted.tif\n"
+    assert pixels("photo-painted.tif").shape == (HEIGHT, WIDTH, 3)
 
 
 def test_the_pixel_limit_names_the_way(folder, capsys):

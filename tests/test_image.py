@@ -661,6 +661,8 @@ def test_what_a_format_cannot_hold_is_one_line(tmp_path):
     one_line(raised)
     with pytest.raises(ImpastoError, match=r"wide\.jpg as JPEG"):
         write_image(tmp_path / "wide.jpg", np.zeros((1, 70_000, 3), np.uint8))
+    with pytest.raises(ImpastoError, match=r"wide\.avif as AVIF"):
+        write_image(tmp_path / "wide.avif", np.zeros((1, 70_000, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -675,6 +677,15 @@ def test_written_files_have_ordinary_rights_and_links_stay(tmp_path):
 
 
 # Helpers
+
+
+def test_colours_that_cannot_be_seen_do_not_run_into_others():
+    pixels, alpha = np.zeros((40, 200, 3), np.uint8), np.zeros((40, 200), np.uint8)
+    pixels[:, :100] = alpha[:, :100] = 255  # white, beside black that is transparent
+    small = Picture(pixels, alpha).limited(33)
+    assert small.pixels.shape == (7, 33, 3)
+    assert small.pixels[small.alpha > 0].min() == 255
+    assert np.array_equal(small.alpha, Picture(np.dstack([alpha] * 3)).limited(33).pixels[..., 0])
 
 
 def test_resize_short_side():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 import impasto
 from impasto.color import luma
@@ -117,6 +118,26 @@ def test_what_no_mask_covers_stays_as_it_was(model, small, painting):
     painted = array(model.stylize(small, painting, masks=[mask]))
     assert np.array_equal(painted[mask == 0], small[mask == 0])
     assert distance(painted[mask > 0], small[mask > 0]) > 5
+
+
+def test_a_weight_of_0_has_a_region_where_no_other_style_is(compact, small, painting):
+    a, b = compact.style(painting), compact.style(255 - painting)
+    left = np.zeros((160, 200), np.float32)
+    left[:, :100] = 1
+    nothing, hardly = (array(compact.stylize(small, {a: weight, b: 1}, masks=[left, 1 - left])) for weight in (0, 1e-6))
+    assert np.array_equal(nothing, hardly)
+    assert distance(nothing[:, :100], small[:, :100]) > 5
+
+
+def test_masks_are_scaled_with_the_photo(compact, small, painting):
+    a, b = compact.style(painting), compact.style(255 - painting)
+    left = np.zeros((160, 200), np.float32)
+    left[:, :100] = 1
+    both = compact.stylize(small, [a, b], masks=[left, 1 - left], max_size=100)
+    there = [left[::2, ::2], 1 - left[::2, ::2]]
+    assert distance(both, compact.stylize(small, [a, b], masks=there, max_size=100)) < 1
+    with pytest.raises(ImpastoError, match=r"mask 1: .* 160 pixels are more than the limit of 100"):
+        compact.stylize(small, a, masks=[Image.fromarray(np.ones((160, 200), bool))], max_pixels=100)
 
 
 def test_colour_keeping(model, small, painting):
@@ -295,6 +316,11 @@ def test_bad_styles_are_one_line(compact, small, painting, tmp_path):
         compact.stylize(small, "hokusai-great-waves")
     with pytest.raises(ImpastoError, match="not of the model adain"):
         compact.stylize(small, Style("alien", style.tensor, "0123456789abcdef"))
+    with pytest.raises(ImpastoError, match="would be 150528 x 512 pixels large"):
+        compact.style(np.repeat(painting[:1, :1], 294, 1))
+    Style("empty", np.full_like(style.tensor, np.nan), style.model).save(tmp_path / "nan.style")
+    with pytest.raises(ImpastoError, match="not a style file"):
+        compact.style(tmp_path / "nan.style")
     (tmp_path / "bad.style").write_bytes(b"no style")
     with pytest.raises(ImpastoError, match="not a style file"):
         compact.style(tmp_path / "bad.style")
@@ -317,6 +343,13 @@ def test_a_damaged_model_is_noticed(tmp_path):
     for file in find_model().folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     assert impasto.load(folder).name == "adain"
+    gallery_file = folder / "gallery.safetensors"
+    whole = load_file(gallery_file)
+    save_file({name: whole[name] for name in list(whole)[1:]}, gallery_file)  # made before a painting was added
+    assert list(impasto.load(folder).gallery) == [name for name in gallery() if name != next(iter(whole))]
+    gallery_file.write_bytes(gallery_file.read_bytes()[:100])
+    with pytest.raises(ImpastoError, match=r"gallery\.safetensors is damaged"):
+        _ = impasto.load(folder, engine="onnxruntime").gallery
     graph = bytearray((folder / "content.onnx").read_bytes())
     graph[len(graph) // 2] ^= 0xFF
     (folder / "content.onnx").write_bytes(graph)

@@ -2,7 +2,7 @@
 
 import impasto
 model = impasto.load()
-model.stylize("photo.jpg", "painting.jpg").save("painted.jpg")
+impasto.write_image("painted.jpg", model.stylize("photo.jpg", "painting.jpg"))
 """
 
 from __future__ import annotations

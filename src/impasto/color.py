@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impasto.errors import ImpastoError
-from impasto.image import Pixels
+from impasto.image import Pixels, bands, by_bands
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, Y' of Y'CbCr
 
@@ -36,6 +36,11 @@ def palette(parts: Iterable[Pixels]) -> Palette:
     return Palette(mean, products / count - np.outer(mean, mean))
 
 
+def palette_of(pixels: Pixels) -> Palette:
+    """The colours of a picture, uint8 [H, W, 3]."""
+    return palette(pixels[rows] for rows in bands(*pixels.shape[:2]))
+
+
 def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
     """Give the style picture the colours of the content, so that its strokes come without its palette.
 
@@ -51,8 +56,7 @@ def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
 
 def recoloured(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Pixels:
     """uint8 [H, W, 3] through a map of :func:`color_map`, rounded and clipped."""
-    moved = pixels.reshape(-1, 3) @ matrix.T + offset
-    return np.rint(np.clip(moved, 0, 255)).astype(np.uint8).reshape(pixels.shape)
+    return by_bands(lambda band: np.rint(np.clip(band @ matrix.T + offset, 0, 255)).astype(np.uint8), pixels)
 
 
 def color_map(
@@ -63,8 +67,8 @@ def color_map(
     A = C^(1/2) S^(-1/2) with C and S the covariances of content and style. A direction in which the style varies by
     less than one level (grey pictures, flat ones) is not stretched: there is nothing in it but rounding.
     """
-    style_mean, style_covariance = style if isinstance(style, Palette) else palette([style])
-    content_mean, content_covariance = content if isinstance(content, Palette) else palette([content])
+    style_mean, style_covariance = style if isinstance(style, Palette) else palette_of(style)
+    content_mean, content_covariance = content if isinstance(content, Palette) else palette_of(content)
     values, vectors = np.linalg.eigh(style_covariance)
     whiten = (vectors / np.sqrt(np.maximum(values, 1))) @ vectors.T
     values, vectors = np.linalg.eigh(content_covariance)
@@ -86,6 +90,10 @@ def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
             f"colours can only be kept between pictures of one size, not {list(stylized.shape)} and "
             f"{list(content.shape)}; scale one to the other"
         )
+    return by_bands(_with_chroma, stylized, content)
+
+
+def _with_chroma(stylized: Pixels, content: Pixels) -> Pixels:
     # Cb and Cr are multiples of B - Y' and R - Y', so keeping them is keeping the differences to luma: no conversion
     # to Y'CbCr and back, and one rounding at the end.
     target = luma(stylized)[..., None]

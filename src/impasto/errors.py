@@ -5,5 +5,9 @@ class ImpastoError(Exception):
     """Something the user can put right. Its text is one line: what is wrong and what to do about it."""
 
 
+class UnreadableError(ImpastoError):
+    """A file is no picture, or a damaged one."""
+
+
 class TooLargeError(ImpastoError):
     """More than a limit allows."""

@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -42,6 +42,7 @@ ENDINGS = {
 WITH_ALPHA = {"PNG", "WEBP", "AVIF", "TIFF"}
 WITH_EXIF = {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"}
 JPEG_EXIF_BYTES = 65533  # a JPEG segment holds no more
+_BAND = 1 << 18  # pixels that are computed at a time where no pixel depends on another
 _PILLOW_LIMIT_LOCK = threading.Lock()
 
 # EXIF orientation -> what makes the picture upright.
@@ -100,12 +101,11 @@ class Picture:
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 1 or more, not {size}")
         if max(self.pixels.shape[:2]) <= size:
             return self
-        pixels = limit_long_side(self.pixels, size)
-        alpha = None
-        if self.alpha is not None:
-            height, width = pixels.shape[:2]
-            alpha = np.asarray(Image.fromarray(self.alpha).resize((width, height), Image.Resampling.LANCZOS))
-        return Picture(pixels, alpha, self.exif)
+        if self.alpha is None:
+            return Picture(limit_long_side(self.pixels, size), None, self.exif)
+        # With its alpha, as Pillow does it: colours that cannot be seen must not run into those that can.
+        scaled = limit_long_side(np.dstack([self.pixels, self.alpha]), size)
+        return Picture(np.ascontiguousarray(scaled[..., :3]), np.ascontiguousarray(scaled[..., 3]), self.exif)
 
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -113,7 +113,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
     Files: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF (of several frames the first). The result is upright (EXIF
     orientation applied) and sRGB (another ICC profile is converted, a broken one ignored; CMYK and grey become RGB);
-    16 bit is rounded to 8. Floating point (TIFF or Pillow mode F) is read as 0..1, or as 0..255 if it goes beyond 1.
+    16 bit becomes 8. Floating point (TIFF or Pillow mode F) is read as 0..1, or as 0..255 if it goes beyond 1.
 
     Arrays: uint8, or floating point in 0..1, of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the last with alpha).
 
@@ -180,7 +180,7 @@ def write_image(
     picture = _as_picture(image)
     try:
         data = _encode(picture, kind, quality)
-    except (OSError, ValueError) as error:  # for example: more pixels to a side than the format can count
+    except (OSError, ValueError, RuntimeError) as error:  # for example: a side longer than the format can tell
         raise ImpastoError(f"cannot write {name} as {kind}: {_reason(error)}") from None
     if isinstance(target, (str, os.PathLike)):
         write_file(target, data)
@@ -197,7 +197,7 @@ def resize_short_side(pixels: Pixels, size: int) -> Pixels:
 
 
 def limit_long_side(pixels: Pixels, size: int) -> Pixels:
-    """Scale uint8 [H, W, 3] down so that its long side is at most `size` pixels; a smaller picture stays as it is."""
+    """Scale uint8 [H, W, 3 or 4] down so that its long side is at most `size` pixels; a smaller one stays as it is."""
     return _scale(pixels, min(size, max(pixels.shape[:2])), max(pixels.shape[:2]))
 
 
@@ -210,6 +210,24 @@ def center_square(pixels: Pixels, size: int) -> Pixels:
     """The square of `size` pixels in the middle of uint8 [H, W, 3], neither side of which is shorter."""
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return pixels[top : top + size, left : left + size]
+
+
+def by_bands(work: Callable[..., Pixels], *pictures: npt.NDArray[Any]) -> Pixels:
+    """What `work` makes of pictures of one size, [H, W, ...], where no pixel depends on another: uint8 [H, W, 3].
+
+    It is given some rows at a time, so that what it computes in floating point stays small whatever the picture.
+    """
+    height, width = pictures[0].shape[:2]
+    made = np.empty((height, width, 3), np.uint8)
+    for rows in bands(height, width):
+        made[rows] = work(*(picture[rows] for picture in pictures))
+    return made
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture, some at a time."""
+    step = max(1, _BAND // width)
+    return (slice(top, top + step) for top in range(0, height, step))
 
 
 def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:

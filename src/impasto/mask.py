@@ -7,33 +7,43 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from impasto.color import luma
 from impasto.errors import ImpastoError
-from impasto.image import ImageSource, read_image
+from impasto.image import MAX_PIXELS, ImageSource, read_image
 
 FLOOR = 1e-6  # weight where no mask is: shares stay defined, and statistics do not notice
 
 
 def prepare_masks(
-    masks: Sequence[ImageSource], shape: tuple[int, int], count: int, *, may_be_empty: bool = False
+    masks: Sequence[ImageSource],
+    shape: tuple[int, ...],
+    count: int,
+    *,
+    scaled: tuple[int, ...] | None = None,
+    may_be_empty: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Read `count` masks for a photo of `shape` = (H, W).
 
     A mask is whatever `read_image` reads, or an array [H, W]: bool, uint8 0..255 or floating point 0..1. White (1)
-    selects, black (0) does not, grey is in between; colours count by their luma, transparent parts as black.
+    selects, black (0) does not, grey is in between; colours count by their luma, transparent parts as black. Where the
+    photo was `scaled` from `shape` to that (H, W), so are the masks, unless they have that size.
 
     Returns `(mask, coverage)`. `mask`: float32 [K, 1, H, W], non-negative; as it is it weighs a region's statistics,
     and `mask / mask.sum(0)` are the shares of the styles at each pixel. `coverage`: float32 [H, W] in 0..1, how much
     of the pixel is painted at all: min(1, sum of the masks). Where masks overlap beyond 1 they share the pixel in
     proportion; where none is, `mask` holds a tiny equal weight.
 
-    Raises `ImpastoError` for a wrong number of masks, a mask of another size than the photo, one that selects
-    nothing (unless it may), and floating point values that are not in 0..1.
+    Raises `ImpastoError` for a wrong number of masks, a mask of another size than the photo or of more than
+    `max_pixels`, one that selects nothing (unless it may), and floating point values that are not in 0..1.
     """
     if len(masks) != count:
         raise ImpastoError(f"{len(masks)} masks for {count} styles: give each style one mask")
-    weights = np.stack([_read_mask(mask, shape, f"mask {number}") for number, mask in enumerate(masks, 1)])
+    weights = np.stack(
+        [_read_mask(mask, shape, scaled or shape, f"mask {number}", max_pixels) for number, mask in enumerate(masks, 1)]
+    )
     empty = ~weights.any((1, 2))
     if empty.any() and not may_be_empty:
         raise selects_nothing(int(empty.argmax()) + 1)
@@ -50,20 +60,24 @@ def share(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], np
     return shared[:, None], np.minimum(total, 1)
 
 
-def _read_mask(mask: ImageSource, shape: tuple[int, int], name: str) -> npt.NDArray[np.float32]:
-    """One mask as float32 [H, W] in 0..1."""
+def _read_mask(
+    mask: ImageSource, shape: tuple[int, ...], scaled: tuple[int, ...], name: str, max_pixels: int
+) -> npt.NDArray[np.float32]:
+    """One mask as float32 [H, W] in 0..1, of the size `scaled`."""
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint8:
         weights = _from_numbers(mask, name)
     else:
         try:
-            picture = read_image(mask)
+            picture = read_image(mask, max_pixels=max_pixels)
         except ImpastoError as error:
             raise ImpastoError(f"{name}: {error}") from None
         weights = luma(picture.pixels) / np.float32(255)
         if picture.alpha is not None:
             weights *= picture.alpha.astype(np.float32) / 255
         weights = np.minimum(weights, 1)  # luma of white may round to a little more
-    check_size(weights.shape, shape, name)
+    if weights.shape != scaled:
+        check_size(weights.shape, shape, name)
+        weights = np.asarray(Image.fromarray(weights).resize(scaled[::-1], Image.Resampling.BILINEAR))
     return weights
 
 

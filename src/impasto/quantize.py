@@ -99,6 +99,10 @@ def quantize(
     except OSError as error:
         raise ImpastoError(f"cannot write to {found.folder}: {reason(error, str(found.folder / INT8))}") from None
     try:
+        # A whole model, so that its picture is known before the one that is there is touched.
+        for file in found.folder.iterdir():
+            if file.is_file():
+                shutil.copy(file, made)
         openvino.save_model(quantized, str(made / INT8))
         told = {
             "sha256": digest_of_int8(made),
@@ -107,14 +111,14 @@ def quantize(
             "seed": seed,
             "made_with": f"nncf {nncf.__version__}, openvino {openvino.__version__}",
         }
-        for file in made.iterdir():
+        write_card(made, {**found.card, "int8": told})
+        painted = reference(GraphStylizer(find_model(made), "openvino", precision="int8"))
+        for file in (made / INT8, (made / INT8).with_suffix(".bin")):
             file.chmod(0o644)
             file.replace(found.folder / file.name)
+        write_card(found.folder, {**found.card, "int8": told | {"reference": painted.round(2).tolist()}})
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    write_card(found.folder, {**found.card, "int8": told})
-    made_again = reference(GraphStylizer(find_model(found.folder), "openvino", precision="int8"))
-    write_card(found.folder, {**found.card, "int8": told | {"reference": made_again.round(2).tolist()}})
     return found.folder / INT8
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from impasto.errors import ImpastoError
+from impasto.errors import UnreadableError
 from impasto.files import reason, replacing
 from impasto.image import Pixels
 from impasto.progress import meter
@@ -56,23 +56,27 @@ class Raw:
 def open_picture(path: Path) -> pyvips.Image:
     """A picture, upright, 8 bit sRGB, of 3 bands or with alpha 4; its pixels are read when they are needed."""
     if not path.is_file():
-        raise ImpastoError(f"cannot read {path}: there is no such file")
+        raise UnreadableError(f"cannot read {path}: there is no such file")
     with readable(path):
         image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
         if image.get("vips-loader") not in _LOADERS:
-            raise ImpastoError(f"cannot read {path}: huge pictures are read from TIFF, PNG and JPEG")
+            raise UnreadableError(f"cannot read {path}: huge pictures are read from TIFF, PNG and JPEG")
         if image.get_typeof("orientation") and image.get("orientation") != 1:
             # To be turned, it has to lie where any part can be read: libvips unpacks it to a temporary file.
             image = pyvips.Image.new_from_file(str(path), access="random", fail_on="error").autorot()
         if image.format == "ushort":
-            depth = "b-w" if image.bands < 3 else "srgb"
+            inks = image.interpretation == "cmyk"
+            depth = "cmyk" if inks else "b-w" if image.bands < 3 else "srgb"
             image = (image / 257).rint().cast("uchar").copy(interpretation=depth)
         if image.format != "uchar":
-            raise ImpastoError(f"cannot read {path}: its pixels are {image.format}; save it with 8 or 16 bit")
+            raise UnreadableError(f"cannot read {path}: its pixels are {image.format}; save it with 8 or 16 bit")
         alpha = image[image.bands - 1] if image.hasalpha() else None
         color = image if alpha is None else image[: image.bands - 1]
         if color.get_typeof("icc-profile-data"):
             color = color.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True)
+        elif color.interpretation == "cmyk":  # as Pillow does it
+            paper = (255 - color[:3]) * (255 - color[3]) / 255
+            color = paper.rint().cast("uchar").copy(interpretation="srgb")
         color = color.colourspace("srgb")
         return color if alpha is None else color.bandjoin(alpha)
 
@@ -91,7 +95,7 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except pyvips.Error as error:
-        raise ImpastoError(f"cannot read {path}: the file is damaged or incomplete ({why(error, path)})") from None
+        raise UnreadableError(f"cannot read {path}: the file is damaged or incomplete ({why(error, path)})") from None
 
 
 def _watched(image: pyvips.Image, path: Path, label: str, total: int | None, action: Callable[[], None]) -> None:

@@ -40,7 +40,8 @@ class Style:
         """Writes a ``.style`` file: the tensor with its name and model (safetensors), without the picture."""
         if not self.tensor.size:
             raise ImpastoError(f"a style of {self.model} is the picture itself: keep that instead of a .style file")
-        data = save({"style": np.ascontiguousarray(self.tensor)}, {"name": self.name, "model": self.model})
+        name = self.name.encode("utf-8", "replace").decode()  # that of a file need not be text
+        data = save({"style": np.ascontiguousarray(self.tensor)}, {"name": name, "model": self.model})
         write_file(path, data)
 
     @staticmethod
@@ -49,10 +50,13 @@ class Style:
         try:
             with safe_open(path, "np") as file:
                 meta = file.metadata() or {}
-                return Style(meta["name"], file.get_tensor("style").astype(np.float32), meta["model"])
+                style = Style(meta["name"], file.get_tensor("style").astype(np.float32), meta["model"])
+                if not np.isfinite(style.tensor).all():
+                    raise ValueError("not numbers")
+                return style
         except FileNotFoundError as error:
             raise ImpastoError(f"no such file: {path}") from error
-        except (OSError, SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise ImpastoError(f"{path} is not a style file: make one with `impasto style PICTURE -o FILE`") from error
 
 
@@ -61,9 +65,11 @@ def check_weights(styles: Mapping[Style, float]) -> np.ndarray:
     weights = np.array(list(styles.values()), np.float64)
     if not len(weights):
         raise ImpastoError("no style given")
-    if not np.all(np.isfinite(weights)) or weights.min() < 0:
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total) or weights.min() < 0:
         raise ImpastoError(f"style weights must be numbers of 0 or more, not {', '.join(f'{w:g}' for w in weights)}")
-    if weights.sum() == 0:
+    if total == 0:
         raise ImpastoError("the style weights sum to 0: give at least one style a weight above 0")
     if len({style.model for style in styles}) > 1:
         raise ImpastoError("styles of different models cannot be mixed: take all of them with one model")
@@ -104,5 +110,11 @@ def read_gallery(path: Path, model: str, names: Iterable[str]) -> dict[str, Styl
     """The named style vectors that come with one model (``gallery.safetensors`` in its folder), in that order."""
     if not path.exists():
         return {}
-    with safe_open(path, "np") as file:
-        return {name: Style(name, file.get_tensor(name).astype(np.float32), model) for name in names}
+    try:
+        with safe_open(path, "np") as file:
+            there = set(file.keys())  # a model exported before a painting was added knows the others
+            return {
+                name: Style(name, file.get_tensor(name).astype(np.float32), model) for name in names if name in there
+            }
+    except (OSError, SafetensorError) as error:
+        raise ImpastoError(f"{path} is damaged: export the model again, or install impasto again") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,17 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from impasto.color import Palette, content_chroma, match_color, palette
-from impasto.errors import ImpastoError
+from impasto.color import Palette, content_chroma, match_color, palette_of
+from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import (
     MAX_PIXELS,
     ImageSource,
     Pixels,
+    by_bands,
     read_image,
     resize_short_side,
-    to_float,
-    to_uint8,
 )
-from impasto.mask import prepare_masks
+from impasto.mask import FLOOR, prepare_masks
 from impasto.style import Style, check_weights
 from impasto.style import gallery as shipped_styles
 from impasto.tile import (
@@ -38,6 +38,7 @@ KeepColor = Literal["match", "luminance"]
 
 #: The side that style pictures are scaled to: the size of the strokes.
 STYLE_SIZE = 512
+STYLE_PIXELS = 26_000_000  # a style picture is looked at in one piece, which takes some 400 bytes a pixel
 SMALLEST = 16  # a side below this leaves no room for reflection padding at an eighth of the size
 _OTHER_LOOK = 0.1  # a style or strength that changes by this much from one frame to the next is another one
 
@@ -145,7 +146,7 @@ class Stylizer(ABC):
             size: side in pixels that the picture's short side is scaled to (down or up) before its style is taken:
                 smaller gives finer strokes, larger coarser ones. Has no effect on styles that are already vectors.
             name: what to call the style; the file's name if not given.
-            max_pixels: refuse larger pictures.
+            max_pixels: refuse larger pictures, and those that would be larger once scaled to `size`, as strips would.
         """
         if isinstance(source, Style):
             return self._own(source)
@@ -153,13 +154,19 @@ class Stylizer(ABC):
             path = Path(source)
             if path.suffix.lower() == ".style":
                 return self._own(Style.load(path))
-            if not path.exists():
+            if not os.path.exists(path):  # False, too, for what is too long for a path
                 return self._from_gallery(str(source))
             name = name or path.stem
-        if not isinstance(size, int) or not SMALLEST <= size <= 4096:
+        if not isinstance(size, numbers.Integral) or not SMALLEST <= size <= 4096:
             raise ImpastoError(f"style size must be a whole number from {SMALLEST} to 4096, not {size}")
-        pixels = resize_short_side(read_image(source, max_pixels=max_pixels).pixels, size)
-        return self.take(pixels, name or "style")
+        pixels = read_image(source, max_pixels=max_pixels).pixels
+        height, width = (round(side * int(size) / min(pixels.shape[:2])) for side in pixels.shape[:2])
+        if height * width > min(max_pixels, STYLE_PIXELS):
+            raise TooLargeError(
+                f"the style {name or 'picture'} would be {width} x {height} pixels large, scaled to a short side of "
+                f"{size}: cut out a part of it, or choose a smaller style size"
+            )
+        return self.take(resize_short_side(pixels, int(size)), name or "style")
 
     def mix(
         self,
@@ -205,7 +212,7 @@ class Stylizer(ABC):
             styles: one style, several in equal parts, or weights by style; whatever :meth:`style` takes.
             strength: 0 gives the photo back to the pixel, 1 the full style (section 6 of the AdaIN paper).
             masks: one soft mask for each style, of the photo's size, 0..1 or 0..255. Each region takes its style
-                against its own content statistics; what no mask covers stays as it was.
+                against its own content statistics; what no mask covers stays as it was. They are scaled with the photo.
             keep_color: "match" recolours the style pictures to the photo's mean and covariance (Gatys et al. 2016;
                 styles known only as vectors have the result recoloured instead); "luminance" keeps the photo's chroma.
             style_size: stroke size, see :meth:`style`.
@@ -219,10 +226,12 @@ class Stylizer(ABC):
                 is faster, and makes other strokes, see docs/huge.md. Frames, and what methods paint, stay whole.
 
         Returns:
-            A picture of the photo's size to the pixel, with its alpha and EXIF.
+            A picture of the photo's size to the pixel, with its alpha and EXIF. :func:`impasto.write_image` writes it
+            whole; Pillow's own `save` wants ``exif=image.info["exif"]``, and halves the chroma of a JPEG.
         """
         check_controls(strength, keep_color, tile_statistics)
         picture = read_image(photo, max_pixels=max_pixels)
+        size = picture.pixels.shape[:2]
         if max_size is not None:
             picture = picture.limited(max_size)
         content = picture.pixels
@@ -230,11 +239,18 @@ class Stylizer(ABC):
         check_weights(weights)
         recolour = keep_color == "match"
         if recolour and memory is None:
-            weights, recolour = self.recoloured(weights, palette([content]))
+            weights, recolour = self.recoloured(weights, palette_of(content))
 
         regions = coverage = None
         if masks is not None:
-            regions, coverage = prepare_masks(masks, content.shape[:2], len(weights), may_be_empty=memory is not None)
+            regions, coverage = prepare_masks(
+                masks,
+                size,
+                len(weights),
+                scaled=content.shape[:2],
+                may_be_empty=memory is not None,
+                max_pixels=max_pixels,
+            )
             regions = regions * relative(weights)
         painted = self.paint(content, weights, regions, strength, memory, tile_statistics)
         if memory is not None:
@@ -275,7 +291,7 @@ class Stylizer(ABC):
 
 def check_controls(strength: float, keep_color: str | None, tile_statistics: str) -> None:
     """Raises `ImpastoError` for what :meth:`Stylizer.stylize` does not take."""
-    if not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+    if not isinstance(strength, numbers.Real) or not 0 <= strength <= 1:
         raise ImpastoError(f"strength must be a number from 0 to 1, not {strength}")
     if keep_color not in (None, "match", "luminance"):
         raise ImpastoError(f"keep_color must be match or luminance, not {keep_color}")
@@ -284,9 +300,12 @@ def check_controls(strength: float, keep_color: str | None, tile_statistics: str
 
 
 def relative(weights: Mapping[Style, float]) -> np.ndarray:
-    """By what the regions of styles count: float32 [K, 1, 1, 1], the largest 1."""
-    share = np.array(list(weights.values()), np.float32)[:, None, None, None]
-    return share / np.max(share)
+    """By what the regions of styles count: float32 [K, 1, 1, 1], the largest 1.
+
+    None counts for nothing at all, for where only its own mask is there would be no style.
+    """
+    share = np.array(list(weights.values()), np.float64)[:, None, None, None]
+    return np.maximum(share / np.max(share), FLOOR).astype(np.float32)
 
 
 def let_through(photo: Pixels, painted: Pixels, coverage: np.ndarray | None, strength: float) -> Pixels:
@@ -302,5 +321,11 @@ def let_through(photo: Pixels, painted: Pixels, coverage: np.ndarray | None, str
 
 def _mixed(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:
     """The photo with a share, 0..1, of what was painted, for all pixels or for each [H, W]."""
-    content = to_float(photo)
-    return to_uint8(content + (to_float(painted) - content) * share)
+    if isinstance(share, np.ndarray):
+        return by_bands(_between, photo, painted, share[..., None])
+    return by_bands(partial(_between, share=share), photo, painted)
+
+
+def _between(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:
+    content = photo.astype(np.float32)
+    return np.rint(content + (painted - content) * share).astype(np.uint8)

@@ -93,7 +93,9 @@ def _load_torch(path: Path) -> Weights:
         raise ValueError("not a file of plain weights") from error
     except (RuntimeError, EOFError, KeyError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
-    return {key: tensor.numpy() for key, tensor in tensors.items()}
+    if not isinstance(tensors, dict):
+        raise ValueError("it holds no weights by name")
+    return {key: tensor.float().numpy() for key, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
 
 
 def _normalise(path: Path) -> Weights:

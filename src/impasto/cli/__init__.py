@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -35,8 +38,11 @@ for _panel, _commands in _COMMANDS.items():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0, or 2 for whatever the user can put right, said in one line on stderr."""
     warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF and the like, of no use to who wants a picture
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     try:
         code = app(arguments, prog_name="impasto", standalone_mode=False)
+        sys.stdout.flush()
     except ImpastoError as error:
         code = complain(str(error))
     except UsageError as error:
@@ -49,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = complain(f"this needs {error.name}: pip install impasto[{extra}]")
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left would fail again at exit
+        code = complain(f"cannot write to stdout: {error.strerror}")
     sys.exit(code or 0)
 
 

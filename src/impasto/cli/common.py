@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ PrecisionOption = Annotated[
     Literal["auto", "fp32", "fp16", "int8"],
     typer.Option(help="int8: on OpenVINO; auto takes it where the processor is made for it. fp16: on torch, for GPUs."),
 ]
-ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads.", show_default="one for each core")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="one for each core")]
 StyleSizeOption = Annotated[
     int | None,
     typer.Option(help="Stroke size: the style picture's short side is scaled to this many pixels.", show_default="512"),
@@ -134,7 +135,7 @@ def expand(arguments: Sequence[str], *also: str) -> list[str]:
     endings = {*(f".{ending}" for ending in ENDINGS), *also}
     found: list[str] = []
     for argument in arguments:
-        if Path(argument).is_dir():
+        if os.path.isdir(argument):  # False, too, for what is too long for a path
             files = [str(p) for p in sorted(Path(argument).iterdir()) if p.suffix.lower() in endings and p.is_file()]
             if not files:
                 raise ImpastoError(f"there are no pictures in the folder {argument}")

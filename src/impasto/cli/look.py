@@ -17,17 +17,18 @@ def styles(model: ModelOption = None, as_json: JsonOption = False) -> None:
     from impasto.model import find_model
     from impasto.style import gallery
 
-    trained = find_model(model).trained_styles if model is not None else []
+    paintings = gallery()
+    names = find_model(model).gallery if model is not None else paintings
     if as_json:
-        print_json([{"name": name} for name in trained] or [vars(painting) for painting in gallery().values()])
+        print_json([vars(paintings[name]) if name in paintings else {"name": name} for name in names])
         return
-    if trained:
-        print(*trained, sep="\n")
+    if not any(name in paintings for name in names):
+        print(*names, sep="\n")
         return
     from rich.table import Table
 
     table = Table("name", "title", "artist", "year", box=None)
-    for painting in gallery().values():
+    for painting in (paintings[name] for name in names):
         table.add_row(painting.name, painting.title, painting.artist, painting.year)
     print_table(table)
 

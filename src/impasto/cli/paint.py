@@ -32,7 +32,7 @@ from impasto.cli.common import (
     read_shares,
     take_styles,
 )
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, UnreadableError
 from impasto.methods import METHODS
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def stylize(
     unread: list[str] = []
     options = {"strength": strength, "masks": mask, "keep_color": keep_color, "tile_statistics": tile_statistics}
     if huge:
-        painted = _paint_files(painter, jobs, styles, shares, options | {"quality": quality, "resume": resume})
+        painted = _paint_files(painter, jobs, styles, shares, options | {"quality": quality, "resume": resume}, unread)
     else:
         options |= given(max_size=max_size) | limit
         painted = _paint(painter, jobs, styles, shares, options, {"format": format, "quality": quality}, unread)
@@ -183,7 +183,7 @@ def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, for
         return [_Job(photos[0], paintings[0], None)]
 
     names = "{photo}-{style}."
-    if out is None or out.endswith(("/", os.sep)) or Path(out).is_dir():
+    if out is None or out.endswith(("/", os.sep)) or os.path.isdir(out):
         pattern = os.path.join(out or "", names)
     elif count > 1 and "{photo}" not in out and "{style}" not in out:
         raise ImpastoError(f"{count} pictures cannot all be written to {out}: give a folder, or a pattern: {names}jpg")
@@ -213,7 +213,7 @@ def _check_targets(targets: list[Path], format: str | None) -> None:
     from impasto.image import ENDINGS
 
     for target in targets:
-        if not target.parent.is_dir():
+        if not os.path.isdir(target.parent):
             raise ImpastoError(f"cannot write {target}: there is no folder {target.parent}; create it first")
         if format is None and target.suffix[1:].lower() not in ENDINGS:
             raise ImpastoError(f"cannot write {target}: end its name in one of {', '.join(ENDINGS)}, or give --format")
@@ -265,7 +265,12 @@ def _paint(
 
 
 def _paint_files(
-    painter: Stylizer, jobs: list[_Job], styles: list[Style], shares: list[float], options: dict[str, Any]
+    painter: Stylizer,
+    jobs: list[_Job],
+    styles: list[Style],
+    shares: list[float],
+    options: dict[str, Any],
+    unread: list[str],
 ) -> Iterator[_Made]:
     """The same from file to file."""
     from impasto.huge import stylize_file
@@ -275,6 +280,10 @@ def _paint_files(
         assert job.out is not None  # stdout is none for --huge
         try:
             size = stylize_file(painter, job.photo, _mix(job, styles, shares), job.out, **options)
+        except UnreadableError as error:
+            complain(str(error))
+            unread.append(job.photo)
+            continue
         except KeyboardInterrupt:
             complain("stopped: the same command with --resume goes on from there")
             raise
