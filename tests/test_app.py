@@ -28,6 +28,7 @@ from PIL import Image
 
 import impasto
 from impasto.app import Limits, build
+from impasto.app.visits import Visits
 from impasto.app.work import BusyError, LateError, Work
 
 SIZE = (96, 72)
@@ -329,6 +330,31 @@ def test_metrics(painter, small):
     assert "impasto_queue_depth 0.0" in said
 
 
+def test_invented_methods_are_counted_together(painter):
+    with TestClient(build(painter, page=False)) as client:
+        for number in range(5):
+            client.request(f"X{number}", "/healthz")
+        said = client.get("/metrics").text
+    counted = re.findall(r'impasto_requests_total\{method="(.*?)".*\} (.*)', said)
+    assert counted == [("other", "5.0")]
+
+
+def test_what_nobody_foresaw_is_answered_like_any_error(painter, caplog):
+    app = build(painter, page=False)
+
+    def broken() -> None:
+        raise RuntimeError("a secret of the server")
+
+    app.add_api_route("/broken", broken)
+    with TestClient(app) as client:
+        answer = client.get("/broken")
+        refused(answer, 500, "something went wrong inside the server")
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert 'status="500"' in client.get("/metrics").text
+    assert "secret" not in answer.text
+    assert "a secret of the server" in caplog.text
+
+
 # The page, as far as it can be seen without a browser; test_app_browser.py has the rest
 
 
@@ -387,6 +413,130 @@ def test_an_upload_stays_in_the_page_s_own_folder_which_goes_with_it(painter):
         assert folder in Path(path).resolve().parents
         assert folder.stat().st_mode & 0o077 == 0
     assert not folder.exists()
+
+
+class Browser:
+    """Does what the page does in a browser, as far as the server sees it."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.config = client.get("/config").json()
+        self.kinds = {part["id"]: part["type"] for part in self.config["components"]}
+
+    def upload(self, data: bytes, name: str) -> dict:
+        [path] = self.client.post("/gradio_api/upload", files={"files": (name, data)}).json()
+        return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+    def draw(self, drawing: str, data: bytes, index: int = 0, kind: str = "layer"):
+        [editor] = [part for part, name in self.kinds.items() if name == "imageeditor"]
+        form = {"component_id": editor, "fn_name": "accept_blobs", "session_hash": "me", "type": kind,
+                "index": index, "id": drawing}  # fmt: skip
+        return self.client.post("/gradio_api/component_server", data=form, files={"file": ("layer_0.png", data)})
+
+    def fire(self, to: str, photo=None, editor=None, clip=None, styles=("klimt-kiss", "munch-scream")) -> str:
+        """What comes of the first event that fills a part of that kind."""
+        for event in self.config["dependencies"]:
+            takes, gives = ([self.kinds[part] for part in event[side]] for side in ("inputs", "outputs"))
+            if to in gives and "slider" in takes:
+                break
+        choice = iter(["Small (360)", "style"] if clip else ["style"])
+        numbers = iter([1, 512])
+        picked = [{"id": name, "weight": 1} for name in styles]
+        values = {"image": photo, "imageeditor": editor, "video": clip, "html": picked}
+        data = [next(choice) if kind == "radio" else next(numbers) if kind == "slider" else values[kind]
+                for kind in takes]  # fmt: skip
+        self.client.post(
+            "/gradio_api/queue/join", json={"data": data, "fn_index": event["id"], "session_hash": "me"}
+        ).raise_for_status()
+        return self.client.get("/gradio_api/queue/data", params={"session_hash": "me"}).text
+
+    def painted(self, said: str) -> Image.Image:
+        path = re.findall(r'"path": ?"([^"]+)"', said)[-1]
+        return Image.open(io.BytesIO(self.client.get(f"/gradio_api/file={path}").content))
+
+
+def drawing(size: tuple[int, int] = SIZE) -> bytes:
+    """A layer on which the right half is brushed over."""
+    layer = np.zeros((size[1], size[0], 4), np.uint8)
+    layer[:, size[0] // 2 :] = 255
+    return png(layer)
+
+
+def test_few_and_small_drawings_are_kept(page, small):
+    browser = Browser(page)
+    photo = browser.upload(png(small), "a.png")
+    for number in range(40):
+        assert browser.draw(f"n{number}", drawing()).status_code == 200
+    assert browser.draw("n39", b"not asked for", kind="composite").status_code == 200
+    assert browser.draw("n39", drawing(), index=100_000_000).status_code == 422
+    assert browser.draw("large", bytes(5_000_000)).status_code == 413
+    plain, forgotten, kept = (
+        np.asarray(browser.painted(browser.fire("imageslider", photo, editor))).astype(int)
+        for editor in (None, {"id": "n0"}, {"id": "n39"})
+    )
+    assert np.array_equal(forgotten, plain)
+    assert np.abs(kept - plain)[:, -20:].mean() > 5  # the second style alone, and not a mix
+
+
+def test_a_drawing_counts_its_pixels(painter, small):
+    with TestClient(build(painter, Limits(max_pixels=10_000))) as client:
+        browser = Browser(client)
+        photo = browser.upload(png(small), "a.png")
+        layer = browser.upload(drawing((200, 200)), "layer.png")
+        said = browser.fire("imageslider", photo, {"layers": [layer], "background": layer, "composite": layer})
+        assert "The drawing has more than 10,000 pixels" in said
+        layer = browser.upload(drawing(), "layer.png")
+        assert "Painted in" in browser.fire("imageslider", photo, {"layers": [layer]})
+
+
+def test_a_photo_is_read_as_it_was_sent_every_time(page, small):
+    """Gradio, which makes a part of the page anew when it changes, would read it with its own limits, as RGB."""
+    browser = Browser(page)
+    clear = small.copy()
+    clear.putalpha(100)
+    photo = browser.upload(png(clear), "a.png")
+    [event] = [event for event in browser.config["dependencies"]
+               if [browser.kinds[part] for part in event["outputs"]][:3] == ["image", "button", "column"]
+               and len(event["inputs"]) == 2][:1]  # fmt: skip
+    data = {"data": [photo, [{"id": "klimt-kiss", "weight": 1}]], "fn_index": event["id"], "session_hash": "me"}
+    page.post("/gradio_api/queue/join", json=data)
+    page.get("/gradio_api/queue/data", params={"session_hash": "me"})
+    saved = browser.painted(browser.fire("downloadbutton", photo, styles=["klimt-kiss"]))
+    assert saved.mode == "RGBA"
+    assert set(np.unique(np.asarray(saved)[..., 3])) == {100}
+
+
+def test_clips_are_limited(painter, tmp_path):
+    pytest.importorskip("impasto.video", reason="needs impasto[video]")
+    from clips import make_clip, pan
+
+    clip = make_clip(tmp_path / "a.mp4", pan(3)).read_bytes()
+    with TestClient(build(painter, Limits(max_pixels=96 * 64 - 1))) as client:
+        browser = Browser(client)
+        said = browser.fire("video", clip=browser.upload(clip, "a.mp4"), styles=["klimt-kiss"])
+        assert "The clip has frames of 96 x 64 pixels, more than the 6,143" in said
+    with TestClient(build(painter, Limits(max_pixels=96 * 64))) as client:
+        browser = Browser(client)
+        said = browser.fire("video", clip=browser.upload(clip, "a.mp4"), styles=["klimt-kiss"])
+        assert "3 frames in" in said
+
+
+def test_what_nobody_fetches_is_removed_too():
+    visits = Visits(kept_for=0.3)
+    try:
+        visits.place("late.png").write_bytes(b"painted too late")
+        visits.keep(Image.new("RGB", (8, 8)))
+        busy = visits.place("clip.mp4")
+        assert len(list(visits.folder.iterdir())) == 3
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            busy.write_bytes(b"a clip in the making")
+            time.sleep(0.05)
+        assert list(visits.folder.iterdir()) == [busy.parent]
+        wait_until(lambda: not list(visits.folder.iterdir()))
+    finally:
+        visits.close()
+    assert not visits.folder.exists()
 
 
 def test_thumbnails(page, painter, style_png):
@@ -540,6 +690,11 @@ def command(*arguments: str) -> subprocess.Popen[str]:
     [
         (["--auth", "nobody"], "--auth takes a name and a password"),
         (["--timeout", "0"], "--timeout must be more than 0"),
+        (["--max-upload", "inf"], "--max-upload must be more than 0, and at most 1,000,000,000"),
+        (["--max-clip", "1e305"], "--max-clip must be more than 0, and at most 1,000,000,000"),
+        (["--max-clip-seconds", "nan"], "--max-clip-seconds must be more than 0"),
+        (["--queue", "-1"], "--queue must be 0 or more"),
+        (["--host", "a..b"], "cannot listen on a..b"),
         (["--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
     ],
 )

@@ -29,6 +29,13 @@ PATIENCE = 90_000  # ms; machines that test are often busy
 expect.set_options(timeout=PATIENCE)
 
 
+COUNT_CAMERAS = """() => {
+  const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);
+  window.opened = 0;
+  media.getUserMedia = (wish) => { window.opened += 1; return ask(wish); };
+}"""
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Where a server listens, one started for these tests."""
@@ -182,6 +189,10 @@ def test_a_style_of_ones_own(page, painting, tmp_path):
     stroke.focus()
     page.keyboard.press("Home")
     wait_for_change(page, both)
+    page.locator(".picker input[type=file]").set_input_files(tmp_path / "my cat.png")  # the same once more
+    expect(page.locator(".picker .note")).to_have_text("")
+    expect(page.locator(".picker .style")).to_have_count(38)
+    expect(page.locator(".picker .mix")).to_contain_text("my cat")
 
 
 @pytest.mark.parametrize("name", ["broken.jpg", "notes.png"])
@@ -220,7 +231,8 @@ def test_a_clip_is_painted_and_another_cancelled(page, shoot, tmp_path, photo):
 
 def test_the_camera_is_live(page, shoot):
     page.get_by_role("tab", name="Camera").click()
-    page.get_by_role("button", name="Start the camera").click()
+    page.evaluate(COUNT_CAMERAS)
+    page.locator(".camera button").evaluate("button => { button.click(); button.click(); }")
     said = page.locator(".camera .said")
     expect(said).to_contain_text(re.compile(r"[1-9][\d.]* frames/s · \d+ ms behind · 384 x 288"))
     page.wait_for_timeout(3000)
@@ -228,6 +240,7 @@ def test_the_camera_is_live(page, shoot):
     look = "() => document.querySelector('.camera canvas').toDataURL()"
     first = page.evaluate(look)
     shoot("page-camera")
+    assert page.evaluate("window.opened") == 1
     page.wait_for_timeout(4000)
     assert page.evaluate(look) != first
     assert int(re.search(r"(\d+) ms", said.inner_text()).group(1)) < 5 * delay + 500  # the delay does not pile up

@@ -26,6 +26,7 @@ from skimage import data
 import impasto
 from impasto.cli import main
 from impasto.dataset import Recipe, stylize_dataset
+from impasto.dataset.manifest import Row
 from impasto.dataset.paint import Painter
 from impasto.errors import ImpastoError
 from impasto.place import Place
@@ -254,15 +255,90 @@ def test_a_single_shard_is_a_source(source, tmp_path):
         run(tmp_path / "one.tar", tmp_path, workers=1)
 
 
-def test_a_damaged_shard_is_named_and_passed_over(tmp_path):
+@pytest.fixture
+def painter(tmp_path) -> Painter:
+    """Paints what is in `in` into `out`, without a cluster."""
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
-    (tmp_path / "in" / "bad.tar").write_bytes(b"not a tar file")
     model = impasto.load(engine="onnxruntime", threads=1)
     places = (Place(str(tmp_path / name)) for name in ("in", "out"))
-    [row] = Painter(model, *places, [model.gallery[STYLES[0]]], Recipe()).paint("bad.tar", {})
+    return Painter(model, *places, [model.gallery[STYLES[0]]], Recipe())
+
+
+def test_a_damaged_shard_is_named_and_passed_over(painter, tmp_path):
+    (tmp_path / "in" / "bad.tar").write_bytes(b"not a tar file")
+    [row] = painter.paint("bad.tar", {})
     assert row.error.startswith("the shard cannot be read")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_painting_that_its_format_cannot_hold_is_named_and_passed_over(painter, tmp_path):
+    Image.fromarray(np.resize(data.coffee(), (16, 17_000, 3))).save(tmp_path / "wide.jpg")
+    (tmp_path / "wide.jpg").rename(tmp_path / "in" / "wide.webp")
+    [row] = painter.paint("wide.webp", {})
+    assert row.input == "wide.webp"
+    assert "cannot write" in row.error
+    assert not row.sha256
+    assert not list((tmp_path / "out").iterdir())
+
+
+def shard(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def test_what_is_not_a_picture_is_taken_over_when_it_changes(painter, source, tmp_path):
+    picture = (source / "cat" / "001.jpg").read_bytes()
+    known: dict[str, Row] = {}
+    for caption in (b"a cat", b"a dog"):
+        shard(tmp_path / "in" / "a.tar", {"1.jpg": picture, "1.txt": caption})
+        known = {row.output: row for row in painter.paint("a.tar", known)}
+        with tarfile.open(tmp_path / "out" / "a.tar") as tar:
+            assert tar.extractfile("1.txt").read() == caption
+    before = (tmp_path / "out" / "a.tar").stat().st_mtime_ns
+    painter.paint("a.tar", known)
+    assert (tmp_path / "out" / "a.tar").stat().st_mtime_ns == before
+
+
+def test_names_in_shards_may_be_long(painter, source, tmp_path):
+    name = f"{'x' * 130}/{'y' * 130}.jpg"
+    shard(tmp_path / "in" / "a.tar", {name: (source / "cat" / "001.jpg").read_bytes()})
+    assert [row.error for row in painter.paint("a.tar", {})] == [""]
+    with tarfile.open(tmp_path / "out" / "a.tar") as tar:
+        assert tar.getnames() == [name]
+
+
+def test_a_single_file_stays_one(source):
+    place = Place(str(source / "cat" / "001.jpg"))
+    for _ in range(2):
+        assert [entry.name for entry in place.pictures()] == ["001.jpg"]
+        assert place.read("001.jpg") == (source / "cat" / "001.jpg").read_bytes()
+    assert place.exists()
+    assert place.absolute.endswith("001.jpg")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--out", "file"], "cannot write"),
+        (["--out", "file/out"], "cannot write"),
+        (["--out", "out", "--workers", "-1"], "workers must be 1 or more, not -1"),
+        (["--out", "out", "--workers", "0"], "workers must be 1 or more, not 0"),
+    ],
+)
+def test_wrong_options_are_answered_in_one_line(source, tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as exit:
+        main(["dataset", str(source), "--styles", STYLES[0], *options])
+    assert exit.value.code == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_draws_depend_on_the_name_and_the_seed_alone():

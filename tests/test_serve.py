@@ -400,6 +400,8 @@ def test_the_manifest_builds_the_application():
         (["--target", "0"], "--target: .*greater than 0"),
         (["--auth", "me"], "--auth takes a name and a password"),
         (["--timeout", "0"], "--timeout must be more than 0"),
+        (["--queue", "-1"], "--queue must be 0 or more"),
+        (["--up-delay", "inf"], "--up-delay: .*finite"),
         (["--model", "nosuch"], "nosuch"),
     ],
 )

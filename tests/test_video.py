@@ -13,8 +13,8 @@ from clips import SOUND, frames_of, length_of, make_clip, packets_of, pan, times
 from PIL import Image
 
 import impasto
-from impasto.errors import ImpastoError
-from impasto.video import stylize_video
+from impasto.errors import ImpastoError, TooLargeError
+from impasto.video import StoppedError, stylize_video
 from impasto.video.clip import Clip
 
 STYLE = "munch-scream"
@@ -134,6 +134,13 @@ def test_odd_sizes(model, tmp_path, codec):
     assert (small.width, small.height) == ((48, 32) if codec == "h264" else (49, 33))
 
 
+def test_an_odd_maximal_size_is_not_exceeded(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(3))
+    for codec, size in (("h264", (46, 30)), ("vp9", (47, 31))):
+        result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", codec=codec, max_size=47)
+        assert (result.width, result.height) == size == frames_of(result.path)[0].shape[1::-1]
+
+
 def tags_of(path: Path) -> tuple[int, ...]:
     with av.open(str(path)) as clip:
         frame = next(clip.decode(video=0))
@@ -217,6 +224,30 @@ def test_a_part_of_a_clip_with_its_sound(model, tmp_path):
     assert words == ["two", "three"]
 
 
+def test_a_part_of_a_clip_whose_pictures_begin_later_than_its_sound(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(10), times=[12800 + 512 * index for index in range(10)], sound="aac")
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", start=1.2, strength=0)
+    assert times_of(result.path) == [Fraction(index, 25) for index in range(5)]
+    assert all(distance(*pair) < 4 for pair in zip(frames_of(result.path), frames_of(clip)[5:], strict=True))
+    with pytest.raises(ImpastoError, match=r"the clip is over after 1\.40 s"):
+        stylize_video(model, clip, STYLE, tmp_path / "out.mp4", start=1.4)
+
+
+@pytest.mark.parametrize("ending", ["avi", "h264"])
+def test_what_tells_no_times_is_counted_by_its_rate(model, tmp_path, ending):
+    """Neither AVI nor a bare stream says when a frame is shown, and H.264 decodes them in another order."""
+
+    def steady(video: av.VideoStream) -> None:
+        video.codec_context.time_base = Fraction(1, 25)
+
+    source = pan(50)
+    clip = make_clip(tmp_path / f"a.{ending}", source, prepare=steady)
+    for start, first in ((None, 0), (1.2, 30)):
+        result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", start=start, strength=0)
+        assert times_of(result.path) == [Fraction(index, 25) for index in range(50 - first)]
+        assert all(distance(*pair) < 4 for pair in zip(frames_of(result.path), source[first:], strict=True))
+
+
 def test_another_rate(model, tmp_path):
     clip = make_clip(tmp_path / "a.mp4", pan(50), sound="aac")
     for fps, count in ((10, 20), (Fraction(50), 100)):
@@ -243,7 +274,81 @@ def test_a_stopped_run_leaves_a_playable_file(model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
 
 
+def test_a_run_that_is_stopped_before_its_first_frame_says_so(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(5))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(StoppedError, match="stopped before the first frame"):
+        stylize_video(model, clip, STYLE, tmp_path / "out.mp4", stop=stop)
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("damage", ["missing", "torn", "zeros"])
+def test_a_run_goes_on_from_as_much_of_its_log_as_is_whole(model, tmp_path, damage):
+    clip = make_clip(tmp_path / "a.mp4", pan(30), options={"bf": "0"})
+    out = tmp_path / "out.mp4"
+
+    def kill(done: int, _: int | None) -> None:
+        if done == 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        stylize_video(model, clip, STYLE, out, progress=kill)
+    log = tmp_path / ".out.mp4.impasto" / "frames.txt"
+    if damage == "missing":
+        log.unlink()
+    else:
+        whole = b"".join(log.read_bytes().splitlines(keepends=True)[:12])
+        log.write_bytes(whole + (b"61" if damage == "torn" else bytes(40) + b"\n"))
+    result = stylize_video(model, clip, STYLE, out, resume=True)
+    assert result.frames == 30
+    assert result.painted >= (30 if damage == "missing" else 18)
+    assert times_of(out) == times_of(clip)
+
+
 # What is wrong with files
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_joined_clip_keeps_its_sound_beside_its_pictures(model, tmp_path, ending):
+    once = make_clip(tmp_path / "once.ts", pan(25), sound="aac")
+    twice = tmp_path / "twice.ts"
+    twice.write_bytes(2 * once.read_bytes())
+    result = stylize_video(model, twice, STYLE, tmp_path / f"out.{ending}")
+    assert result.frames == 50
+    sound = packets_of(result.path, "audio")
+    bare = [data[7:] for _, data in packets_of(once, "audio")]  # without the header that each has in such a stream
+    assert [data for _, data in sound] == 2 * bare
+    times, shown = [time for time, _ in sound], times_of(result.path)
+    assert times == sorted(set(times))
+    assert abs((times[len(times) // 2] - times[0]) - (shown[25] - shown[0])) < 0.05
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile {}\n"],
+)
+@pytest.mark.parametrize("name", ["a.m3u8", "a.mp4"])
+def test_files_that_a_clip_names_are_not_read(model, tmp_path, text, name):
+    secret = make_clip(tmp_path / "secret.ts", pan(5))
+    (tmp_path / name).write_text(text.format(secret.name))
+    with pytest.raises(ImpastoError, match="cannot read") as caught:
+        stylize_video(model, tmp_path / name, STYLE, tmp_path / "out.mp4")
+    assert "\n" not in str(caught.value)
+    assert "playlists are not followed" in str(caught.value) or name == "a.mp4"
+    with pytest.raises(ImpastoError, match="cannot read"):
+        stylize_video(model, secret, STYLE, tmp_path / "out.mp4", masks=[tmp_path / name])
+
+
+def test_large_frames_can_be_refused(model, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", pan(3))
+    assert stylize_video(model, clip, STYLE, tmp_path / "out.mp4", max_pixels=96 * 64).frames == 3
+    with pytest.raises(TooLargeError, match=r"frames of 96 x 64 pixels, more than the 6,143"):
+        stylize_video(model, clip, STYLE, tmp_path / "out.mp4", max_pixels=96 * 64 - 1, max_size=32)
 
 
 def test_broken_frames_are_passed_over(model, tmp_path):

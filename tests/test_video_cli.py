@@ -86,6 +86,12 @@ def test_preview_is_short_and_small(video, folder):
     assert frames_of(folder / "p.mp4")[0].shape == (42, 320, 3)
 
 
+def test_a_preview_ends_where_it_is_told(video, folder):
+    make_clip(folder / "a.mp4", pan(90))
+    assert video("a.mp4", "munch-scream", "--preview", "--start", 1, "--end", 1.4, "-o", "p.mp4")[0] == 0
+    assert length_of(folder / "p.mp4") == Fraction(2, 5)
+
+
 def test_strength_and_styles_change_over_the_clip(video, folder):
     """From the clip as it is, over one style, to the other."""
     still = [pan(1)[0]] * 30
@@ -153,6 +159,21 @@ def test_ctrl_c_finishes_the_file(folder):
     assert length_of(folder / "out.mp4") == Fraction(len(times), 25)
     assert packets_of(folder / "out.mp4", "audio")[-1][0] < Fraction(len(times), 25)
     assert sorted(path.name for path in folder.iterdir()) == ["a.mp4", "cat.png", "out.mp4"]
+
+
+def test_ctrl_c_before_the_first_frame(folder):
+    """All of a bare stream has to be decoded to come to a time in it, which leaves time to stop."""
+    make_clip(folder / "a.h264", 250 * pan(10), options={"preset": "ultrafast"})
+    process = start("a.h264", "munch-scream", "--start", "95", "-o", "out.mp4")
+    while not Path(".out.mp4.impasto").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "stopped before the first frame" in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in folder.iterdir()) == ["a.h264", "cat.png"]
 
 
 def test_a_killed_run_is_taken_up_again(video, folder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.server
 import io
+import json
 import os
 import re
 import shutil
@@ -338,6 +339,59 @@ def test_any_static_host_will_do_and_after_the_first_visit_none(browser, tmp_pat
         with visit(context, address) as page:
             assert page.evaluate("crossOriginIsolated")
             expect(page.locator("#said")).to_contain_text("Painted in")
+
+
+# What a browser gives a service worker, as far as this one asks for it; the page of another site where told so.
+WORKER = """
+const [source, visits] = process.argv.slice(1).map((text) => JSON.parse(text));
+const listeners = {}, kept = new Map();
+const self = { addEventListener: (name, act) => { listeners[name] = act; }, registration: { scope: "http://here/" } };
+const basic = (answer) => answer && Object.defineProperty(answer, "type", { value: "basic" });
+const cache = {
+  put: async (address, answer) => kept.set(address, answer), match: async (address) => basic(kept.get(address)),
+};
+const caches = { open: async () => cache };
+let page;
+const fetch = async () => {
+  if (page === null) throw new TypeError("no network");
+  return basic(new Response(page));
+};
+new Function("self", "caches", "fetch", source)(self, caches, fetch);
+const said = [];
+for (const [name, mode, text] of visits) {
+  let answer = null;
+  page = text;
+  const request = { method: "GET", url: `http://here/${name}`, mode };
+  listeners.fetch({ request, respondWith: (given) => { answer = given; }, waitUntil: () => {} });
+  const given = await answer;
+  said.push(given && [await given.text(), given.headers.has("cross-origin-embedder-policy")]);
+}
+console.log(JSON.stringify([said, [...kept.keys()]]));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_service_worker_keeps_to_its_own_files():
+    site = (Path(browser_page.__file__).parent / "web" / "index.html").read_text("utf-8")
+    worker = (Path(browser_page.__file__).parent / "web" / "sw.js").read_text("utf-8")
+    visits = [
+        ("?engine=wasm", "navigate", site),
+        ("page.js?1", "cors", "script"),
+        ("model/content.onnx.gz", "cors", "model"),
+        ("", "navigate", None),
+        ("", "navigate", "<h1>impasto app</h1>"),
+        ("gradio_api/file=/tmp/a.jpg", "no-cors", "a visitor's photo"),
+        ("v1/styles", "cors", "[]"),
+        ("thumbs/klimt-kiss.jpg?2", "no-cors", "a thumbnail"),
+    ]
+    command = ["node", "--input-type=module", "-e", WORKER, json.dumps(worker), json.dumps(visits)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    said, kept = json.loads(done.stdout)
+    assert said == [
+        [site, True], ["script", True], ["model", True], [site, True], ["<h1>impasto app</h1>", False],
+        None, None, None,
+    ]  # fmt: skip
+    assert kept == [f"http://here/{name}" for name in ("", "page.js", "model/content.onnx.gz")]
 
 
 @needs_runtime

@@ -77,7 +77,7 @@ def _read_mask(
         weights = np.minimum(weights, 1)  # luma of white may round to a little more
     if weights.shape != scaled:
         check_size(weights.shape, shape, name)
-        weights = np.asarray(Image.fromarray(weights).resize(scaled[::-1], Image.Resampling.BILINEAR))
+        weights = np.asarray(Image.fromarray(weights).resize((scaled[1], scaled[0]), Image.Resampling.BILINEAR))
     return weights
 
 

@@ -6,6 +6,7 @@ import contextlib
 import posixpath
 import tarfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -71,11 +72,16 @@ class Place:
         """Whether there is such a folder or file."""
         return bool(self._system.exists(self._root))
 
+    @cached_property
+    def _folder(self) -> str:
+        """What the names to read are relative to: the folder, or that of the single file."""
+        return posixpath.dirname(self._root) if self._system.isfile(self._root) else self._root
+
     def find(self, endings: frozenset[str]) -> list[str]:
         """Names, relative to the folder, of all files in it and below that have one of these endings, sorted."""
         try:
-            if self._system.isfile(self._root):
-                self._root, name = posixpath.split(self._root)
+            if self._folder != self._root:
+                name = posixpath.basename(self._root)
                 return [name] if _ending(name) in endings else []
             if not self._system.isdir(self._root):
                 raise ImpastoError(f"there is no folder or file {self.url}")
@@ -93,7 +99,7 @@ class Place:
         Raises:
             OSError: it is not there or cannot be read.
         """
-        data: bytes = self._system.cat_file(f"{self._root}/{name}", start=start, end=end)
+        data: bytes = self._system.cat_file(f"{self._folder}/{name}", start=start, end=end)
         return data
 
     def pictures(self) -> list[Entry]:
@@ -108,7 +114,7 @@ class Place:
                 entries.append(Entry(self, name, name))
                 continue
             try:
-                with self._system.open(f"{self._root}/{name}", "rb") as stream:
+                with self._system.open(f"{self._folder}/{name}", "rb") as stream:
                     members = tar_members(stream)
             except OSError as error:
                 raise ImpastoError(f"cannot read {name} in {self.url}: {error}") from None
@@ -121,7 +127,7 @@ class Place:
         """The bytes of a file, None if there is no such file."""
         try:
             return self.read(name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, name: str, data: bytes) -> None:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from impasto import __version__
 from impasto.app import browser
-from impasto.app.api import router, say_errors_in_one_line
+from impasto.app.api import METHODS, router, say_errors_in_one_line
 from impasto.app.guard import Guard
 from impasto.app.studio import Limits, Shelf, Studio
 from impasto.errors import ImpastoError
@@ -66,12 +66,16 @@ def build(
         from impasto.app.page import mount
 
         mount(app, studio)
-    metrics = studio.metrics
+
+    def count(method: str, route: str, status: int) -> None:
+        known = method if method in METHODS else "other"  # a client may send any word, and each would be kept
+        studio.metrics.requests.labels(known, route, status).inc()
+
     app.add_middleware(
         Guard,
         auth=auth,
         largest=lambda path: limits.max_clip if path.endswith("/gradio_api/upload") else limits.max_upload,
-        count=lambda method, route, status: metrics.requests.labels(method, route, status).inc(),
+        count=count,
     )
     return app
 
@@ -142,7 +146,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         said = getattr(error, "strerror", None) or error
         raise ImpastoError(f"cannot listen on {host} port {port}: {said}; choose another --host or --port") from None
 

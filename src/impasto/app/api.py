@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
-from impasto.app.studio import MOST_STYLES, Studio, UnreadableError, encoded, unless_gone
+from impasto.app.studio import MOST_STYLES, Studio, encoded, unless_gone
 from impasto.app.work import BusyError, LateError
-from impasto.errors import ImpastoError, TooLargeError
+from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import ENDINGS
 from impasto.sheet import caption
 from impasto.stylizer import STYLE_SIZE
@@ -73,7 +73,7 @@ def _problems(*statuses: int) -> _Answers:
     return made
 
 
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _Answers = dict[int | str, dict[str, Any]]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PAINTED: _Answers = {200: {"description": "The painted photo.", "content": dict.fromkeys(_TYPES.values(), _BINARY)}}
@@ -208,7 +208,7 @@ def router(studio: Studio) -> APIRouter:
 
     # Else the page, which is mounted at the root, would answer, in its own manner.
     for path in ("/v1/{rest:path}", "/healthz", "/metrics"):
-        api.add_api_route(path, elsewhere, methods=_METHODS, include_in_schema=False)
+        api.add_api_route(path, elsewhere, methods=METHODS, include_in_schema=False)
     return api
 
 
@@ -219,7 +219,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def say_errors_in_one_line(app: FastAPI) -> None:
-    """Makes every error of the API ``{"error": "what is wrong and what to do"}``."""
+    """Makes every error of the API ``{"error": "what is wrong and what to do"}``; see `Guard` for those unforeseen."""
 
     @app.exception_handler(ImpastoError)
     async def _ours(_: Request, error: ImpastoError) -> JSONResponse:
@@ -239,10 +239,6 @@ def say_errors_in_one_line(app: FastAPI) -> None:
             allowed = ", ".join(_methods(request))
             return _problem(405, f"this address takes {allowed}; see /docs", {"allow": allowed})
         return _problem(error.status_code, str(error.detail), error.headers)
-
-    @app.exception_handler(Exception)
-    async def _unforeseen(_: Request, __: Exception) -> JSONResponse:
-        return _problem(500, "something went wrong inside the server: its log says what; please report it")
 
 
 def _problem(status: int, text: str, headers: Any = None) -> JSONResponse:

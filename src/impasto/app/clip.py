@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -106,25 +107,28 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
         target = visits.place(f"{Path(path).stem}-painted.mp4")
 
         def work() -> Any:
-            from impasto.video import stylize_video
+            from impasto.video import StoppedError, stylize_video
 
             job.begun = True
             if os.path.getsize(path) > limits.max_clip:
                 raise TooLargeError(f"the clip has {too_large(limits.max_clip)}")
             names, weights = chosen_styles(picked)
             styles = mixed([studio.style(name, int(stroke)) for name in names], weights)
-            return stylize_video(
-                studio.painter,
-                path,
-                styles,
-                target,
-                strength=strength,
-                keep_color=None if color == "style" else color,
-                max_size=_SIZES.get(size, 640),
-                end=limits.max_clip_seconds,
-                progress=job.progress,
-                stop=job.stop,
-            )
+            with contextlib.suppress(StoppedError):
+                return stylize_video(
+                    studio.painter,
+                    path,
+                    styles,
+                    target,
+                    strength=strength,
+                    keep_color=None if color == "style" else color,
+                    max_size=_SIZES.get(size, 640),
+                    max_pixels=limits.max_pixels,
+                    end=limits.max_clip_seconds,
+                    progress=job.progress,
+                    stop=job.stop,
+                )
+            return None
 
         async def run() -> Any:
             with studio.counted("clip"):
@@ -140,6 +144,9 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
                     task.cancel()  # it only waits: nothing of it is to be finished
                 yield gr.skip(), gr.skip(), line("Finishing ..." if job.stop.is_set() else str(job)), gr.skip()
             made = task.result()
+            if made is None:
+                yield *idle, line("Cancelled."), gr.skip()
+                return
             cut = " before it was stopped" if job.stop.is_set() else ""
             words = f"{made.frames} frames in {made.seconds:.0f} s{cut}."
             yield *idle, line(words), gr.update(value=str(target), visible=True)

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger(__name__)
+_UNFORESEEN = "something went wrong inside the server: its log says what; please report it"
 _OPEN = {"/healthz"}  # for probes, which know no password; it tells nothing of use
 _COUNTED = {"/v1/stylize", "/v1/styles", "/healthz", "/metrics"}
 # What the page needs of Gradio; the rest of it (proxies, recordings, editors, its own API) is shut.
@@ -63,7 +64,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, path = 500, scope["path"].removeprefix(scope.get("root_path", ""))
+        status, path = 0, scope["path"].removeprefix(scope.get("root_path", ""))
 
         async def answered(message: Message) -> None:
             nonlocal status
@@ -76,10 +77,12 @@ class Guard:
 
         try:
             await self._pass_on(path, scope, receive, answered)
-        except Exception:  # the answer has been given; what is left is to tell whoever runs the server
+        except Exception:  # whoever runs the server is told what went wrong, the client only that something did
             _LOG.exception("%s %s", scope["method"], path)
+            if not status:
+                await _refuse(answered, 500, _UNFORESEEN)
         finally:
-            self.count(scope["method"], path if path in _COUNTED else "page", status)
+            self.count(scope["method"], path if path in _COUNTED else "page", status or 500)
 
     async def _pass_on(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)

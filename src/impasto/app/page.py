@@ -18,7 +18,7 @@ from impasto.stylizer import STYLE_SIZE
 _FIRST = "hokusai-great-wave"
 _THUMB = 320  # painted this large, shown at about half of it: strokes come out finer
 _COLORS = [("The painting's", "style"), ("The photo's palette", "match"), ("The photo's own", "luminance")]
-_KEPT_FOR = 900  # seconds that the files of a visit are kept
+_KEPT_FOR, _TIDY_EVERY = 900, 60  # seconds that the files of a visit are kept, and between looks for older ones
 _PICKER = """
 <div class="picker">
   <div class="mix" role="group" aria-label="Shares of the mix"></div>
@@ -45,7 +45,7 @@ _CAMERA = """
 
 def mount(app: FastAPI, studio: Studio) -> None:
     """Puts the page on the application, at its root."""
-    visits = Visits()
+    visits = Visits(_KEPT_FOR + 2 * _TIDY_EVERY)  # after Gradio, which forgets only what it removes itself
     studio.on_close.append(visits.close)
     app.include_router(live.router(studio))
     app.include_router(_thumbs(studio))
@@ -69,7 +69,7 @@ def mount(app: FastAPI, studio: Studio) -> None:
 
 
 def _blocks(studio: Studio, visits: Visits) -> Page:
-    page = Page(title="impasto", analytics_enabled=False, delete_cache=(60, _KEPT_FOR))
+    page = Page(title="impasto", analytics_enabled=False, delete_cache=(_TIDY_EVERY, _KEPT_FOR))
     page.visits = visits
     with page:
         gr.HTML("<header><h1>impasto</h1><p>Any picture in any style, at once.</p></header>", elem_id="head")

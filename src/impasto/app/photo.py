@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi import HTTPException
+from gradio.components.base import server
+from gradio.components.image_editor import AcceptBlobs, EditorData
 from PIL import Image
 
 from impasto.app.guard import too_large
@@ -20,6 +23,9 @@ from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Picture, read_image
 
 _PREVIEW = 1024  # long side in pixels of what the page shows; the download has the photo's own size
+_LAYERS = {"0", "1", "2", "3"}  # of a drawing, by number, of which the page has one
+_LARGEST_LAYER = 4_000_000  # bytes
+_DRAWINGS = 16  # that are kept until their event takes them
 _SAVE = "() => setTimeout(() => document.querySelector('#download').click(), 100)"
 
 
@@ -52,7 +58,7 @@ def tab() -> Tab:
     """Lays the tab out."""
     photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=460, elem_id="photo",
                      buttons=[])  # fmt: skip
-    # The file as it was sent, where Gradio has put it: it would read it first, with other limits and other words.
+    # What was sent stays as it is, where Gradio has put it: it would read it first, with other limits and other words.
     photo.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
     example = gr.Button("Try it with an example", size="md", elem_id="example")
     with gr.Column(visible=False) as painted:
@@ -71,9 +77,37 @@ def tab() -> Tab:
             brush=gr.Brush(default_size=48, colors=["#c2553a"], color_mode="fixed"), buttons=[],
             show_label=False, label="Where the second style goes", elem_id="brush",
         )  # fmt: skip
+        _bound(brush)
         apply = gr.Button("Use this part", elem_id="apply")
     download = gr.DownloadButton(visible="hidden", elem_id="download")
     return Tab(photo, example, painted, result, full, other, said, regions, brush, apply, download)
+
+
+def _bound(brush: gr.ImageEditor) -> None:
+    """Makes an editor keep few and small drawings, and hand them on as they were sent, without reading them."""
+    keep: Callable[[AcceptBlobs], None] = brush.accept_blobs
+
+    @server  # type: ignore[untyped-decorator]
+    def accept_blobs(data: AcceptBlobs) -> None:
+        if data.data["type"] != "layer":
+            return  # the picture under it and both together, which nobody asks for
+        if str(data.data["index"]) not in _LAYERS:
+            raise HTTPException(422, f"a drawing has no layer {data.data['index']} here")
+        if len(data.files[0][1]) > _LARGEST_LAYER:
+            raise HTTPException(413, too_large(_LARGEST_LAYER))
+        keep(data)
+        while len(brush.blob_storage) > _DRAWINGS:
+            brush.blob_storage.pop(next(iter(brush.blob_storage)), None)
+
+    def layers(payload: EditorData | None) -> list[bytes | Path]:
+        if payload is None:
+            return []
+        drawing = payload if payload.id is None else brush.blob_storage.pop(payload.id, None)
+        sent = [layer for layer in drawing.layers if layer is not None] if drawing else []
+        return [layer if isinstance(layer, bytes) else Path(layer.path) for layer in sent]
+
+    brush.accept_blobs = accept_blobs
+    brush.preprocess = layers  # type: ignore[method-assign,assignment]
 
 
 def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> None:
@@ -100,7 +134,7 @@ def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> 
         ground = {"background": small.convert("RGB"), "layers": [], "composite": None}
         return hidden, hidden, shown, ground, _if_two(path, chosen), line("Painting ...")
 
-    async def paint(path: str | None, drawn: Any, *knobs: Any) -> tuple[Any, Any]:
+    async def paint(path: str | None, drawn: list[bytes | Path], *knobs: Any) -> tuple[Any, Any]:
         """The photo before and after, as large as the page shows it."""
         if path is None:
             return gr.skip(), gr.skip()
@@ -118,7 +152,7 @@ def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> 
             return gr.skip(), line(str(error), wrong=True)
         return pair, line(f"Painted in {time.perf_counter() - start:.1f} s, shown at {size[0]} x {size[1]}.")
 
-    async def save(path: str | None, drawn: Any, *knobs: Any) -> tuple[Any, str]:
+    async def save(path: str | None, drawn: list[bytes | Path], *knobs: Any) -> tuple[Any, str]:
         """The photo painted as large as it is."""
         if path is None:
             raise gr.Error("There is no photo yet.", print_exception=False)
@@ -161,26 +195,28 @@ def _read(studio: Studio, path: str) -> Picture:
 
 
 def _painted(
-    studio: Studio, photo: Picture, drawn: Any, chosen: Any, strength: float, color: Any, stroke: int
+    studio: Studio,
+    photo: Picture,
+    drawn: list[bytes | Path],
+    chosen: Any,
+    strength: float,
+    color: Any,
+    stroke: int,
 ) -> Image.Image:
     names, weights = chosen_styles(chosen)
     return studio.stylize(
         photo,
         [studio.style(name, int(stroke)) for name in names],
         weights=weights,
-        masks=_regions(drawn) if len(names) == 2 else [],
+        masks=_regions(studio, drawn) if len(names) == 2 else [],
         strength=strength,
         keep_color=None if color == "style" else color,
     )
 
 
-def _regions(drawn: Any) -> list[Picture]:
+def _regions(studio: Studio, drawn: list[bytes | Path]) -> list[Picture]:
     """The masks of the first and the second style; none where nothing is drawn, or everything."""
-    layers = (drawn or {}).get("layers") or []
-    if not layers:
+    alpha = studio.picture(drawn[0], "the drawing").alpha if drawn else None
+    if alpha is None or alpha.min() == alpha.max():
         return []
-    alpha = layers[0].getchannel("A")
-    low, high = alpha.getextrema()
-    if low == high:
-        return []
-    return [read_image(alpha.point(lambda a: 255 - a)), read_image(alpha)]
+    return [read_image(255 - alpha), read_image(alpha)]

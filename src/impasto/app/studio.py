@@ -22,7 +22,7 @@ from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from impasto.app.work import BusyError, LateError, Work
-from impasto.errors import ImpastoError, TooLargeError
+from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import Picture, read_image, resize_short_side, write_image
 from impasto.style import Style
 from impasto.stylizer import STYLE_SIZE, Stylizer
@@ -34,10 +34,6 @@ UploadedStyle = Style | tuple[str, Picture]
 #: Styles in one mix, and so masks of one photo, at most.
 MOST_STYLES = 8
 _KEPT_SIDE = 768  # short side that uploaded style pictures are kept at: any stroke size can be had from it
-
-
-class UnreadableError(ImpastoError):
-    """What was sent is not a picture."""
 
 
 @dataclass(frozen=True)
@@ -271,14 +267,7 @@ class Studio:
         return self.painter.stylize(content, mixed(styles, weights), masks=regions, **controls)
 
     def _taken(self, name: str, picture: Picture, size: int) -> Style:
-        height, width = picture.pixels.shape[:2]
-        scale = size / min(height, width)
-        if scale**2 * height * width > self.limits.max_pixels:  # a strip, say, grows beyond all bounds
-            raise TooLargeError(
-                f"{name} would have {scale * width:.0f} x {scale * height:.0f} pixels as a style, more than the "
-                f"{self.limits.max_pixels:,} that this server takes: cut out a part, or choose a smaller stroke size"
-            )
-        return self.painter.style(picture.pixels, size=size, name=name)
+        return self.painter.style(picture.pixels, size=size, name=name, max_pixels=self.limits.max_pixels)
 
     def _loaded(self, data: bytes) -> Style:
         with tempfile.NamedTemporaryFile(suffix=".style") as file:

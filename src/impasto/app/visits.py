@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,39 @@ from impasto.image import ENDINGS
 
 
 class Visits:
-    """A temporary folder, which its user alone may read; Gradio puts uploads there, and serves files from there."""
+    """A temporary folder, which its user alone may read; Gradio puts uploads there, and serves files from there.
 
-    def __init__(self) -> None:
+    What is too old is removed. Gradio does so with the files that it was told of, and never hears of those that were
+    made for somebody who had gone, or waited no longer.
+
+    Args:
+        kept_for: seconds that a file is kept.
+    """
+
+    def __init__(self, kept_for: float) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="impasto-")).resolve()
         os.environ["GRADIO_TEMP_DIR"] = str(self.folder)
+        self._kept_for = kept_for
+        self._closed = threading.Event()
+        threading.Thread(target=self._tidy, name="impasto-tidy", daemon=True).start()
 
     def close(self) -> None:
         """Removes it."""
+        self._closed.set()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        while not self._closed.wait(min(self._kept_for, 60)):
+            with contextlib.suppress(OSError):  # somebody else has removed it
+                for entry in self.folder.iterdir():
+                    # Of a folder its newest file counts, so that a clip in the making stays.
+                    changed = max(path.lstat().st_ctime for path in (entry, *entry.rglob("*")))
+                    if time.time() - changed <= self._kept_for:
+                        continue
+                    if entry.is_dir():
+                        shutil.rmtree(entry)
+                    else:
+                        entry.unlink()
 
     def place(self, name: str) -> Path:
         """A new path of that name, which nobody can guess."""
@@ -67,7 +94,10 @@ class Page(gr.Blocks):
 
     visits: Visits
 
-    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any) -> Any:
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], state: Any, *rest: Any, **more: Any) -> Any:
         """See :meth:`gradio.Blocks.preprocess_data`."""
         self.visits.check(inputs)
-        return await super().preprocess_data(block_fn, inputs, *rest, **more)
+        for part in block_fn.inputs:
+            if "preprocess" in vars(part):  # our way of reading, which Gradio forgets when it has updated the part
+                state[part._id] = part
+        return await super().preprocess_data(block_fn, inputs, state, *rest, **more)

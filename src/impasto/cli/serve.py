@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from impasto.image import Pixels
 
 _LIMITS = "Limits (what one client may ask for)"
+_MOST = 1_000_000_000  # of any limit, in its unit: as good as none
 _SCALING = "Scaling, where --replicas is a range"
 
 AuthOption = Annotated[
@@ -191,8 +192,11 @@ def _limits(**options: float | None) -> dict[str, Any]:
     """Those of the limits that were given, in the library's units."""
     limits: dict[str, Any] = given(**options)
     for name, value in limits.items():
-        if name != "queue" and not value > 0:
-            raise ImpastoError(f"--{name.replace('_', '-')} must be more than 0, not {value:g}")
+        option = f"--{name.replace('_', '-')}"
+        if name == "queue" and value < 0:
+            raise ImpastoError(f"{option} must be 0 or more, not {value}")
+        if name != "queue" and not 0 < value <= _MOST:
+            raise ImpastoError(f"{option} must be more than 0, and at most {_MOST:,}, not {value:g}")
     return limits | {name: int(limits[name] * 1e6) for name in ("max_upload", "max_clip") if name in limits}
 
 

@@ -138,7 +138,8 @@ def video(
     if no_flow and blend:
         raise ImpastoError("--no-flow leaves the frame before out: leave out --blend")
     if preview:
-        end = (start or 0) + _PREVIEW_SECONDS
+        soon = (start or 0) + _PREVIEW_SECONDS
+        end = soon if end is None else min(end, soon)
         max_size = min(max_size or _PREVIEW_SIZE, _PREVIEW_SIZE)
     shares = read_shares(weights, len(names))
 
@@ -225,6 +226,8 @@ def _default_target(clip: Path, styles: Sequence[str]) -> Path:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second ends the program as ever."""
+    from impasto.video import StoppedError
+
     stop = threading.Event()
 
     def interrupted(number: int, frame: FrameType | None) -> None:
@@ -235,6 +238,9 @@ def _interruptible() -> Iterator[threading.Event]:
     before = signal.signal(signal.SIGINT, interrupted)
     try:
         yield stop
+    except StoppedError as error:
+        complain(str(error))
+        raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGINT, before)
 

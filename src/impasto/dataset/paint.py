@@ -49,7 +49,7 @@ class Painter:
             known: rows of paintings that were made before, by output.
 
         Returns:
-            a row for each painting; where a picture cannot be read they say why.
+            a row for each painting; where a picture cannot be read, or its format not hold the painting, it says why.
 
         Raises:
             ImpastoError: the result cannot be written.
@@ -69,12 +69,17 @@ class Painter:
             return [replace(row, error=str(error)) for row, _ in drawn]
         done = []
         for (row, style), kept in zip(drawn, there, strict=True):
-            if kept is None:
-                data = self._painting(picture, style, row)
-                self.out.write(row.output, data)
-                kept = replace(row, sha256=_sha256(data))
-            done.append(kept)
+            done.append(kept or self._painted(picture, style, row))
         return done
+
+    def _painted(self, picture: Picture, style: Style, row: Row) -> Row:
+        """Paints and writes a picture; its row, which says why if its format cannot hold the painting."""
+        try:
+            data = self._painting(picture, style, row)
+        except ImpastoError as error:
+            return replace(row, error=str(error))
+        self.out.write(row.output, data)
+        return replace(row, sha256=_sha256(data))
 
     def _shard(self, name: str, known: Mapping[str, Row]) -> list[Row]:
         """A WebDataset shard: samples are files with a name in common up to the first dot. All but pictures is copied.
@@ -95,7 +100,6 @@ class Painter:
             present = {}
         members: list[tuple[str, bytes]] = []
         done: list[Row] = []
-        changed = False
         for key, files in samples.items():
             sheets: list[dict[str, bytes]] = [{} for _ in self.recipe.marks]
             found: list[Row] = []
@@ -113,7 +117,6 @@ class Painter:
                         if kept is None:
                             picture = picture or self._framed(data)
                             painting = self._painting(picture, style, row)
-                            changed = True
                             kept = replace(row, sha256=_sha256(painting))
                         else:
                             painting = present[row.output[len(name) + 1 :]]
@@ -125,7 +128,7 @@ class Painter:
             if not any(row.error for row in found):
                 for mark, sheet in zip(self.recipe.marks, sheets, strict=True):
                     members += [(f"{key}{mark}{ending}", data) for ending, data in sheet.items()]
-        if changed or [member for member, _ in members] != list(present):
+        if members != list(present.items()):
             self.out.write(name, _tar(members))
         return done
 
@@ -191,7 +194,7 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 def _tar(members: Sequence[tuple[str, bytes]]) -> bytes:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:  # which knows names of any length
         for name, data in members:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mtime = len(data), _EPOCH

@@ -43,7 +43,7 @@ class DatasetResult:
 
     @property
     def errors(self) -> list[Row]:
-        """Rows of pictures that cannot be read."""
+        """Rows of pictures that cannot be read, or whose format cannot hold the painting."""
         return [row for row in self.rows if row.error]
 
 
@@ -78,13 +78,15 @@ def stylize_dataset(
         workers: painters at a time; None for as many as the cluster has room for.
         threads: processor threads of each. One is best where pictures are small and many.
         address: of a running Ray cluster; None starts one on this machine.
-        fail_fast: stop at the first picture that cannot be read.
+        fail_fast: stop at the first picture that cannot be read or painted.
 
     Raises:
         ImpastoError: nothing to do, an output that cannot be written, or, with `fail_fast`, a broken picture. What was
             painted until then stays, and the next run goes on from there.
     """
     recipe = recipe or Recipe()
+    if workers is not None and workers < 1:
+        raise ImpastoError(f"workers must be 1 or more, not {workers}")
     pictures, target = Place(source), Place(out)
     if pictures.holds(target) or target.holds(pictures):
         raise ImpastoError(f"{out} and {source} lie in one another: write the paintings somewhere else")

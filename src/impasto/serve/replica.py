@@ -46,9 +46,9 @@ class Options(BaseModel):
     precision: str = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
     replicas: int | str = 1
-    target: Annotated[float, Field(gt=0)] = 2.0
-    up_delay: Annotated[float, Field(ge=0)] = 10.0
-    down_delay: Annotated[float, Field(ge=0)] = 300.0
+    target: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    up_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    down_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     gpus: Annotated[int, Field(ge=0)] = 0
     limits: Limits = Limits()
     auth: str | None = Field(default_factory=lambda: os.environ.get("IMPASTO_AUTH"))

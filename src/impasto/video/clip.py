@@ -17,7 +17,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Pixels
 
 #: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
@@ -26,6 +26,13 @@ BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
 SWS_MATRIX = {BT709: 1, FCC: 4, BT470BG: 5, SMPTE170M: 5, SMPTE240M: 7, BT2020: 9}
 #: How swscale converts without shifting chroma or losing levels.
 EXACT = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+#: Containers that hold their video themselves; FFmpeg also knows playlists and the like, which name other files.
+_CONTAINERS = (
+    "mov,matroska,avi,mpegts,mpeg,gif,ogg,flv,asf,mxf,gxf,nut,ivf,rm,wtv,dv,nsv,apng,yuv4mpegpipe,"
+    "h261,h263,h264,hevc,vvc,av1,obu,m4v,mpegvideo,mjpeg,dirac,vc1"
+)
+#: Pictures, which are opened only to be told so.
+_PICTURES = "image2,png_pipe,jpeg_pipe,webp_pipe,gif_pipe,bmp_pipe,tiff_pipe,jpegxl_pipe,psd_pipe,qoi_pipe"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class Clip:
         max_size: scale frames down so that their long side is at most this.
         even: make both sides even, as H.264 and H.265 want them in 4:2:0. Frames that are not scaled get their last
             row or column twice.
+        max_pixels: refuse frames that have more, before they are decoded; None takes any.
 
     Attributes:
         height, width: of the frames as they come, upright.
@@ -93,8 +101,15 @@ class Clip:
         ImpastoError: there is no such file, it holds no video, or nothing here decodes it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, max_size: int | None = None, even: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_size: int | None = None,
+        even: bool = False,
+        max_pixels: int | None = None,
+    ) -> None:
+        self.path, self._max_pixels = Path(path), max_pixels
         if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
@@ -103,7 +118,9 @@ class Clip:
             self.time_base = Fraction(stream.time_base or Fraction(1, 90000))
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             self.start = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
-            self.length = _length(container, stream)
+            self.length = _length(container, stream, self.start)
+            # AVI and bare streams tell in which order frames are decoded, and not when they are shown.
+            self._timed = container.format.name != "avi" and stream.start_time is not None
             self.frame_count = stream.frames or None
             first = next((frame for frame in self._decoded(container, stream) if not frame.is_corrupt), None)
             if first is None:
@@ -116,7 +133,8 @@ class Clip:
         if self._turn.transposed:
             width, height = height, width
             self.aspect = 1 / self.aspect
-        scale = min(1.0, (max_size or 1 << 30) / max(width, height))
+        limit = max_size or 1 << 30
+        scale = min(1.0, (limit - limit % 2 if even else limit) / max(width, height))
         step = 2 if even and scale < 1 else 1
         self.width, self.height = (max(step, round(side * scale / step) * step) for side in (width, height))
         self._pad = ((0, self.height % 2), (0, self.width % 2)) if even else ((0, 0), (0, 0))
@@ -130,13 +148,17 @@ class Clip:
             since: seconds; frames that end before may be left out.
         """
         last: int | None = None
+        ahead: int | None = None  # where only the order of decoding is told: how far it runs ahead of what is shown
         with open_clip(self.path) as container:
             stream = video_stream(container, self.path)
-            if since > 0:  # a second earlier, for files whose index is not quite right
+            if since > 0 and self._timed:  # a second earlier, for files whose index is not quite right
                 with contextlib.suppress(av.error.FFmpegError):
                     container.seek(max(0, int((self.start + since - 1) * av.time_base)))
             for decoded in self._decoded(container, stream):
-                pts = decoded.pts
+                pts = decoded.pts if self._timed else decoded.dts
+                if pts is not None and not self._timed:
+                    ahead = pts - (stream.start_time or 0) if ahead is None else ahead
+                    pts -= ahead
                 if pts is None or (last is not None and pts <= last):  # damaged, or a format without time stamps
                     usual = max(1, round(1 / self.rate / self.time_base))
                     pts = 0 if last is None else last + (decoded.duration or usual)
@@ -150,6 +172,7 @@ class Clip:
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         stream.thread_type = "AUTO"
+        self._check_size(stream.codec_context)
         packets = container.demux(stream)
         while True:
             try:
@@ -165,6 +188,18 @@ class Clip:
                 self.broken += 1
                 continue
             yield from decoded
+
+    def _check_size(self, context: Any) -> None:
+        if self._max_pixels is None:
+            return
+        width, height = context.width, context.height
+        if width * height > self._max_pixels:
+            raise TooLargeError(
+                f"{self.path} has frames of {width} x {height} pixels, more than the {self._max_pixels:,} that are "
+                "taken here: scale it down first"
+            )
+        # The decoder sees to frames that grow on the way; it counts their margins, too.
+        context.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
 
     def _pixels(self, decoded: av.VideoFrame) -> Pixels:
         width, height = self._decoded_size
@@ -225,15 +260,21 @@ def color(frame: av.VideoFrame) -> Color:
 
 
 def open_clip(path: Path) -> av.container.InputContainer:
-    """Opens a file for reading; a context manager."""
+    """Opens a file for reading, and no other file that it may name; a context manager."""
     if path.is_dir():
         raise ImpastoError(f"cannot read {path}: it is a folder; name one clip in it")
     try:
         if path.stat().st_size == 0:
             raise ImpastoError(f"cannot read {path}: it is empty")
-        return av.open(str(path), metadata_errors="replace")
+        allowed = {"format_whitelist": f"{_CONTAINERS},{_PICTURES}"}
+        return av.open(str(path), metadata_errors="replace", options=allowed)
     except FileNotFoundError:
         raise ImpastoError(f"cannot read {path}: there is no such file") from None
+    except av.error.ArgumentError:  # the format is not among those allowed
+        raise ImpastoError(
+            f"cannot read {path}: it does not hold a video itself, as mp4, mkv, webm, avi, ts and the like do; "
+            "playlists are not followed"
+        ) from None
     except av.error.FFmpegError as error:
         raise ImpastoError(
             f"cannot read {path}: it is no video that can be read here ({error.strerror or error})"
@@ -255,7 +296,8 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     return stream
 
 
-def _length(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+def _length(container: av.container.InputContainer, stream: av.VideoStream, start: Fraction) -> Fraction | None:
+    """Seconds from the beginning of a clip to the end of its pictures, which may begin later than its sound."""
     if stream.duration and stream.time_base:
-        return stream.duration * Fraction(stream.time_base)
+        return (stream.duration + (stream.start_time or 0)) * Fraction(stream.time_base) - start
     return Fraction(container.duration, av.time_base) if container.duration else None

@@ -35,6 +35,10 @@ Styles = StyleSource | Sequence[StyleSource] | Mapping[Style, float]
 _WARM_UP = Fraction(1)  # seconds painted once more after a kill, for what the frames before have left in memory
 
 
+class StoppedError(ImpastoError):
+    """Ended before there was anything to finish."""
+
+
 @dataclass(frozen=True)
 class VideoResult:
     """What :func:`stylize_video` did.
@@ -81,6 +85,7 @@ def stylize_video(
     keep_color: KeepColor | None = None,
     style_size: int = STYLE_SIZE,
     max_size: int | None = None,
+    max_pixels: int | None = None,
     start: float | None = None,
     end: float | None = None,
     fps: float | Fraction | None = None,
@@ -100,7 +105,7 @@ def stylize_video(
 
     Args:
         painter: model or method.
-        clip: whatever FFmpeg reads.
+        clip: whatever FFmpeg reads, if it holds its video itself.
         styles: as :meth:`Stylizer.stylize` takes them, or key frames of that, cross-faded.
         out: the file to write: .mp4, .m4v, .mov, .mkv, .webm or .gif.
         strength: 0..1, or key frames of it.
@@ -108,6 +113,7 @@ def stylize_video(
         keep_color: see :meth:`TemporalPainter`.
         style_size: stroke size, see :meth:`Stylizer.style`.
         max_size: scale frames down so that their long side is at most this.
+        max_pixels: refuse clips whose frames have more; None takes any.
         start, end: seconds of the clip between which to paint.
         fps: frames a second to come to; None keeps every frame and its time.
         codec: "h264" (usual for mp4, mov and mkv), "h265", "vp9" (usual for webm) or "av1".
@@ -119,6 +125,7 @@ def stylize_video(
 
     Raises:
         ImpastoError: a control is wrong, the clip cannot be read, or the file cannot be written.
+        StoppedError: `stop` was set before the first frame was painted; nothing is written.
     """
     began = time.monotonic()
     target = Target.choose(Path(out), codec, crf)
@@ -130,7 +137,7 @@ def stylize_video(
         raise ImpastoError(f"fps must be a number above 0, not {fps}")
     if os.path.realpath(clip) == os.path.realpath(out):
         raise ImpastoError(f"{out} is the clip itself and would be overwritten: choose another file")
-    source = Clip(clip, max_size=max_size, even=target.codec.even)
+    source = Clip(clip, max_size=max_size, even=target.codec.even, max_pixels=max_pixels)
     if source.length is not None and begin >= source.length:
         raise ImpastoError(f"the clip is over after {float(source.length):.2f} s: start earlier than {start} s")
     controls = _Controls(painter, styles, style_size, strength, masks, source)
@@ -179,6 +186,8 @@ def stylize_video(
                     if progress is not None:
                         progress(done, total)
         encoder.close()
+        if parts.last is None and stopped:
+            raise StoppedError("stopped before the first frame was painted: nothing was written")
         if parts.last is None:
             raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
         last, duration = (ticks * time_base for ticks in parts.last)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,19 +179,37 @@ def _readable(demuxed: Iterator[Any]) -> Iterator[Any]:
         yield from demuxed
 
 
+def _going_on(demuxed: Iterable[Any]) -> Iterator[Any]:
+    """Packets with decoding time stamps that never fall back in a stream.
+
+    Where those of a clip do, since it was joined or damaged, sound goes on after what came before, as the pictures do.
+    Subtitles, of which several may have the same time, are left out there.
+    """
+    reached: dict[int, int] = {}
+    for packet in demuxed:
+        if packet.pts is None:  # the end
+            continue
+        if packet.dts is None:
+            packet.dts = packet.pts
+        last = reached.get(packet.stream_index, packet.dts - 1)
+        if packet.stream.type == "subtitle" and packet.dts < last:
+            continue
+        if packet.stream.type != "subtitle" and packet.dts <= last:
+            later = last + max(1, packet.duration or 0) - packet.dts
+            packet.pts, packet.dts = packet.pts + later, packet.dts + later
+        reached[packet.stream_index] = packet.dts
+        yield packet
+
+
 def _copied(source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Span) -> Iterator[Any]:
     """The packets of other streams that belong to a span, their times counted from its beginning."""
     chosen = [source.streams[index] for index in streams]
     if not chosen:
         return
     length = None if span.end is None else span.end - span.start
-    reached = dict.fromkeys(streams, -math.inf)
-    for packet in _readable(source.demux(chosen)):
-        if packet.pts is None or (packet.dts or packet.pts) < reached[packet.stream_index]:
-            continue  # the end, or damage
-        reached[packet.stream_index] = packet.dts or packet.pts
+    for packet in _going_on(_readable(source.demux(chosen))):
         ticks = round((origin + span.start) / packet.time_base)
-        packet.pts, packet.dts = packet.pts - ticks, packet.pts - ticks if packet.dts is None else packet.dts - ticks
+        packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
         begin, stop = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
         if length is not None and begin >= length:
             continue

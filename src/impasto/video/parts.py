@@ -7,6 +7,7 @@ each frame that went to the encoder) and one file of encoded video for each run,
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import av.error
 
 from impasto.errors import ImpastoError
 from impasto.files import reason, work_folder, write_file
+
+_NOTED = re.compile(r"(-?\d+) (\d+)\n")
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,7 @@ class Parts:
         somewhere, those count up to where as many packets are there as frames are due: what they are predicted from
         is then among them.
         """
-        lines = (self.folder / "frames.txt").read_text("ascii").splitlines(keepends=True)
-        times = [(int(pts), int(duration)) for pts, duration in (line.split() for line in lines if line.endswith("\n"))]
+        times = self._noted()
         for path in sorted(self.folder.glob("*.mp4"), reverse=True):
             first = int(path.stem)
             due = [pts for pts, _ in times[first:]]
@@ -102,6 +104,17 @@ class Parts:
             path.unlink()
         else:
             times = []
+        return times
+
+    def _noted(self) -> list[tuple[int, int]]:
+        """What `note` wrote, up to the first line that is not whole: a power cut may damage it, or leave none."""
+        log = self.folder / "frames.txt"
+        text = log.read_text("ascii", "replace") if log.exists() else ""
+        times: list[tuple[int, int]] = []
+        at = 0
+        while line := _NOTED.match(text, at):
+            times.append((int(line[1]), int(line[2])))
+            at = line.end()
         return times
 
     def _time_stamps(self, path: Path) -> Iterator[int]:

@@ -80,5 +80,9 @@
     run(stream);
   };
 
-  button.addEventListener("click", () => (stream ? stop("Stopped.") : start()));
+  button.addEventListener("click", async () => {
+    if (stream) return stop("Stopped.");
+    button.disabled = true; // a second click while the browser asks would open a second stream
+    await start().finally(() => { button.disabled = false; });
+  });
 }

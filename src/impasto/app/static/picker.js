@@ -78,7 +78,9 @@
         const said = await answer.json();
         if (!answer.ok) { say(said.error); continue; }
         const style = { id: said.id, title: one.name.replace(/\.[^.]*$/, ""), by: "your own" };
-        grid.prepend(card(style));
+        // The same picture once more has the same id, and so its card already.
+        if (![...grid.querySelectorAll("button.style")].some((known) => known.dataset.id === style.id)) grid.prepend(card(style));
+        if (chosen.some((known) => known.id === style.id)) { say(""); continue; }
         if (chosen.length === MOST) chosen.pop();
         toggle(style);
       } catch {
