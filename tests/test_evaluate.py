@@ -194,6 +194,8 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(pictures, vgg19, tmp_path)
         evaluate(["nosuch"], photos, styles)
     with pytest.raises(ImpastoError, match="limit must be 1 photo or more, not 0"):
         evaluate(["adain"], photos, styles, limit=0)
+    with pytest.raises(ImpastoError, match="size must be 16 or more, not 8"):
+        evaluate(["adain"], photos, styles, size=8)
     with pytest.raises(ImpastoError, match="there is no folder or file"):
         evaluate(["adain"], tmp_path / "missing", styles)
     (tmp_path / "broken.jpg").write_bytes(b"text")

@@ -148,6 +148,42 @@ def test_export_replaces_a_model_or_leaves_it(checkpoint, paintings, tmp_path):
         export(tmp_path / "broken.pt", folder, "mine")
 
 
+def test_export_replaces_nothing_but_a_model(checkpoint, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    for folder, said in ((precious, "something other than a model"), (precious / "thesis.txt", "is a file"),
+                         (precious / "thesis.txt" / "mine", "is a file")):  # fmt: skip
+        with pytest.raises(ImpastoError, match=said):
+            export(checkpoint, folder, "mine")
+    assert [path.read_text() for path in precious.iterdir()] == ["years of work"]
+    assert list(tmp_path.iterdir()) == [precious]
+
+    (tmp_path / "new" / "mine").mkdir(parents=True)  # an empty folder may be filled
+    first = find_model(export(checkpoint, tmp_path / "new" / "mine", "mine"))
+    (first.folder / "notes.txt").write_text("of this model")
+    (tmp_path / "link").symlink_to(first.folder)
+    export(checkpoint, tmp_path / "link", "another")
+    assert (tmp_path / "link").is_symlink()
+    assert find_model(first.folder).name == "another"
+    assert not (first.folder / "notes.txt").exists()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine"]
+
+
+def test_what_is_no_checkpoint_is_said(checkpoint, tmp_path):
+    torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    for name in ("other.pt", "text.pt"):
+        said = rf"{name} is not a readable checkpoint: give one that impasto train wrote$"
+        with pytest.raises(ImpastoError, match=said):
+            export(tmp_path / name, tmp_path / "mine", "mine")
+        with pytest.raises(ImpastoError, match=said):
+            export(checkpoint, tmp_path / "mine", "mine", mean_with=[tmp_path / name])
+    with pytest.raises(ImpastoError, match=r"cannot read .*nowhere"):
+        export(tmp_path / "nowhere.pt", tmp_path / "mine", "mine")
+    assert not (tmp_path / "mine").exists()
+
+
 def test_shipped_weights_are_small():
     folder = Path(impasto.__file__).parent / "weights"
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 20e6

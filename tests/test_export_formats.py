@@ -127,6 +127,15 @@ def test_what_cannot_be_exported_is_said_and_leaves_nothing(command, said, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_of_another_kind_is_not_replaced(tmp_path, capsys):
+    precious = tmp_path / "photos.mlpackage"
+    precious.mkdir()
+    (precious / "photo.jpg").write_bytes(b"a photo")
+    assert run(f"export adain {precious} --size 64x96") == 2
+    assert "holds something other than a model" in capsys.readouterr().err
+    assert [path.read_bytes() for path in precious.iterdir()] == [b"a photo"]
+
+
 def test_a_file_that_paints_something_else_is_refused():
     expected = np.full((1, 3, 4, 4), 0.5, np.float32)
     image = (torch.zeros(1, 3, 4, 4),)

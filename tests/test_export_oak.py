@@ -15,6 +15,7 @@ from skimage import data
 import impasto
 from impasto.bench import count_gflop
 from impasto.errors import ImpastoError
+from impasto.export.checkpoint import traced
 from impasto.export.oak import OPSET, estimates, write_oak
 from impasto.export.plain import Plain
 from impasto.model import find_model
@@ -58,7 +59,7 @@ def painted(network, image, style, strength) -> torch.Tensor:
         return network(image, control).clamp(0, 1)
 
 
-@pytest.mark.parametrize(("height", "width"), [(256, 256), (384, 384), (88, 104)])
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (384, 384), (88, 104), (64, 296)])
 @pytest.mark.parametrize("strength", [1.0, 0.4])
 def test_plain_operators_paint_what_the_network_paints(network, style, photo, height, width, strength):
     image = image_of(photo, height, width)
@@ -162,6 +163,16 @@ def test_estimates_follow_from_operations(camera_files):
     assert "an estimate" in str(rvc2)
     assert "never measured" in str(rvc2)
     assert estimates(4 * rvc2.gflop)[0].fastest == pytest.approx(rvc2.fastest / 4)
+
+
+@pytest.mark.parametrize("size", [(88, 104), (296, 88), (64, 296)])
+def test_sums_stay_short_at_sizes_with_large_prime_factors(network, style, size):
+    """An eighth of 296 is 37, of which 37 x 37 values together have left the range of half precision."""
+    graph = traced(Plain(network, size, style), (torch.rand(1, 3, *size),), ["image"], ["painted"], {}, OPSET)
+    pools = [node for node in graph.graph.node if node.op_type == "AveragePool"]
+    windows = [attribute.ints for node in pools for attribute in node.attribute if attribute.name == "kernel_shape"]
+    assert windows
+    assert max(np.prod(window) for window in windows) <= 64
 
 
 def test_what_a_camera_cannot_have_is_said(tmp_path):

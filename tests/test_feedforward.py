@@ -22,6 +22,7 @@ from impasto.export import export
 from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
 from impasto.nets.norm import EPS
 from impasto.painters import GraphStylizer
+from impasto.train.data import Pictures, batches
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task
 
@@ -129,6 +130,22 @@ def test_same_seed_same_losses(vgg19, pictures, tmp_path, capsys, kind, style, a
     assert losses[0] == losses[1]
 
 
+def test_every_process_and_batch_draws_its_own_styles(vgg19, pictures):
+    task = make_task("cin", TINY, style=[str(pictures / f"{name}.png") for name in ("brick", "cell", "grass")])
+    photos = Pictures([str(pictures / "photos")], 48)
+
+    def styles(process: int, start: int = 0) -> list[list[int]]:
+        source = batches(photos, None, 32, (0.5, 1.0), 16, TINY.seed, process, start)
+        drawn = [task.draw(16, next(source)[2]).tolist() for _ in range(3)]
+        source.close()
+        return drawn
+
+    first, second = styles(0), styles(1)
+    assert len({tuple(drawn) for drawn in first + second}) == 6
+    assert {style for drawn in first for style in drawn} == {0, 1, 2}
+    assert styles(0, start=2)[0] == first[2]  # as in a run that is resumed
+
+
 def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_path):
     state = read_checkpoint(run("cin", TINY, pictures, tmp_path / "run", start=str(model), add=["grass"]))
     assert state["styles"] == ["brick", "cell", "grass"]
@@ -207,6 +224,8 @@ def test_what_cannot_be_trained_is_said_in_a_line(vgg19, pictures, model, tmp_pa
         run("cin", TINY, pictures, tmp_path, ["brick"], start=str(model))
     with pytest.raises(ImpastoError, match="the same name"):
         make_task("cin", TINY, style=[str(pictures / "brick.png"), str(pictures)])
+    with pytest.raises(ImpastoError, match="style_emphasis has no meaning for cin, only for adain, compact"):
+        run("cin", replace(TINY, style_emphasis=1), pictures, tmp_path, ["brick"])
     with pytest.raises(ImpastoError, match="no normalisation layer"):
         Feedforward(norm="layer")
 

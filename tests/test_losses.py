@@ -188,6 +188,14 @@ def test_gram_of_a_batch_and_total_variation():
     assert total_variation(batch).item() == pytest.approx(squares)
 
 
+@pytest.mark.parametrize("weight", [None, torch.rand(1, 1, 16, 16)], ids=["plain", "weighted"])
+def test_gram_is_as_exact_where_a_step_is_in_half_precision(weight):
+    features = torch.rand(1, 8, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = gram(features, weight)
+    assert torch.equal(made, gram(features, weight))
+
+
 @pytest.mark.parametrize("softness", [0.0, 0.7])
 def test_style_loss_of_a_batch(softness):
     ours, theirs = RNG.gamma(1.0, 1.0, (2, 2, 2, 3, CHANNELS))  # of two taps, mean and deviation, of three pictures

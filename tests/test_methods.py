@@ -109,6 +109,12 @@ def test_coarse_to_fine_and_snapshots(tmp_path):
     assert sizes == {"gatys-00004": SIZE // 2, "gatys-00008": SIZE // 2, "gatys-00012": SIZE}
 
 
+def test_a_file_in_the_place_of_the_snapshots_is_said_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(ImpastoError, match="file is a file: name a folder"):
+        paint("gatys", iterations=100_000, snapshots=tmp_path / "file")
+
+
 def test_ctrl_c_gives_the_best_so_far(tmp_path, capfd, observe):
     def interrupt() -> None:
         deadline = time.monotonic() + 60

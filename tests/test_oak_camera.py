@@ -138,6 +138,14 @@ def test_every_call_for_the_camera_is_one_that_depthai_has(script, has_style, pl
         assert message.getTensor("style").shape == (1, 1152)
 
 
+def test_a_size_that_is_none_is_one_line(script, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["oak_camera.py", "net.blob", "--size", "256"])
+    with pytest.raises(SystemExit) as exit_:
+        script.main()
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.endswith("argument --size: WIDTHxHEIGHT, like 256x256, not 256\n")
+
+
 def test_the_guide_names_what_there_is(script):
     """Every file and option of the script's own instructions exists."""
     options = set(re.findall(r"--[a-z]+", script.__doc__))

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.evaluate import paper
 from impasto.evaluate.controls import controls
@@ -76,3 +77,18 @@ def test_controls_show_what_they_control(vgg19, folders, tmp_path):
 def test_controls_need_four_styles(vgg19, folders, tmp_path):
     with pytest.raises(ImpastoError, match="4 style pictures"):
         controls(folders[0], folders[0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [("--steps -1", "'--steps': "), ("--steps 0", "'--steps': "), ("-o {file}", "is a file: name a folder")],
+)
+def test_wrong_options_are_one_line(folders, tmp_path, capsys, options, said):
+    (tmp_path / "file").write_text("text")
+    arguments = options.format(file=tmp_path / "file").split()
+    with pytest.raises(SystemExit) as exit_:
+        main(["reproduce", "ablation", "--content", folders[0], "--style", folders[1], *arguments])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert said in error
+    assert len(error.splitlines()) == 1

@@ -134,7 +134,7 @@ def test_turns_and_the_gradient_of_the_auto_encoders(vgg19, pictures):
 
     def gradient(step: int) -> tuple[float, torch.Tensor]:
         task.zero_grad()
-        task(content, content, step)["loss"].backward()
+        task(content, content, torch.Generator(), step)["loss"].backward()
         before = task.network.up[0].convolution.weight.grad.clone()
         task.adjust_gradients(step)
         shared = [p.grad for name, p in task.network.named_parameters() if not name.startswith("banks.")]
@@ -152,6 +152,22 @@ def test_turns_and_the_gradient_of_the_auto_encoders(vgg19, pictures):
     after = task.network.up[0].convolution.weight.grad
     assert F.cosine_similarity(after.flatten(), before.flatten(), dim=0) == pytest.approx(1, abs=1e-5)
     assert all(bank.grad is None for bank in task.network.banks)
+
+
+def test_a_run_resumed_before_an_auto_encoder_step_is_the_undisturbed_one(vgg19, pictures, tmp_path):
+    settings = replace(TINY, steps=3, autoencoder_steps=0, schedule="paper")
+    whole = read_checkpoint(run(settings, pictures, tmp_path / "whole", ["brick"], width=4))
+    run(replace(settings, steps=2), pictures, tmp_path / "half", ["brick"], width=4)
+    task = task_for(settings, pictures, ["brick"], width=4)
+    assert not task.is_style_step(2)
+    resumed = read_checkpoint(
+        train(task, [str(pictures / "photos")], None, settings, tmp_path / "half", resume=True, short_side=96,
+              device="cpu")
+    )  # fmt: skip
+    for name, weight in whole["network"].items():
+        assert torch.allclose(weight, resumed["network"][name], atol=1e-7), name
+    for one, other in zip(whole["optimiser"]["state"].values(), resumed["optimiser"]["state"].values(), strict=True):
+        assert torch.allclose(one["exp_avg"], other["exp_avg"])
 
 
 def test_same_seed_same_losses(vgg19, pictures, tmp_path, capsys):

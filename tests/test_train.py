@@ -22,7 +22,9 @@ import torch.nn.functional as F
 from PIL import Image
 from skimage import data
 
+from impasto.cli import main
 from impasto.errors import ImpastoError
+from impasto.image import read_image, to_float
 from impasto.model import find_model
 from impasto.train.augment import altered, bolder, brushed, grained, graphic, varied
 from impasto.train.data import Pictures, batches, find_pictures, manifest
@@ -145,6 +147,83 @@ def test_resumed_run_is_the_undisturbed_one(vgg19, folders, tmp_path, optimiser)
         assert torch.allclose(weight, resumed["average"][name], atol=1e-6), name
 
 
+def test_a_checkpoint_of_several_gpus_goes_on_without_them(vgg19, folders, tmp_path):
+    """As checkpoints were once: with the random state of every GPU, and nothing of the task's own."""
+    settings = replace(TINY, steps=2)
+    path = run("compact", replace(settings, steps=1), folders, tmp_path / "run")
+    state = read_checkpoint(path)
+    state["random"]["cuda"] = [torch.zeros(16, dtype=torch.uint8)] * 4
+    torch.save({key: value for key, value in state.items() if key != "memory"}, path)
+    assert read_checkpoint(run("compact", settings, folders, tmp_path / "run", resume=True))["step"] == 2
+
+
+def test_a_run_that_is_over_records_nothing_more(vgg19, folders, tmp_path, capsys):
+    settings = replace(TINY, steps=1)
+    path = run("compact", settings, folders, tmp_path)
+    before, _ = path.read_bytes(), capsys.readouterr()
+    run("compact", settings, folders, tmp_path, resume=True)
+    assert "Done at step 1" in capsys.readouterr().out
+    assert path.read_bytes() == before
+
+
+def test_the_time_limit_counts_what_comes_before_the_first_step(vgg19, folders, tmp_path):
+    settings = replace(TINY, steps=10_000)
+    task = make_task("compact", settings)
+    task.begin = lambda content, style: time.sleep(2.5)
+    path = train(task, [folders[0]], [folders[1]], settings, tmp_path, max_minutes=2 / 60, short_side=64, device="cpu")
+    assert read_checkpoint(path)["step"] == 1
+
+
+@pytest.mark.parametrize("again_after", [0, 1.2])
+def test_ctrl_c_saves_and_a_second_one_ends_the_run_at_once(vgg19, folders, tmp_path, again_after):
+    """Two at once are one: launchers of several processes hand on what each has had from the terminal."""
+    settings = replace(TINY, steps=4)
+    task = make_task("compact", settings)
+    forward = task.forward
+
+    def interrupted(*batch):
+        if batch[-1] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(again_after)
+            os.kill(os.getpid(), signal.SIGINT)
+        return forward(*batch)
+
+    task.forward = interrupted
+    arguments = task, [folders[0]], [folders[1]], settings, tmp_path
+    if again_after:
+        with pytest.raises(KeyboardInterrupt):
+            train(*arguments, short_side=64, device="cpu")
+        assert not (tmp_path / "checkpoint.pt").exists()
+    else:
+        assert read_checkpoint(train(*arguments, short_side=64, device="cpu"))["step"] == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("layer", ["relu4_1", "relu3_1"])
+def test_crops_need_be_no_multiple_of_what_the_encoder_divides_by(vgg19, folders, tmp_path, layer):
+    settings = replace(TINY, steps=2, crop=35, autoencoder_steps=1, fit_crops=2)
+    task = make_task("adain", settings, layer=layer)
+    state = read_checkpoint(train(task, [folders[0]], [folders[1]], settings, tmp_path, short_side=64, device="cpu"))
+    assert state["step"] == 2
+    picture = task.preview(task.network, torch.rand(2, 3, 35, 35), torch.rand(2, 3, 35, 35))
+    assert picture.shape == (3, 3 * 35, 3 * 35)
+
+
+def test_made_up_skies_are_drawn_with_their_batch(vgg19):
+    """And not from what the process's own random state happens to be, which a resumed one does not share."""
+    settings = replace(TINY, autoencoder_steps=0, smooth_weight=1.0)
+    task = make_task("compact", settings)
+    photos, paintings = torch.rand(2, 2, 3, 32, 32)
+
+    def smooth(seed: int, elsewhere: int) -> float:
+        torch.manual_seed(elsewhere)
+        with torch.no_grad():
+            return task(photos, paintings, torch.Generator().manual_seed(seed), 0)["smooth"].item()
+
+    assert smooth(1, 1) == smooth(1, 2)
+    assert smooth(1, 1) != smooth(2, 1)
+
+
 def test_a_run_does_not_go_on_as_another(vgg19, folders, tmp_path):
     run("compact", replace(TINY, steps=1), folders, tmp_path)
     with pytest.raises(ImpastoError, match="another optimiser"):
@@ -233,6 +312,30 @@ def test_pictures_too_large_to_keep_are_decoded_as_drawn(folders):
     assert not streamed.resident
     same = [pictures.crops(4, 24, (0.5, 1.0), generator.manual_seed(1)) for pictures in (kept, streamed)]
     assert torch.equal(*same)
+
+
+def test_pictures_are_read_as_everywhere_else(tmp_path):
+    """Deep greys are no white, photos stand upright, large ones are small, and what is damaged is passed over."""
+    photo = Image.fromarray(data.coffee())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a right angle
+    photo.save(tmp_path / "turned.jpg", exif=exif)
+    ramp = np.linspace(0, 65535, 64 * 96).reshape(64, 96).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    photo.convert("CMYK").save(tmp_path / "print.jpg")
+    stream = io.BytesIO()
+    photo.resize((96, 64)).save(stream, "avif")
+    (tmp_path / "damaged.avif").write_bytes(stream.getvalue()[:-200])
+
+    for memory in (None, 0):
+        pictures = Pictures([str(tmp_path)], short_side=64, memory=memory)
+        squares = [square for square in pictures.squares(64) if square is not None]
+        assert pictures.broken == {"damaged.avif"}
+        for name, square in zip(("deep.png", "print.jpg", "turned.jpg"), squares, strict=True):
+            whole = torch.from_numpy(to_float(read_image(tmp_path / name).pixels))
+            top, left = ((side - min(whole.shape[2:])) // 2 for side in whole.shape[2:])
+            part = whole[..., top : top + min(whole.shape[2:]), left : left + min(whole.shape[2:])]
+            assert (F.interpolate(part, (64, 64), mode="area") - square).abs().mean() < 0.03, name
 
 
 def test_difficult_styles_are_drawn_more_often(vgg19, folders, tmp_path):
@@ -406,3 +509,58 @@ def test_folders_without_pictures_are_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"nothing")
     with pytest.raises(ImpastoError, match="readable"):
         Pictures([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"crop": 0}, "crop must be 16 or more, not 0"),
+        ({"batch": 0}, "batch must be 1 or more, not 0"),
+        ({"steps": 0}, "steps must be 1 or more, not 0"),
+        ({"accumulate": 0}, "accumulate must be 1 or more, not 0"),
+        ({"pairings": 0}, "pairings must be 1 or more, not 0"),
+        ({"lr": -1.0}, "lr must be 0 or more, not -1"),
+        ({"lr": float("nan")}, "lr must be 0 or more, not nan"),
+        ({"style_weight": -1.0}, "style_weight must be 0 or more, not -1"),
+        ({"ema": 2.0}, "ema must be from 0 to 1, not 2"),
+        ({"bold_share": 1.5}, "bold_share must be from 0 to 1, not 1.5"),
+        ({"seed": -1}, "seed must be from 0 to 100000000, not -1"),
+        ({"seed": 5_000_000_000}, "seed must be from 0 to 100000000, not 5000000000"),
+        ({"scale": (2.0, 3.0)}, "scale must be two shares .* not 2 3"),
+        ({"scale": (0.8, 0.5)}, "scale must be two shares .* not 0.8 0.5"),
+    ],
+)
+def test_settings_out_of_range_are_one_line(changes, said):
+    with pytest.raises(ImpastoError, match=f"^{said}$"):
+        Settings(**changes)
+
+
+def test_the_largest_seed_is_one(folders):
+    source = batches(Pictures([folders[0]], 64), None, 32, (0.5, 1.0), 1, Settings(seed=100_000_000).seed, 7, 10**6)
+    assert next(source)[0].shape == (1, 3, 32, 32)
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--out {file}", "is a file: name a folder"),
+        ("--out run --device cuda:7", "device can only be cpu, not cuda:7"),
+        ("--out run --short-side 0", "short_side must be 1 or more, not 0"),
+        ("--out run --threads 0", "'--threads': "),
+        ("--out run --crop 0", "crop must be 16 or more, not 0"),
+        ("--out run --smooth-weight 5", "smooth_weight has no meaning for adain, only for compact: leave it out"),
+    ],
+)
+def test_wrong_options_are_one_line(vgg19, folders, tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("text")
+    arguments = options.format(file="file").split()
+    if "--device" not in arguments:
+        arguments += ["--device", "cpu"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "adain", "--content", folders[0], "--style", folders[1], "--steps", "1", *arguments])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert said in error
+    assert len(error.splitlines()) == 1

@@ -123,6 +123,15 @@ def test_warping_error_falls_by_more_than_60_per_cent(model, coffee):
     assert rows["both"].detail > 0.6
 
 
+@pytest.mark.parametrize("frame", ["photo", "even"])
+def test_a_still_clip_can_be_measured(model, rocket, frame):
+    """Painted frame by frame it is as still: nothing can be gained, and there may be no detail."""
+    frame = rocket if frame == "photo" else np.full_like(rocket, 128)
+    for row in measure({"adain": model}, [STYLE], [frame] * 3, motion=lambda *_: true_motion((0, 0))).rows:
+        assert (row.error, row.reduction) == (0, 0)
+        assert row.detail == pytest.approx(1, abs=0.01)
+
+
 def test_warping_error_is_the_mean_square(coffee):
     before, now = shifted(coffee, 0), shifted(coffee, 1)
     assert warping_error(before, now, true_motion()) == 0

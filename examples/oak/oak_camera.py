@@ -129,12 +129,10 @@ def main() -> None:
     parser.add_argument("model", type=Path, help=".superblob, .blob, .dlc or NN archive; .xml with --video")
     parser.add_argument("style", nargs="?", help="the first style; none where one is built in")
     parser.add_argument("--video", type=Path, help="paint this video on this machine, without a camera")
-    parser.add_argument("--size", default="256x256", help="WIDTHxHEIGHT that the network was exported for")
+    parser.add_argument("--size", type=_size, default="256x256", help="WIDTHxHEIGHT that the network was exported for")
     parser.add_argument("--of", default="adain", help="the model that the network was exported from")
     parser.add_argument("--fps", type=float, default=20)
     given = parser.parse_args()
-    width, height = map(int, given.size.split("x"))
-    size = width, height
 
     import impasto
     from impasto.camera import Pace, Window
@@ -142,9 +140,9 @@ def main() -> None:
     painter = impasto.load(given.of)
     with Window() as window, dai.Pipeline(createImplicitDevice=given.video is None) as pipeline:
         if given.video is not None:
-            parts = on_this_machine(pipeline, given.model, given.video, size, given.fps)
+            parts = on_this_machine(pipeline, given.model, given.video, given.size, given.fps)
         else:
-            parts = on_camera(pipeline, given.model, size, given.fps, has_style=given.style is not None)
+            parts = on_camera(pipeline, given.model, given.size, given.fps, has_style=given.style is not None)
         if parts.style is not None and given.style is None:
             parser.error("this network takes a style: name one")
         frames = pipeline.create(Picture).build(parts.painted).out.createOutputQueue(2, False)
@@ -164,6 +162,14 @@ def main() -> None:
             if not window.show(frame.getCvFrame()[..., ::-1], pace):
                 break
         pipeline.stop()
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"WIDTHxHEIGHT, like 256x256, not {text}")
+    return int(width), int(height)
 
 
 def _listen(painter: object, style: Callable[[np.ndarray], None] | None) -> None:

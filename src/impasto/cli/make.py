@@ -58,7 +58,7 @@ def train(
     save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
     short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
     device: Annotated[str | None, typer.Option(help="cpu, to leave an accelerator alone.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
     steps: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     batch: Annotated[int | None, typer.Option(rich_help_panel=_SETTINGS)] = None,
     accumulate: Annotated[int | None, typer.Option(help="Batches to a step.", rich_help_panel=_SETTINGS)] = None,
@@ -410,7 +410,7 @@ def reproduce(
         typer.Option("--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all"),
     ] = None,
     size: Annotated[int, typer.Option(help="Side in pixels, for controls.")] = 512,
-    steps: Annotated[int | None, typer.Option(help="Of each training, for ablation and norms.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each training, for ablation and norms.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
     threads: ThreadsOption = None,
 ) -> None:
@@ -422,6 +422,7 @@ def reproduce(
     """
     from impasto.evaluate import paper
     from impasto.evaluate.controls import controls
+    from impasto.train.checks import make_folder
 
     if threads is not None:
         import torch
@@ -429,7 +430,7 @@ def reproduce(
         torch.set_num_threads(threads)
     if model and experiment in ("ablation", "norms"):
         raise ImpastoError(f"{experiment} trains its own networks: leave out --model")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     sources = str(content), str(style), out
     if experiment == "losses":
         paper.losses(*sources, fast=fast, **given(systems=model))

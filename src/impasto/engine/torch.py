@@ -14,6 +14,10 @@ from impasto.errors import ImpastoError
 from impasto.model import Model
 from impasto.nets import load_network
 
+#: Held while a CUDA graph is recorded, by whichever engine of the process: recording waits for the whole device before
+#: it begins, and a device must not be waited for while another thread records on one of its streams.
+_CAPTURING = threading.Lock()
+
 
 def best_device() -> str:
     """The device to compute on: "cuda" or "mps" where there is a GPU, else "cpu"."""
@@ -73,20 +77,27 @@ class TorchEngine:
 
 
 class _Recorded:
-    """A CUDA graph: all the network's kernels, launched as one. Without it their launches take longer than they do."""
+    """A CUDA graph: all the network's kernels, launched as one. Without it their launches take longer than they do.
+
+    It is recorded on the device that the tensors are on, which need not be the thread's current one: streams and graphs
+    belong to a device. And in the mode "thread_local", since other threads may paint meanwhile. By default CUDA forbids
+    all threads what would spoil a recording, such as taking memory, and theirs or ours would fail; but what they do
+    cannot get into it, as only work on its own stream does, and PyTorch takes memory for it from a pool of its own.
+    """
 
     def __init__(self, paint: Callable[..., tuple[Tensor, Tensor]], example: Sequence[Tensor]) -> None:
         self._running = threading.Lock()
         self._inputs = [tensor.clone() for tensor in example]
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):  # cuDNN chooses its algorithms, which cannot be recorded
-                paint(*self._inputs)
-        torch.cuda.current_stream().wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._outputs = paint(*self._inputs)
+        with _CAPTURING, torch.cuda.device(example[0].device):
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(3):  # cuDNN chooses its algorithms, which cannot be recorded
+                    paint(*self._inputs)
+            torch.cuda.current_stream().wait_stream(aside)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                self._outputs = paint(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         with self._running:

@@ -31,6 +31,7 @@ from impasto.place import Entry
 from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import Stylizer
+from impasto.train.checks import SMALLEST, require_at_least
 from impasto.train.data import find_pictures
 
 __all__ = ["Evaluation", "Row", "Score", "evaluate", "record", "table"]
@@ -132,6 +133,7 @@ def evaluate(
 
 def square(entry: Entry, size: int) -> Pixels:
     """The centre square of a picture whose short side is scaled to `size`, uint8 [size, size, 3]."""
+    require_at_least(SMALLEST, size=size)
     try:
         return center_crop(read_image(entry.read()).pixels, size)
     except ImpastoError as error:  # which knows only bytes

@@ -195,10 +195,15 @@ def _rows(runs: Mapping[tuple[str, str, str], _Run]) -> Iterator[VideoRow]:
             setting=setting,
             error=error,
             seconds=seconds,
-            reduction=1 - error / fmean(plain.errors),
-            detail=fmean(run.details) / fmean(plain.details),
+            reduction=1 - _ratio(error, fmean(plain.errors)),
+            detail=_ratio(fmean(run.details), fmean(plain.details)),
             cost=seconds / median(plain.seconds[1:]),
         )
+
+
+def _ratio(value: float, plain: float) -> float:
+    """Of a value to that frame by frame; 1 where that is nothing, as in a still clip or an even one."""
+    return value / plain if plain else 1.0
 
 
 def thorough() -> MotionSource:

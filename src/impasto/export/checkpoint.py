@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from impasto import __version__
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
+from impasto.export.beside import made_beside
 from impasto.model import find_model, fingerprint, write_card
 from impasto.nets import make_network
 from impasto.nets.norm import Network
@@ -26,6 +26,7 @@ from impasto.nets.vgg import load_encoder
 from impasto.painters import GraphStylizer, reference
 from impasto.style import gallery as paintings
 from impasto.stylizer import STYLE_SIZE
+from impasto.train.checks import make_folder, require_no_file
 from impasto.train.loop import read_checkpoint
 
 OPSET = 18
@@ -190,7 +191,7 @@ def _read_mean(checkpoint: Path, others: Sequence[str | Path]) -> dict[str, Any]
 def export(
     checkpoint: Path, folder: Path, name: str, gallery: Path | None = None, mean_with: Sequence[str | Path] = ()
 ) -> Path:
-    """Makes a model folder from a training checkpoint, or replaces one.
+    """Makes a model folder from a training checkpoint, or replaces one; no other folder that holds anything.
 
     Args:
         checkpoint: what ``impasto train`` wrote; its averaged weights are taken.
@@ -202,9 +203,19 @@ def export(
             2022).
 
     Raises:
-        ImpastoError: a checkpoint cannot be read, or they are of different networks.
+        ImpastoError: a checkpoint cannot be read, they are of different networks, or the folder cannot be written.
     """
     state = _read_mean(checkpoint, mean_with)
+    require_no_file(folder)
+    make_folder(folder.resolve().parent)
+    with made_beside(folder.resolve()) as made:  # a link stays a link
+        made.mkdir()
+        _write(state, made, name, gallery)
+    return folder
+
+
+def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -> None:
+    """Writes the files of a model into an empty folder, see :func:`export`."""
     kind = state["kind"]
     trained = {
         f"{PREFIX.get(kind, '')}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
@@ -214,7 +225,7 @@ def export(
     network = make_network({"network": kind, "arguments": state.get("arguments", {})})
     if network.arguments.get("decoder", "adain") != "adain":
         raise ImpastoError(
-            f"{checkpoint} holds the decoder {network.arguments['decoder']}, which is for comparison in training: "
+            f"the checkpoint holds the decoder {network.arguments['decoder']}, which is for comparison in training: "
             "for a model, train with --decoder adain"
         )
     if kind == "adain":
@@ -242,37 +253,27 @@ def export(
         halve_weights(graph)
     head = style_graph(network)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        (made / "content.onnx").write_bytes(graph.SerializeToString())
-        if head is not None:
-            halve_weights(head)
-            (made / "style.onnx").write_bytes(head.SerializeToString())
-        save_file(trained, made / "weights.safetensors")
-        card["fingerprint"] = fingerprint(made)
-        write_card(made, card)
+    (made / "content.onnx").write_bytes(graph.SerializeToString())
+    if head is not None:
+        halve_weights(head)
+        (made / "style.onnx").write_bytes(head.SerializeToString())
+    save_file(trained, made / "weights.safetensors")
+    card["fingerprint"] = fingerprint(made)
+    write_card(made, card)
+    stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
+    if card["styles"]:
+        vectors = dict(zip(card["styles"], network.styles().half().numpy(), strict=True))
+        save_file(vectors, made / "gallery.safetensors")
+        # The reference picture below is painted in the first of them.
         stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
-        if card["styles"]:
-            vectors = dict(zip(card["styles"], network.styles().half().numpy(), strict=True))
-            save_file(vectors, made / "gallery.safetensors")
-            # The reference picture below is painted in the first of them.
-            stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
-        elif gallery is not None:
-            card["gallery"] = f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}"
-            styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
-            vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
-            save_file(vectors, made / "gallery.safetensors")
-        write_card(made, card | {"reach": measure_reach(stylizer), "reference": reference(stylizer).round(2).tolist()})
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.chmod(0o755)  # made for its owner alone, like every temporary folder
-        for file in made.iterdir():
-            file.chmod(0o644)
-        made.rename(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
+    elif gallery is not None:
+        card["gallery"] = f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}"
+        styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
+        vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
+        save_file(vectors, made / "gallery.safetensors")
+    write_card(made, card | {"reach": measure_reach(stylizer), "reference": reference(stylizer).round(2).tolist()})
+    for file in made.iterdir():
+        file.chmod(0o644)  # safetensors makes its files for their owner alone
 
 
 def measure_reach(stylizer: GraphStylizer) -> int:

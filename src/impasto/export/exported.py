@@ -1,11 +1,8 @@
-"""What was exported and how it compares; and how a file is written whole or not at all."""
+"""What was exported and how it compares."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +16,6 @@ from torch import Tensor
 
 from impasto.errors import ImpastoError
 from impasto.export.formats import Run, Size
-from impasto.files import reason
 from impasto.painters import GraphStylizer
 from impasto.style import Style
 
@@ -113,29 +109,6 @@ def photo_at(size: Size) -> np.ndarray:
     """A photo at that height and width, uint8 [H, W, 3]."""
     with Image.open(_PHOTO) as photo:
         return np.asarray(photo.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS))
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder where there is none."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImpastoError(f"cannot make the folder {folder}: {reason(error, os.fspath(folder))}") from None
-
-
-@contextlib.contextmanager
-def made_beside(path: Path) -> Iterator[Path]:
-    """A path of the same name in a folder for the moment; all that lies there moves to its place in the end."""
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
-            yield Path(folder) / path.name
-            for made in sorted(Path(folder).iterdir()):
-                target = path.with_name(made.name)
-                if target.is_dir() and made.is_dir():  # a folder takes the place of an empty one only
-                    shutil.rmtree(target)
-                os.replace(made, target)
-    except OSError as error:
-        raise ImpastoError(f"cannot write {path}: {reason(error, os.fspath(path))}") from None
 
 
 @contextlib.contextmanager

@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from impasto.export.beside import made_beside
 from impasto.export.exported import (
     Exported,
     any_style,
     built,
     compared,
-    made_beside,
-    make_folder,
     photo_at,
     quiet,
     size_of,
@@ -35,6 +34,7 @@ from impasto.nets import load_network
 from impasto.painters import GraphStylizer
 from impasto.progress import meter
 from impasto.style import Style
+from impasto.train.checks import make_folder
 
 #: The newest set of ONNX operators that OpenVINO 2022.3 and SNPE both document in full.
 OPSET = 12

@@ -8,8 +8,9 @@ and Core ML each lack something that the network is made of. So here it is once 
 * doubling by linear interpolation: doubling by nearest neighbours, then the binomial filter [1 2 1] / 4 both ways,
   which is the same. The MYRIAD plug-in takes linear interpolation too, but not for certain with these corners;
 * pixel shuffle: one transposition and one joining of rows, nothing of more than four dimensions;
-* statistics: averages over no more than 8x8 values at a time, and of deviations times 8, so that sums cannot leave the
-  range of half precision and the variance of a flat picture does not sink below it.
+* statistics: averages over no more than 8x8 values at a time, or over one side's greatest prime factor, and of
+  deviations times 8, so that sums cannot leave the range of half precision and the variance of a flat picture does not
+  sink below it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from impasto.nets.norm import EPS, Network
 _WIDER = 8.0  # deviations are multiplied by this before they are squared
 _STEEPEST = 8.0  # content features count as above their floor for certain when they are so many times it
 _SMALLEST = 32
+_MOST = 64  # values that are averaged at a time: in half precision their sum must stay below 65,504
 
 
 class Plain(nn.Module):
@@ -117,9 +119,12 @@ class _Adapt:
 
 
 def average(features: Tensor) -> Tensor:
-    """Means of [1, C, H, W] over the pixels, [1, C, 1, 1], by averages of at most 8x8 values."""
+    """Means of [1, C, H, W] over the pixels, [1, C, 1, 1], by averages of few values, see the module's docstring."""
     while max(features.shape[2:]) > 1:
-        features = F.avg_pool2d(features, (_step(features.shape[2]), _step(features.shape[3])))
+        down, across = _step(features.shape[2]), _step(features.shape[3])
+        if down > 1 and down * across > _MOST:
+            across = 1  # for now: first over the rows, then over the columns
+        features = F.avg_pool2d(features, (down, across))
     return features
 
 

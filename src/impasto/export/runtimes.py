@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
-from impasto.export.exported import Check, Exported, any_style, compared, made_beside, photo_at, quiet, size_of
+from impasto.export.beside import made_beside
+from impasto.export.exported import Check, Exported, any_style, built, compared, photo_at, quiet, size_of
 from impasto.export.formats import FORMATS, Job, Size, format_of
 from impasto.export.plain import Plain
 from impasto.image import to_float
@@ -106,7 +107,5 @@ def write_model(
                 checks.append(compared(target.run(made), arguments(at), expected, at, target.worst))
             show(done, 1 + len(sizes))
         megabytes = size_of(made.parent)
-    kind = (
-        target.name + (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else "")
-    )
+    kind = target.name + built(style, strength)
     return Exported(path, kind, megabytes, inputs, {"painted": shape}, checks, target.unrun)

@@ -60,9 +60,8 @@ class Method(Stylizer):
         if strength == 0:
             return content
         total = sum(styles.values())
-        pictures = [(self._picture(style), weight / total) for style, weight in styles.items() if weight]
-        if regions is not None:
-            regions = regions[[weight > 0 for weight in styles.values()]]
+        by_region = regions is not None
+        pictures = [(self._picture(style), weight / total) for style, weight in styles.items() if weight or by_region]
         height, width = content.shape[:2]
         short = [(0, max(0, SMALLEST - side)) for side in (height, width)]
         content = np.pad(content, [*short, (0, 0)], mode="symmetric")

@@ -9,7 +9,8 @@ from torch import Tensor
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
 from impasto.methods.base import Method
-from impasto.methods.optimise import Descent, optimise, require_at_least
+from impasto.methods.optimise import Descent, optimise
+from impasto.train.checks import require_at_least
 from impasto.train.losses import STYLE_LOSSES
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
 from impasto.methods.base import SMALLEST, Method
-from impasto.methods.optimise import Descent, optimise, require_at_least
+from impasto.methods.optimise import Descent, optimise
 from impasto.nets.patches import CHUNK
+from impasto.train.checks import require_at_least
 from impasto.train.losses import MRF as PatchLoss
 
 

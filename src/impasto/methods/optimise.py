@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.errors import ImpastoError
 from impasto.image import Pixels, read_image, to_float, to_uint8, write_image
 from impasto.methods.base import SMALLEST
 from impasto.nets.vgg import Encoder
 from impasto.progress import track
+from impasto.train.checks import make_folder, require_at_least
 from impasto.train.losses import StyleLoss, Summary, content_loss, total_variation
 
 #: The loss of a picture [1, 3, H, W] in 0..1, a scalar.
@@ -60,13 +60,6 @@ class Descent:
         require_at_least(1, iterations=self.iterations, levels=self.levels or 1, every=self.every)
         require_at_least(SMALLEST, coarsest=self.coarsest)
         require_at_least(0, tv_weight=self.tv_weight)
-
-
-def require_at_least(lowest: float, **options: float) -> None:
-    """Raises `ImpastoError` for the first option that is below, infinite or not a number."""
-    for name, value in options.items():
-        if not lowest <= value < math.inf:
-            raise ImpastoError(f"{name} must be {lowest:g} or more, not {value:g}")
 
 
 class _Term(NamedTuple):
@@ -191,6 +184,8 @@ def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], op
     Returns:
         The picture with the lowest loss, [1, 3, H, W].
     """
+    if options.snapshots is not None:
+        make_folder(Path(options.snapshots))
     height, width = content.shape[2:]
     levels = options.levels or 1 + max(0, round(math.log2(min(height, width) / options.coarsest)))
     picture, done = None, 0
@@ -246,17 +241,13 @@ def _minimise(
         ):
             optimiser.step(evaluate)  # type: ignore[no-untyped-call]
             if options.snapshots is not None and step % options.every == 0:
-                _snapshot(picture, Path(options.snapshots) / f"{label}-{step:05}.png")
+                pixels = to_uint8(picture.detach().contiguous().cpu().numpy())
+                write_image(Path(options.snapshots) / f"{label}-{step:05}.png", pixels)
     except KeyboardInterrupt:
         if lowest == math.inf:
             raise
         return best, True
     return best, False
-
-
-def _snapshot(picture: Tensor, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, to_uint8(picture.detach().contiguous().cpu().numpy()))
 
 
 def _start(content: Tensor, options: Descent) -> Tensor:

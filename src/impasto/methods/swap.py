@@ -12,13 +12,14 @@ from torch import Tensor
 
 from impasto.image import Pixels, to_float
 from impasto.methods.base import Method
-from impasto.methods.optimise import Descent, Objective, descend, require_at_least, resized
+from impasto.methods.optimise import Descent, Objective, descend, resized
 from impasto.model import find_model
 from impasto.nets import load_network
 from impasto.nets.adain import AdaIN
 from impasto.nets.norm import feature_statistics
 from impasto.nets.patches import CHUNK, Patches, best_matches, swap
 from impasto.progress import track
+from impasto.train.checks import require_at_least
 from impasto.train.losses import total_variation
 
 #: The shipped models whose decoders invert each layer.

@@ -221,14 +221,18 @@ def _smeared(picture: Tensor, angle: Tensor, steps: int) -> Tensor:
     return total / (2 * steps + 1)
 
 
-def smooth_pictures(count: int, size: int) -> Tensor:
+def smooth_pictures(count: int, size: int, generator: torch.Generator) -> Tensor:
     """Nothing but soft changes of colour, and noise of up to two levels of 255: [N, 3, size, size] in 0..1.
 
     Instance normalisation makes much of little: on such pictures a network that has seen none paints the noise.
     """
-    corners = torch.rand(count, 3, 1, 1) + 0.5 * torch.rand(count, 1, 1, 1) ** 2 * (torch.rand(count, 3, 3, 3) - 0.5)
+
+    def random(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator)
+
+    corners = random(3, 1, 1) + 0.5 * random(1, 1, 1) ** 2 * (random(3, 3, 3) - 0.5)
     ramps = F.interpolate(corners, (size, size), mode="bicubic", align_corners=True).clamp(0, 1)
-    noise = torch.rand(count, 1, 1, 1) * 4 * (torch.rand(count, 3, size, size) - 0.5)
+    noise = random(1, 1, 1) * 4 * (random(3, size, size) - 0.5)
     return ((255 * ramps + noise).round() / 255).clamp(0, 1).to(memory_format=torch.channels_last)
 
 

@@ -11,19 +11,23 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from impasto.errors import ImpastoError
+from impasto.image import read_image, resize_short_side
 from impasto.place import PICTURES, Entry, Place
 from impasto.progress import track
+from impasto.train.checks import require_at_least
 
+_MEMORY = 8e9  # bytes taken to be free where the system does not tell
 _READERS = min(8, os.cpu_count() or 1)  # threads
 
 
@@ -49,14 +53,18 @@ def manifest(entries: Sequence[Entry], label: str = "pictures") -> str:
 
 def decode(entry: Entry, short_side: int) -> Tensor:
     """The picture as uint8 [3, H, W], scaled down (never up) so that its short side is `short_side`."""
-    with Image.open(io.BytesIO(entry.read())) as image:
-        image.draft("RGB", (short_side, short_side))  # JPEG decodes at a fraction of its size where that is enough
-        rgb = image.convert("RGB")
-    scale = short_side / min(rgb.size)
-    if scale < 1:
-        width, height = (max(short_side, round(side * scale)) for side in rgb.size)
-        rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    pixels = read_image(_drafted(entry.read(), short_side)).pixels
+    return torch.from_numpy(resize_short_side(pixels, min(short_side, *pixels.shape[:2]))).permute(2, 0, 1)
+
+
+def _drafted(data: bytes, short_side: int) -> Image.Image | bytes:
+    """A JPEG that will be decoded at a fraction of its size, where that is enough; any other file as it is."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=["JPEG"])
+        image.draft(None, (short_side, short_side))
+    except Exception:  # no JPEG, or a damaged one: reading it will tell
+        return data
+    return image
 
 
 class Pictures:
@@ -77,6 +85,7 @@ class Pictures:
         memory: float | None = None,
         label: str = "pictures",
     ) -> None:
+        require_at_least(1, short_side=short_side)
         self.entries = find_pictures(sources)
         self.device = torch.device(device)
         self.short_side = short_side
@@ -121,7 +130,7 @@ class Pictures:
     def _try_decode(self, entry: Entry) -> Tensor | None:
         try:
             return decode(entry, self.short_side)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except (ImpastoError, OSError):
             self.broken.add(entry.name)
             return None
 
@@ -166,22 +175,23 @@ def batches(
     process: int,
     start: int,
     alter: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-) -> Generator[tuple[Tensor, Tensor], None, None]:
+) -> Generator[tuple[Tensor, Tensor, torch.Generator], None, None]:
     """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on.
 
-    Without style pictures the content crops stand in their place.
+    With them comes the generator that they were drawn from, for what else is drawn in that step. Without style pictures
+    the content crops stand in their place.
 
     Args:
         alter: what is done to the style crops, see :mod:`impasto.train.augment`.
     """
 
-    def make(step: int) -> tuple[Tensor, Tensor]:
+    def make(step: int) -> tuple[Tensor, Tensor, torch.Generator]:
         generator = torch.Generator().manual_seed((seed * 1009 + process) * 100_000_007 + step)
         photos = content.crops(count, size, scale, generator)
         if style is None:
-            return photos, photos
+            return photos, photos, generator
         paintings = style.crops(count, size, scale, generator)
-        return photos, paintings if alter is None else alter(paintings, generator)
+        return photos, paintings if alter is None else alter(paintings, generator), generator
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, start)
@@ -196,4 +206,8 @@ def _memory_budget(device: torch.device) -> float:
     """Half of what is free where the pictures would live."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 if hasattr(os, "sysconf") else 4e9
+    try:  # what Linux would give, the files that it keeps in memory included
+        available = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        available = None
+    return (1024 * int(available[1]) if available else _MEMORY) / 2

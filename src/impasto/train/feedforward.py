@@ -87,8 +87,8 @@ class FeedforwardTask(Task):
             nn.Parameter(torch.stack(layer), requires_grad=False) for layer in zip(*grams, strict=True)
         )
 
-    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
-        which = self.draw(len(content), step)
+    def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
+        which = self.draw(len(content), generator)
         adapt = self.network.transfer(self.first + which, step / self.settings.steps)  # type: ignore[operator]
         painted = self.network(content, adapt).float()
         losses = {}
@@ -99,9 +99,8 @@ class FeedforwardTask(Task):
             return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values()]).sum(), **losses}
         return self.settings.weigh({**losses, **self.perceptual(painted, content, which)})
 
-    def draw(self, count: int, step: int) -> Tensor:
-        """[count], the number of the style, among those with a picture, for each photo of a step's batch."""
-        generator = torch.Generator().manual_seed(self.settings.seed * 100_000_007 + step)
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """[count], the number of the style, among those with a picture, for each photo of a batch."""
         return torch.randint(len(self.pictures), (count,), generator=generator)
 
     def perceptual(self, painted: Tensor, content: Tensor, which: Tensor) -> dict[str, Tensor]:

@@ -120,13 +120,12 @@ def _train(
     with torch.no_grad():
         statistics = style_statistics(encoder.taps(torch.from_numpy(to_float(style.picture))))
     target = [(mean.expand(fitting.batch, -1), std.expand(fitting.batch, -1)) for mean, std in statistics]
-    generator = torch.Generator().manual_seed(fitting.seed)
-    torch.manual_seed(fitting.seed)  # of the smooth pictures
+    generator, of_skies = (torch.Generator().manual_seed(fitting.seed) for _ in range(2))
     optimiser = torch.optim.Adam(free.parameters(), fitting.lr, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, fitting.steps)
     for step in range(1, fitting.steps + 1):
         crops = photos.crops(fitting.batch, fitting.crop, fitting.scale, generator)
-        skies = smooth_pictures(1, fitting.crop)
+        skies = smooth_pictures(1, fitting.crop, of_skies)
         with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16(torch.device("cpu"))):
             with torch.no_grad():
                 unpainted = encoder.taps(crops)

@@ -1,8 +1,8 @@
 """The training loop that every network shares: optimiser, schedule, checkpoints, logs, any number of devices.
 
-What is trained is a *task*: a module whose ``forward(content, style, step)`` returns its losses by name, the one to
-minimise under ``"loss"``; whose ``network`` holds the trained weights; and whose ``preview(network, content, style)``
-returns a picture grid.
+What is trained is a *task*: a module whose ``forward(content, style, generator, step)`` returns its losses by name, the
+one to minimise under ``"loss"``; whose ``network`` holds the trained weights; and whose
+``preview(network, content, style)`` returns a picture grid.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ctypes
 import functools
 import math
 import os
-import pickle
 import platform
 import signal
 import sys
@@ -32,8 +31,10 @@ from torch.utils.tensorboard import SummaryWriter
 from impasto.errors import ImpastoError
 from impasto.progress import pace
 from impasto.train.augment import altered
+from impasto.train.checks import SMALLEST, make_folder, require_at_least, require_between
 from impasto.train.data import Pictures, batches, manifest
 
+_LARGEST_SEED = 10**8  # seeds of single batches are 10^11 times as large, and have 64 bits
 _SMALLEST_MATRIX = 16  # inputs and outputs of what Muon updates: the convolution that gives out colours is Adam's
 
 
@@ -90,6 +91,22 @@ class Settings:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name in ("steps", "batch", "accumulate", "pairings"):
+                require_at_least(1, **{name: value})
+            elif name in ("crop", "style_size"):
+                require_at_least(SMALLEST, **{name: value})
+            elif name == "ema" or name.endswith("_share"):
+                require_between(0, 1, **{name: value})
+            elif name == "seed":
+                require_between(0, _LARGEST_SEED, seed=value)
+            elif isinstance(value, int | float):
+                require_between(0, math.inf, **{name: value})
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ImpastoError("scale must be two shares of the short side above 0, the larger last and at most 1, "
+                               f"not {self.scale[0]:g} {self.scale[1]:g}")  # fmt: skip
+
     def weigh(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses, and under "loss" their sum, each weighted by the setting of its name: "content", "style", ..."""
         weighted = [getattr(self, f"{name}_weight") * loss for name, loss in losses.items()]
@@ -118,12 +135,16 @@ class Settings:
 class Task(nn.Module):
     """What :func:`train` needs of a task; see the module's first lines.
 
+    What a task draws by lot it draws from the generator that comes with a batch: another one for each process and
+    batch, the same one after a resumption.
+
     Attributes:
         kind: the network's name in :data:`impasto.nets.NETWORKS`.
         network: holds what is trained: those of its parameters that require a gradient.
         arguments: what the network was made with.
         styles: names of the styles that the network itself learns; empty where any picture will do.
         stages: records of the runs that the weights it begins with come from.
+        memory: what the task itself must know in the next step, kept in the checkpoint.
     """
 
     kind: str
@@ -132,7 +153,11 @@ class Task(nn.Module):
     styles: Sequence[str] = ()
     stages: Sequence[dict[str, Any]] = ()
 
-    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: dict[str, Tensor] = {}
+
+    def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def begin(self, content: Pictures, style: Pictures) -> None:
@@ -170,7 +195,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     (Zen 4) took half the time of float32, a Xeon twice as long.
     """
     if device.type != "cpu":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     def seconds(dtype: torch.dtype) -> float:
         features = torch.ones(1, 64, 96, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
@@ -187,13 +212,18 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 class _Stop:
-    """Turns the first SIGTERM or SIGINT into a request to save and stop."""
+    """Turns SIGTERM and SIGINT into a request to save and stop; Ctrl-C once more ends the run at once."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = math.inf
         self._previous = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        # Launchers of several processes hand on what the terminal has sent to each already: that is no second Ctrl-C.
+        if number == signal.SIGINT and time.monotonic() - self._asked_at > 1:
+            raise KeyboardInterrupt
+        self._asked_at = min(self._asked_at, time.monotonic())
         self.asked = True
 
     def restore(self) -> None:
@@ -220,11 +250,14 @@ def train(
         content, style: folders or tar shards of pictures, by path or URL. Without style, a task that has its own styles
             gets the content batch in its place.
         resume: go on from the checkpoint in `out`, if there is one.
-        max_minutes: stop (and save) after so long; the schedule still counts steps.
+        max_minutes: stop (and save) after so long, reading the pictures included; the schedule still counts steps.
         save_minutes: time between checkpoints.
         short_side: size that training pictures are kept at.
         device: "cpu" to leave an accelerator alone.
     """
+    began = time.monotonic()
+    if device not in (None, "cpu"):
+        raise ImpastoError(f"device can only be cpu, not {device}: leave it out to train on the accelerator there is")
     keep_freed_memory()
     probe = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(probe))
@@ -241,7 +274,10 @@ def train(
         raise ImpastoError(f"{checkpoint} exists: pass --resume to go on from it, or choose another --out")
     if state is not None:
         _check_same(state, task, settings, checkpoint)
-    out.mkdir(parents=True, exist_ok=True)
+        if state["step"] >= settings.steps:
+            accelerator.print(f"Done at step {state['step']}: {checkpoint}")
+            return checkpoint
+    make_folder(out)
 
     photos = Pictures(content, short_side, accelerator.device, label="content pictures")
     paintings = photos if style is None else Pictures(style, short_side, accelerator.device, label="style pictures")
@@ -259,7 +295,8 @@ def train(
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step, stages = state["step"], state["stages"]
-        _set_random_state(state["random"])
+        task.memory = state.get("memory", {})
+        torch.set_rng_state(state["random"]["torch"])
     wrapped, optimiser = accelerator.prepare(task, optimiser)
     # The schedule is a function of the step and the settings alone, so a resumed run may change its settings.
     for group in optimiser.param_groups:
@@ -292,7 +329,8 @@ def train(
             "network": task.network.state_dict(),
             "average": average.state_dict(),
             "optimiser": optimiser.state_dict(),
-            "random": _random_state(),
+            "memory": task.memory,
+            "random": {"torch": torch.get_rng_state()},
             "stages": [*stages, record],
         }
         temporary = checkpoint.with_suffix(".tmp")
@@ -348,7 +386,7 @@ def train(
                 text = "  ".join(f"{name} {value:.4f}" for name, value in means.values().items())
                 print(f"step {step}/{settings.steps}  {text}  {rate:.1f} images/s  "
                       f"{pace(step - first, settings.steps - first, now - start)}", flush=True)  # fmt: skip
-            out_of_time = max_minutes is not None and now - start > 60 * max_minutes
+            out_of_time = max_minutes is not None and now - began > 60 * max_minutes
             # All processes stop after the same step, or one would wait for the others' gradients for ever.
             asked = torch.tensor(float(stop.asked or out_of_time), device=accelerator.device)
             if accelerator.reduce(asked, "sum").item():
@@ -432,36 +470,32 @@ def _log(writer: SummaryWriter | None, step: int, values: dict[str, float], lr: 
             writer.add_scalar(name, value, step)
 
 
+#: What every checkpoint holds, however old.
+_NEEDED = {"kind", "network", "average", "stages"}
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What :func:`train` saved."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ImpastoError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ImpastoError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception:  # on other files unpickling raises nearly anything
+        state = None
+    if not (isinstance(state, dict) and state.keys() >= _NEEDED):
+        raise ImpastoError(f"{path} is not a readable checkpoint: give one that impasto train wrote")
     return state
 
 
 def _check_same(state: Mapping[str, Any], task: Task, settings: Settings, checkpoint: Path) -> None:
     """Complains of a checkpoint whose weights, or whose optimiser's state, would not fit."""
-    made, wanted = (state["kind"], state["arguments"], state["styles"]), (task.kind, {**task.arguments}, [*task.styles])
+    made = state["kind"], state.get("arguments", {}), state.get("styles", [])
+    wanted = task.kind, {**task.arguments}, [*task.styles]
     optimiser = state["stages"][-1]["settings"].get("optimiser", "adam")
     if made != wanted:
         raise ImpastoError(f"{checkpoint} is of another network: --resume with that, or choose another --out")
     if optimiser != settings.optimiser:
         raise ImpastoError(f"{checkpoint} is of another optimiser, {optimiser}: --resume with that")
-
-
-def _random_state() -> dict[str, Any]:
-    state: dict[str, Any] = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _device_name(accelerator: Accelerator) -> str:

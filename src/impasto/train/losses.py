@@ -60,10 +60,11 @@ def gram(features: Tensor, weight: Tensor | None = None) -> Tensor:
         weight: None, or a map [N, 1, H, W] for a weighted average (the guided Gram matrix of Gatys et al. 2017).
     """
     flat = features.float().flatten(2)
-    if weight is None:
-        return flat @ flat.transpose(1, 2) / flat.shape[2]
-    share = weight.to(flat).flatten(2)
-    return (flat * share) @ flat.transpose(1, 2) / share.sum(2, keepdim=True)
+    with torch.autocast(flat.device.type, enabled=False):  # which would take the products in half precision
+        if weight is None:
+            return flat @ flat.transpose(1, 2) / flat.shape[2]
+        share = weight.to(flat).flatten(2)
+        return (flat * share) @ flat.transpose(1, 2) / share.sum(2, keepdim=True)
 
 
 #: What a style loss knows of a picture's features at one tap.

@@ -33,7 +33,6 @@ class StyleBankTask(feedforward.FeedforwardTask):
         named = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
         self._shared = [parameter for name, parameter in named if not name.startswith("banks.")]
         self._banks = [parameter for name, parameter in named if name.startswith("banks.")]
-        self._style_norm: Tensor | None = None
 
     def is_style_step(self, step: int) -> bool:
         if not self._shared:
@@ -42,9 +41,9 @@ class StyleBankTask(feedforward.FeedforwardTask):
             step >= self.settings.autoencoder_steps and (step - self.settings.autoencoder_steps) % (TURNS + 1) < TURNS
         )
 
-    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+    def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
         if self.is_style_step(step):
-            which = self.draw(len(content), step)
+            which = self.draw(len(content), generator)
             painted = self.network(content, self.network.transfer(self.first + which)).float()  # type: ignore[operator]
             return self.settings.weigh(self.perceptual(painted, content, which))
         identity = F.mse_loss(self.network(content, Plain()).float(), content)
@@ -55,12 +54,12 @@ class StyleBankTask(feedforward.FeedforwardTask):
     def adjust_gradients(self, step: int) -> None:
         """Scales the gradient of an auto-encoder step to lambda times the norm of the last style step's."""
         if self.is_style_step(step):
-            self._style_norm = self._norm()
+            self.memory["style norm"] = self._norm()
             return
         for bank in self._banks:
             bank.grad = None  # or Adam would move it on, by its momentum
-        if self._style_norm is not None:  # None before the first style step, and right after a resumption
-            scale = self.settings.identity_weight * self._style_norm / self._norm().clamp_min(1e-12)
+        if "style norm" in self.memory:  # from the first style step on
+            scale = self.settings.identity_weight * self.memory["style norm"] / self._norm().clamp_min(1e-12)
             for parameter in self._shared:
                 assert parameter.grad is not None
                 parameter.grad *= scale

@@ -107,23 +107,25 @@ class AdaINTask(StyleTransferTask):
         crops = torch.cat([content.crops(-(-count // 2), *sizes), style.crops(count // 2, *sizes)])
         invert_encoder([*self.encoder][: TAPS[self.depth - 1] + 1], self.network, crops, seed)
 
-    def decode(self, network: nn.Module, content: Tensor, style: Tensor, target: Tensor) -> Tensor:
+    def decode(self, network: nn.Module, content: Tensor, style: Tensor, target: Tensor, size: torch.Size) -> Tensor:
         """Pictures from t, or, by the decoder made for that, from the features of content and style side by side.
 
         Args:
             network: the decoder.
             content, style, target: features [N, C, H, W], the target being t = AdaIN(content, style).
+            size: height and width of the pictures that the content's features are of.
         """
         beside = self.arguments.get("decoder") == "concat"
         decoded: Tensor = network(torch.cat([content, style], 1) if beside else target).float()
-        return decoded
+        return decoded[..., : size[0], : size[1]]  # the encoder rounds sizes up
 
-    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+    def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
+        size = content.shape[2:]
         if step < self.settings.autoencoder_steps:
             pictures = torch.cat([content, style])
             with torch.no_grad():
                 features = self._features(pictures)
-            identity = F.mse_loss(self.decode(self.network, features, features, features), pictures)
+            identity = F.mse_loss(self.decode(self.network, features, features, features, size), pictures)
             return {"loss": identity, "identity": identity}
         times = self.settings.pairings
         with torch.no_grad():
@@ -134,12 +136,12 @@ class AdaINTask(StyleTransferTask):
         wanted = target if self.settings.content_target == "adain" else features
         if self.settings.identity_weight == 0:
             return self.settings.weigh(
-                self.losses(self.decode(self.network, features, styles, target), wanted, statistics)
+                self.losses(self.decode(self.network, features, styles, target, size), wanted, statistics)
             )
         # One of the batch goes through unstyled: strength 0 shall stay a reconstruction.
         own = features[:1]
-        with_own = (torch.cat([part, own]) for part in (features, styles, target))
-        decoded = self.decode(self.network, *with_own)
+        features, styles, target = (torch.cat([part, own]) for part in (features, styles, target))
+        decoded = self.decode(self.network, features, styles, target, size)
         losses = self.losses(decoded[:-1], wanted, statistics)
         return self.settings.weigh({**losses, "identity": F.mse_loss(decoded[-1:], content[:1])})
 
@@ -148,9 +150,10 @@ class AdaINTask(StyleTransferTask):
 
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        features = self._features(content)
+        features, size = self._features(content), content.shape[2:]
         styles = [one[None].expand_as(features) for one in self._features(style)]
-        painted = [self.decode(network, features, one, adain(features, *feature_statistics(one))) for one in styles]
+        targets = [adain(features, *feature_statistics(one)) for one in styles]
+        painted = [self.decode(network, features, *pair, size) for pair in zip(styles, targets, strict=True)]
         return grid(content, style, torch.cat(painted))
 
 
@@ -163,7 +166,7 @@ class CompactTask(StyleTransferTask):
     def __init__(self, network: Compact, encoder: Encoder, settings: Settings) -> None:
         super().__init__(network, encoder, settings)
 
-    def forward(self, content: Tensor, style: Tensor, step: int) -> dict[str, Tensor]:
+    def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
         pictures = torch.cat([style, content])
         if step < self.settings.encoder_steps:
             return self._encoder_alone(pictures, len(style))
@@ -190,7 +193,7 @@ class CompactTask(StyleTransferTask):
         painted = self.network(_again(content, times), self.network.adapt_to(taken))
         losses = {**self.losses(painted, target, statistics), "identity": identity, "guess": guess}
         if self.settings.smooth_weight:
-            skies = smooth_pictures(len(style), content.shape[-1]).to(content)
+            skies = smooth_pictures(len(style), content.shape[-1], generator).to(content)
             losses["smooth"] = total_variation(self.network(skies, self.network.adapt_to(taken[: len(style)])).float())
         return self.settings.weigh(losses)
 
@@ -235,6 +238,18 @@ ARGUMENTS = {
     "cin": ("width",),
     "stylebank": ("width",),
 }
+
+#: Settings that not every network heeds, and which do.
+HEEDED_BY = {
+    **dict.fromkeys(("encoder_steps", "guess_weight", "smooth_weight"), ("compact",)),
+    "fit_crops": ("adain",),
+    **dict.fromkeys(
+        ("content_target", "style_softness", "pairings", "style_emphasis", "varied_share", "brushed_share",
+         "bold_share", "graphic_share", "grained_share"),
+        ("adain", "compact"),
+    ),
+    **dict.fromkeys(("tv_weight", "style_size"), tuple(OWN_STYLES)),
+}  # fmt: skip
 
 FEEDFORWARD: dict[str, Any] = {
     "steps": 3_000,
@@ -304,6 +319,9 @@ def make_task(
     """
     if unknown := arguments.keys() - ARGUMENTS.get(network, ()):
         raise ImpastoError(f"{network} has no {' and no '.join(sorted(unknown))} to choose")
+    for name, networks in HEEDED_BY.items():
+        if network not in networks and getattr(settings, name) != getattr(Settings, name):
+            raise ImpastoError(f"{name} has no meaning for {network}, only for {', '.join(networks)}: leave it out")
     torch.manual_seed(settings.seed)
     task: Task
     if network in OWN_STYLES:

@@ -1,0 +1,46 @@
+"""How what is exported gets to its place: whole or not at all, and over nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from impasto.errors import ImpastoError
+from impasto.files import reason
+
+#: What lies in a folder that was exported, a model or a Core ML package: no other is ever replaced.
+_MARKS = ("card.json", "Manifest.json")
+
+
+@contextlib.contextmanager
+def made_beside(path: Path) -> Iterator[Path]:
+    """A path of the same name in a folder for the moment; all that lies there moves to its place in the end.
+
+    Raises:
+        ImpastoError: it cannot be written; or, before anything is made, the path is a folder that no export has made.
+    """
+    try:
+        if path.is_dir() and any(path.iterdir()) and not any((path / mark).is_file() for mark in _MARKS):
+            raise ImpastoError(f"{path} holds something other than a model: name a new folder, or an empty one")
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder) / path.name
+            for made in sorted(Path(folder).iterdir()):
+                _put(made, path.with_name(made.name))
+    except OSError as error:
+        raise ImpastoError(f"cannot write {path}: {reason(error, os.fspath(path))}") from None
+
+
+def _put(made: Path, target: Path) -> None:
+    """Moves a file or folder to its place. A folder that is there goes aside first: one of the two always is whole."""
+    aside = made.with_name(".before")
+    if made.is_dir() and target.is_dir():
+        os.replace(target, aside)
+    try:
+        os.replace(made, target)
+    except BaseException:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
