@@ -89,7 +89,8 @@ def shoot(page, tmp_path):
     def shoot(name: str, **options) -> None:
         folder = Path(os.environ.get("IMPASTO_SCREENSHOTS", tmp_path))
         folder.mkdir(exist_ok=True)
-        page.wait_for_timeout(500)
+        if "IMPASTO_SCREENSHOTS" in os.environ:
+            page.wait_for_timeout(500)  # until all that fades in is there
         data = page.screenshot(path=folder / f"{name}.png", **options)
         assert np.asarray(Image.open(io.BytesIO(data)).convert("L")).std() > 10
 
@@ -235,13 +236,13 @@ def test_the_camera_is_live(page, shoot):
     page.locator(".camera button").evaluate("button => { button.click(); button.click(); }")
     said = page.locator(".camera .said")
     expect(said).to_contain_text(re.compile(r"[1-9][\d.]* frames/s · \d+ ms behind · 384 x 288"))
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(1000)
     delay = int(re.search(r"(\d+) ms", said.inner_text()).group(1))
     look = "() => document.querySelector('.camera canvas').toDataURL()"
     first = page.evaluate(look)
     shoot("page-camera")
     assert page.evaluate("window.opened") == 1
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(1500)
     assert page.evaluate(look) != first
     assert int(re.search(r"(\d+) ms", said.inner_text()).group(1)) < 5 * delay + 500  # the delay does not pile up
     page.get_by_role("button", name="Stop").click()

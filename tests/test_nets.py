@@ -92,7 +92,7 @@ def test_encoder_adain_and_losses_match_the_float64_reference(vgg19, photo, pain
 
 def test_activations_are_normalised(vgg19, photo):
     """The point of the normalised network: mean activations near 1 on a photograph."""
-    means = [tap.mean().item() for tap in load_encoder().taps(torch.from_numpy(to_float(photo)))]
+    means = [tap.mean().item() for tap in load_encoder().taps(torch.from_numpy(to_float(photo[::2, ::2])))]
     assert all(0.5 < mean < 2 for mean in means)  # the original VGG-19 gives tens to hundreds
 
 

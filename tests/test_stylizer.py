@@ -23,6 +23,7 @@ from impasto.model import find_model, shipped_models
 from impasto.style import Style, gallery
 
 MODELS = [model.name for model in shipped_models()]
+SMALL = 160  # short side of style pictures where strokes do not matter: VGG-19 takes its time for each
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def distance(a: Image.Image | np.ndarray, b: Image.Image | np.ndarray) -> float:
 
 
 def test_style_changes_the_picture_and_keeps_its_content(model, small, painting):
-    painted = model.stylize(small, painting)
+    painted = model.stylize(small, painting, style_size=SMALL)
     assert painted.size == (200, 160)
     assert distance(painted, small) > 10
     assert np.corrcoef(luma(array(painted)).ravel(), luma(small).ravel())[0, 1] > 0.4
@@ -91,7 +92,7 @@ def test_style_loss_falls_with_strength(model, vgg19, small, painting):
 
 
 def test_weights_mix_styles(model, small, painting):
-    a, b = model.style(painting), model.style(255 - painting)
+    a, b = model.style(painting, size=SMALL), model.style(255 - painting, size=SMALL)
     only_a = model.stylize(small, a)
     assert distance(model.stylize(small, {a: 2, b: 0}), only_a) == 0
     half = model.stylize(small, [a, b])
@@ -101,7 +102,7 @@ def test_weights_mix_styles(model, small, painting):
 
 
 def test_masks_paint_each_region_in_its_style(model, small, painting):
-    a, b = model.style(painting), model.style(255 - painting)
+    a, b = model.style(painting, size=SMALL), model.style(255 - painting, size=SMALL)
     left = np.zeros((160, 200), np.float32)
     left[:, :100] = 1
     both = array(model.stylize(small, [a, b], masks=[left, 1 - left]))
@@ -115,7 +116,7 @@ def test_masks_paint_each_region_in_its_style(model, small, painting):
 def test_what_no_mask_covers_stays_as_it_was(model, small, painting):
     mask = np.zeros((160, 200), np.uint8)
     mask[40:80, 40:80] = 255
-    painted = array(model.stylize(small, painting, masks=[mask]))
+    painted = array(model.stylize(small, painting, style_size=SMALL, masks=[mask]))
     assert np.array_equal(painted[mask == 0], small[mask == 0])
     assert distance(painted[mask > 0], small[mask > 0]) > 5
 
@@ -141,20 +142,20 @@ def test_masks_are_scaled_with_the_photo(compact, small, painting):
 
 
 def test_colour_keeping(model, small, painting):
-    kept = array(model.stylize(small, painting, keep_color="luminance"))
+    kept = array(model.stylize(small, painting, style_size=SMALL, keep_color="luminance"))
     chroma = [image - luma(image)[..., None] for image in (kept.astype(float), small.astype(float))]
     assert np.abs(chroma[0] - chroma[1]).mean() < 3
-    matched = array(model.stylize(small, painting, keep_color="match"))
-    free = array(model.stylize(small, painting))
+    matched = array(model.stylize(small, painting, style_size=SMALL, keep_color="match"))
+    free = array(model.stylize(small, painting, style_size=SMALL))
     means = [image.reshape(-1, 3).mean(0) for image in (small, matched, free)]
     assert np.abs(means[1] - means[0]).mean() < np.abs(means[2] - means[0]).mean()
-    vector = model.style(painting)
+    vector = model.style(painting, size=SMALL)
     bare = Style(vector.name, vector.tensor, vector.model)  # its picture is gone, as in a .style file
     assert np.abs(array(model.stylize(small, bare, keep_color="match")).mean((0, 1)) - means[0]).max() < 3
 
 
 def test_all_controls_at_once(model, small, painting):
-    a, b = model.style(painting), model.style(255 - painting)
+    a, b = model.style(painting, size=SMALL), model.style(255 - painting, size=SMALL)
     mask = np.linspace(0, 1, 200, dtype=np.float32)[None].repeat(160, 0)
     painted = model.stylize(small, {a: 0.7, b: 0.3}, strength=0.8, masks=[mask, 1 - mask], keep_color="luminance")
     assert painted.size == (200, 160)
@@ -168,10 +169,10 @@ def test_style_size_is_the_scale_of_the_strokes(compact, photo, painting):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (301, 1), (7, 5), (17, 33), (129, 127)])
 def test_every_size_comes_back_to_the_pixel(model, painting, shape):
-    tiny = np.full((*shape, 3), 90, np.uint8)
-    assert model.stylize(tiny, painting).size == (shape[1], shape[0])
+    tiny, style = np.full((*shape, 3), 90, np.uint8), model.style(painting, size=64)
+    assert model.stylize(tiny, style).size == (shape[1], shape[0])
     mask = np.ones(shape, np.uint8) * 255
-    assert model.stylize(tiny, painting, masks=[mask]).size == (shape[1], shape[0])
+    assert model.stylize(tiny, style, masks=[mask]).size == (shape[1], shape[0])
 
 
 def test_alpha_and_exif_travel_with_the_photo(compact, small, painting):
@@ -231,7 +232,7 @@ def test_engines_agree(name, request, small, painting):
     results = []
     for engine in installed():
         model = impasto.load(name, engine=engine, threads=1, precision="fp32")
-        a, b = model.style(painting, size=256), model.style(255 - painting, size=256)
+        a, b = model.style(painting, size=96), model.style(255 - painting, size=96)
         results.append([array(model.stylize(small, a)),
                         array(model.stylize(small, [a, b], strength=0.7, masks=[mask, 1 - mask]))])  # fmt: skip
     for other in results[1:]:

@@ -225,8 +225,9 @@ def load(
     """Loads a model or a method.
 
     Args:
-        model: the name of a shipped model ("adain", the default, or "adain-vgg19"), a model folder, or a method that
-            matches or optimises while it paints ("gatys", "mrf", "style-swap"; they need PyTorch and VGG-19).
+        model: the name of a shipped model ("adain", the default, "adain-relu3_1" or "adain-vgg19"), a model folder,
+            or a method that matches or optimises while it paints ("gatys", "mrf", "style-swap"; they need PyTorch and
+            VGG-19).
         engine: "onnxruntime", "openvino", "torch" or "auto".
         threads: processor threads; None leaves one for each physical core.
         precision: "fp32", "int8", "fp16" (PyTorch on a GPU), or "auto": int8 where the model has it and it is faster.

@@ -29,6 +29,7 @@ EXTRAS = {
     "accelerate": "train",
     "tensorboard": "train",
     "matplotlib": "train",
+    "pytorch_optimizer": "train",
     "coremltools": "export",
     "executorch": "export",
     "openvino": "openvino",

@@ -117,7 +117,7 @@ def fetch(
     url: Annotated[str | None, typer.Option(help="Fetch it from here instead.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What the file must hash to.")] = None,
 ) -> None:
-    """Fetch weights that do not ship into the cache: vgg19, for adain-vgg19 and for training."""
+    """Fetch weights that do not ship into the cache: vgg19, for adain-relu3_1, adain-vgg19, methods and training."""
     from impasto import fetch as fetching
 
     print(fetching.fetch(name, url=url, sha256=sha256))

@@ -407,9 +407,11 @@ def reproduce(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page and the CSV.")] = Path("reproduced"),
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all"),
+        typer.Option(
+            "--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all; controls: adain"
+        ),
     ] = None,
-    size: Annotated[int, typer.Option(help="Side in pixels, for controls.")] = 512,
+    size: Annotated[int, typer.Option(help="Side in pixels, for controls; with --fast 256.")] = 512,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each training, for ablation and norms.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
     threads: ThreadsOption = None,
@@ -430,6 +432,8 @@ def reproduce(
         torch.set_num_threads(threads)
     if model and experiment in ("ablation", "norms"):
         raise ImpastoError(f"{experiment} trains its own networks: leave out --model")
+    if experiment == "controls" and model and len(model) > 1:
+        raise ImpastoError("controls are those of one model: give --model once")
     make_folder(out)
     sources = str(content), str(style), out
     if experiment == "losses":

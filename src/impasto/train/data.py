@@ -2,8 +2,8 @@
 
 Pictures are decoded once and kept as uint8, on the training device when they fit there, so that the loop never waits
 for a disk or a decoder. A set too large for that stays encoded where it is and is decoded ahead by worker threads.
-Every crop is drawn from a generator seeded by (seed, process, step): a resumed run sees the pictures that an
-undisturbed one would have seen, and the same seed gives the same run.
+Every crop is drawn from a generator seeded by (seed, process, number of the batch): a resumed run sees the pictures
+that an undisturbed one would have seen, and the same seed gives the same run.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def batches(
     start: int,
     alter: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> Generator[tuple[Tensor, Tensor, torch.Generator], None, None]:
-    """Endless (content, style) crops from step `start` on; the next batch is made while the last one is trained on.
+    """Endless (content, style) crops from batch `start` on; the next batch is made while the last one is trained on.
 
     With them comes the generator that they were drawn from, for what else is drawn in that step. Without style pictures
     the content crops stand in their place.
