@@ -190,13 +190,18 @@ def test_ctrl_c_saves_and_a_second_one_ends_the_run_at_once(vgg19, folders, tmp_
 
     task.forward = interrupted
     arguments = task, [folders[0]], [folders[1]], settings, tmp_path
-    if again_after:
-        with pytest.raises(KeyboardInterrupt):
-            train(*arguments, short_side=64, device="cpu")
-        assert not (tmp_path / "checkpoint.pt").exists()
-    else:
-        assert read_checkpoint(train(*arguments, short_side=64, device="cpu"))["step"] == 2
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # Where Python was started in the background of a script, it ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if again_after:
+            with pytest.raises(KeyboardInterrupt):
+                train(*arguments, short_side=64, device="cpu")
+            assert not (tmp_path / "checkpoint.pt").exists()
+        else:
+            assert read_checkpoint(train(*arguments, short_side=64, device="cpu"))["step"] == 2
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("layer", ["relu4_1", "relu3_1"])
