@@ -174,34 +174,43 @@ def test_the_time_limit_counts_what_comes_before_the_first_step(vgg19, folders, 
     assert read_checkpoint(path)["step"] == 1
 
 
-@pytest.mark.parametrize("again_after", [0, 1.2])
-def test_ctrl_c_saves_and_a_second_one_ends_the_run_at_once(vgg19, folders, tmp_path, again_after):
-    """Two at once are one: launchers of several processes hand on what each has had from the terminal."""
-    settings = replace(TINY, steps=4)
+#: Trains four steps, and has Ctrl-C twice in the second, so many seconds apart.
+INTERRUPTED = """if True:
+    import os, signal, sys, time
+    from pathlib import Path
+    from impasto.train.loop import Settings, train
+    from impasto.train.tasks import make_task
+
+    content, style, out, again_after = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it would be ignored
+    settings = Settings(steps=4, batch=2, crop=32, precision="fp32", autoencoder_steps=4)
     task = make_task("compact", settings)
     forward = task.forward
 
     def interrupted(*batch):
         if batch[-1] == 1:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(again_after)
+            time.sleep(float(again_after))
             os.kill(os.getpid(), signal.SIGINT)
         return forward(*batch)
 
     task.forward = interrupted
-    arguments = task, [folders[0]], [folders[1]], settings, tmp_path
-    # Where Python was started in the background of a script, it ignores SIGINT.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        if again_after:
-            with pytest.raises(KeyboardInterrupt):
-                train(*arguments, short_side=64, device="cpu")
-            assert not (tmp_path / "checkpoint.pt").exists()
-        else:
-            assert read_checkpoint(train(*arguments, short_side=64, device="cpu"))["step"] == 2
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    train(task, [content], [style], settings, Path(out), short_side=64, device="cpu")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+@pytest.mark.parametrize("again_after", [0, 1.2])
+def test_ctrl_c_saves_and_a_second_one_ends_the_run_at_once(vgg19, folders, tmp_path, again_after):
+    """Two at once are one: launchers of several processes hand on what each has had from the terminal."""
+    arguments = [*folders, str(tmp_path), str(again_after)]
+    run = subprocess.run([sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True, check=False)
+    if again_after:
+        assert run.stderr.endswith("KeyboardInterrupt\n")
+        assert not (tmp_path / "checkpoint.pt").exists()
+    else:
+        assert run.returncode == 0, run.stderr
+        assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 2
 
 
 @pytest.mark.parametrize("layer", ["relu4_1", "relu3_1"])
