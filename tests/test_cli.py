@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 from skimage import data
 
 import impasto
 from impasto.cli import app, main
 from impasto.cli.common import EXTRAS
+from impasto.model import find_model
 from impasto.train.tasks import RECIPES
 
 ASTRONAUT = Image.fromarray(data.astronaut()).resize((96, 96))
@@ -318,6 +321,16 @@ def test_the_shipped_styles_are_listed_and_known(impasto_: Impasto) -> None:
         assert painting["title"] in line
         assert painting["artist"] in line
     assert {painting["name"] for painting in listed} == set(impasto.load().model.gallery)
+
+
+def test_the_styles_of_a_model_that_was_trained_on_some(impasto_: Impasto, folder: Path) -> None:
+    """One of them may be called like a shipped painting, the others are not."""
+    model = find_model()
+    shutil.copytree(model.folder, "mine")
+    Path("mine/card.json").write_text(json.dumps(model.card | {"styles": ["munch-scream", "brick"]}))
+    scream = model.gallery["munch-scream"].tensor
+    save_file({"munch-scream": scream, "brick": scream}, "mine/gallery.safetensors")
+    assert impasto_("styles", "--model", "mine").lines == ["munch-scream", "brick"]
 
 
 def test_a_sheet_of_chosen_styles(impasto_: Impasto) -> None:

@@ -22,7 +22,7 @@ def styles(model: ModelOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([vars(paintings[name]) if name in paintings else {"name": name} for name in names])
         return
-    if not any(name in paintings for name in names):
+    if not all(name in paintings for name in names):
         print(*names, sep="\n")
         return
     from rich.table import Table
