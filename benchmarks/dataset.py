@@ -106,7 +106,7 @@ def _prepare(what: tuple[str, list[Path]]) -> int:
     global _engine
     precision, names = what
     painter = impasto.load(precision=precision, threads=1)
-    assert isinstance(painter, impasto.painters.GraphStylizer)
+    assert isinstance(painter, impasto.graph.GraphStylizer)
     _engine = painter.engine
     model = painter.model
     style = painter.style("klimt-kiss").tensor[None]

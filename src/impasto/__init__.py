@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from impasto.errors import ImpastoError
     from impasto.image import read_image, write_image
-    from impasto.painters import load
+    from impasto.loader import load
     from impasto.style import Style, blend
     from impasto.stylizer import Stylizer
 
@@ -25,7 +25,7 @@ _HOMES = {
     "Style": "style",
     "Stylizer": "stylizer",
     "blend": "style",
-    "load": "painters",
+    "load": "loader",
     "read_image": "image",
     "write_image": "image",
 }

@@ -220,7 +220,7 @@ class Stylizer(ABC):
             max_pixels: refuse larger pictures.
             memory: makes the photo the next frame of a clip, see :class:`Memory`. Then a mask may select nothing, and
                 "match" recolours the result, for style pictures would have to be taken anew in every frame.
-            tile_statistics: models (:mod:`impasto.painters`) paint a large photo by tiles, in bounded memory.
+            tile_statistics: models (:mod:`impasto.graph`) paint a large photo by tiles, in bounded memory.
                 "exact" gives the same picture as in one piece, and goes over all of it several times. "thumbnail"
                 takes the content statistics from a version of a million pixels, for every photo that has more: that
                 is faster, and makes other strokes, see docs/huge.md. Frames, and what methods paint, stay whole.

@@ -111,7 +111,7 @@ def load_painter(
     precision: str = "auto",
 ) -> Stylizer:
     """The model or method that the options name."""
-    from impasto.painters import load
+    from impasto.loader import load
 
     return load(**given(model=model), engine=engine, threads=threads, precision=precision, **settings(set_option))
 

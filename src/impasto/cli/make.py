@@ -217,9 +217,9 @@ def export(
     """
     import torch
 
+    from impasto.graph import GraphStylizer
     from impasto.methods import METHODS
     from impasto.model import find_model
-    from impasto.painters import GraphStylizer
 
     if Path(source).is_file():
         _refuse("a checkpoint", to=to, size=size, style=style, strength=strength, model=model)
@@ -288,7 +288,7 @@ def quantize(
     seed: Annotated[int | None, typer.Option(help="Which pairs are drawn.", show_default="0")] = None,
 ) -> None:
     """Add a graph in eight bits to a compact model: for OpenVINO, more than twice as fast, nearly the same pictures."""
-    from impasto import quantize as quantizing
+    from impasto.export import quantize as quantizing
 
     print(quantizing.quantize(model, content, style, **given(pairs=pairs, seed=seed)))
 
@@ -359,7 +359,7 @@ def evaluate(
         else:
             print_table(steadiness.table())
         return
-    from impasto import evaluate as evaluating
+    from impasto.evaluate import quality as evaluating
 
     assert content is not None
 
@@ -388,7 +388,7 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Time a model on this machine, beside VGG-19 AdaIN."""
-    from impasto import bench as benching
+    from impasto.evaluate import bench as benching
 
     report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads, device=device))
     if as_json:
@@ -422,9 +422,9 @@ def reproduce(
     speed: seconds for a picture. controls: strength, mixing, colours, regions.
     ablation: the paper's four decoders, trained. norms: instance against batch normalisation, trained.
     """
+    from impasto.checks import make_folder
     from impasto.evaluate import paper
     from impasto.evaluate.controls import controls
-    from impasto.train.checks import make_folder
 
     if threads is not None:
         import torch

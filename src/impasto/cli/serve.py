@@ -96,7 +96,7 @@ def app(
 
     from impasto.app import Limits
     from impasto.app import serve as run
-    from impasto.painters import load
+    from impasto.loader import load
 
     painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)
     run(painter, Limits(**limits), **where)
@@ -225,7 +225,7 @@ def camera(
     impasto camera painting.jpg --source 1 --to virtual
     """
     from impasto.camera import Pace, VirtualCamera, Window, paint_live
-    from impasto.painters import load
+    from impasto.loader import load
 
     with Window() if to == "window" else VirtualCamera() as screen:
         painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)

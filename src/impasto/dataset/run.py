@@ -19,7 +19,7 @@ from impasto.dataset.manifest import Manifest, Row
 from impasto.dataset.paint import Painter
 from impasto.dataset.recipe import Recipe
 from impasto.errors import ImpastoError
-from impasto.painters import load
+from impasto.loader import load
 from impasto.place import PICTURES, Place
 from impasto.progress import track
 from impasto.style import Style

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from impasto.errors import ImpastoError
-from impasto.evaluate import squares
 from impasto.evaluate.metrics import Observer
 from impasto.evaluate.page import Cell, Page, thumbnail, write_csv
+from impasto.evaluate.quality import squares
 from impasto.evaluate.report import LOSSES
 from impasto.image import Pixels
+from impasto.loader import load
 from impasto.model import DEFAULT
-from impasto.painters import load
 from impasto.progress import track
 
 _STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from impasto.color import luma
 from impasto.image import Pixels, to_float
+from impasto.losses import Statistics, content_loss, style_loss, style_statistics
 from impasto.nets.vgg import load_encoder
-from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics
 
 _PEAK = 255.0
 _K1, _K2, _SIGMA, _RADIUS = 0.01, 0.03, 1.5, 5  # Wang et al. 2004

@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 
 from impasto.evaluate.curves import device, loss_curves
 from impasto.image import Pixels, read_image, resize_short_side, write_image
+from impasto.loader import load
 from impasto.nets.feedforward import NORMS, Norm
-from impasto.painters import load
 from impasto.train.data import Pictures, find_pictures
 from impasto.train.feedforward import make_task
 from impasto.train.loop import Settings

@@ -10,13 +10,14 @@ from pathlib import Path, PurePath
 from statistics import fmean, median
 from typing import Any
 
-from impasto.evaluate import Evaluation, evaluate, squares
 from impasto.evaluate.metrics import Observer
 from impasto.evaluate.page import Cell, Page, write_csv
+from impasto.evaluate.quality import Evaluation, evaluate, squares
 from impasto.evaluate.report import LOSSES, UNCHANGED
+from impasto.graph import GraphStylizer
 from impasto.image import read_image
+from impasto.loader import load
 from impasto.methods import METHODS, method_options
-from impasto.painters import GraphStylizer, load
 from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import Stylizer

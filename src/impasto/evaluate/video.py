@@ -25,7 +25,7 @@ from rich.table import Table
 
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
-from impasto.painters import load
+from impasto.loader import load
 from impasto.progress import track
 from impasto.stylizer import StyleSource, Stylizer
 from impasto.video import TemporalPainter

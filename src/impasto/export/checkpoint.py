@@ -16,17 +16,17 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from impasto import __version__
+from impasto.checks import make_folder, require_no_file
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.export.beside import made_beside
+from impasto.graph import GraphStylizer, reference
 from impasto.model import find_model, fingerprint, write_card
 from impasto.nets import make_network
 from impasto.nets.norm import Network
 from impasto.nets.vgg import load_encoder
-from impasto.painters import GraphStylizer, reference
 from impasto.style import gallery as paintings
 from impasto.stylizer import STYLE_SIZE
-from impasto.train.checks import make_folder, require_no_file
 from impasto.train.loop import read_checkpoint
 
 OPSET = 18

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from impasto.errors import ImpastoError
 from impasto.export.formats import Run, Size
-from impasto.painters import GraphStylizer
+from impasto.graph import GraphStylizer
 from impasto.style import Style
 
 _PHOTO = Path(__file__).parents[1] / "app" / "static" / "astronaut.jpg"

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from impasto.checks import make_folder
 from impasto.export.beside import made_beside
 from impasto.export.exported import (
     Exported,
@@ -30,11 +31,10 @@ from impasto.export.exported import (
 )
 from impasto.export.formats import Job, Run, Size, run_onnx, run_openvino, write_onnx, write_openvino
 from impasto.export.plain import Plain
+from impasto.graph import GraphStylizer
 from impasto.nets import load_network
-from impasto.painters import GraphStylizer
 from impasto.progress import meter
 from impasto.style import Style
-from impasto.train.checks import make_folder
 
 #: The newest set of ONNX operators that OpenVINO 2022.3 and SNPE both document in full.
 OPSET = 12

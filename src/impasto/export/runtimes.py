@@ -16,10 +16,10 @@ from impasto.export.beside import made_beside
 from impasto.export.exported import Check, Exported, any_style, built, compared, photo_at, quiet, size_of
 from impasto.export.formats import FORMATS, Job, Size, format_of
 from impasto.export.plain import Plain
+from impasto.graph import GraphStylizer
 from impasto.image import to_float
 from impasto.nets import load_network
 from impasto.nets.norm import Network
-from impasto.painters import GraphStylizer
 from impasto.progress import meter
 from impasto.style import Style
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
+from impasto.losses import STYLE_LOSSES
 from impasto.methods.base import Method
 from impasto.methods.optimise import Descent, optimise
-from impasto.train.checks import require_at_least
-from impasto.train.losses import STYLE_LOSSES
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class GatysOptions(Descent):
     """Options of :class:`Gatys`; see also :class:`Descent`.
 
     Attributes:
-        style_loss: a name in :data:`impasto.train.losses.STYLE_LOSSES`.
+        style_loss: a name in :data:`impasto.losses.STYLE_LOSSES`.
         content_weight: of the content loss.
         style_weight: of the style loss; None for the loss's own, which balances a content weight of 1.
     """

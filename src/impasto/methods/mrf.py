@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
+from impasto.losses import MRF as PatchLoss
 from impasto.methods.base import SMALLEST, Method
 from impasto.methods.optimise import Descent, optimise
 from impasto.nets.patches import CHUNK
-from impasto.train.checks import require_at_least
-from impasto.train.losses import MRF as PatchLoss
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.checks import make_folder, require_at_least
 from impasto.image import Pixels, read_image, to_float, to_uint8, write_image
+from impasto.losses import StyleLoss, Summary, content_loss, total_variation
 from impasto.methods.base import SMALLEST
 from impasto.nets.vgg import Encoder
 from impasto.progress import track
-from impasto.train.checks import make_folder, require_at_least
-from impasto.train.losses import StyleLoss, Summary, content_loss, total_variation
 
 #: The loss of a picture [1, 3, H, W] in 0..1, a scalar.
 Objective = Callable[[Tensor], Tensor]

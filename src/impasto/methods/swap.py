@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.checks import require_at_least
 from impasto.image import Pixels, to_float
+from impasto.losses import total_variation
 from impasto.methods.base import Method
 from impasto.methods.optimise import Descent, Objective, descend, resized
 from impasto.model import find_model
@@ -19,8 +21,6 @@ from impasto.nets.adain import AdaIN
 from impasto.nets.norm import feature_statistics
 from impasto.nets.patches import CHUNK, Patches, best_matches, swap
 from impasto.progress import track
-from impasto.train.checks import require_at_least
-from impasto.train.losses import total_variation
 
 #: The shipped models whose decoders invert each layer.
 _INVERSE = {"relu3_1": "adain-relu3_1", "relu4_1": "adain-vgg19"}

@@ -18,7 +18,7 @@ from ray import serve as ray_serve
 from impasto.app import listen, warn_if_open
 from impasto.cluster import everywhere, join
 from impasto.errors import ImpastoError
-from impasto.painters import load
+from impasto.loader import load
 from impasto.serve.replay import PROBE, environment
 from impasto.serve.replica import Options, application
 

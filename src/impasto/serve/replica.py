@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from impasto.app import Limits, build
 from impasto.app.work import BusyError
 from impasto.errors import ImpastoError
+from impasto.graph import GraphStylizer, check
+from impasto.loader import load
 from impasto.model import DEFAULT
-from impasto.painters import GraphStylizer, check, load
 from impasto.serve.desk import Desk, DeskClient
 from impasto.serve.replay import REPLICA
 

@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side
 from impasto.place import PICTURES, Entry, Place
 from impasto.progress import track
-from impasto.train.checks import require_at_least
 
 _MEMORY = 8e9  # bytes taken to be free where the system does not tell
 _READERS = min(8, os.cpu_count() or 1)  # threads

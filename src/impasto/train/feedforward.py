@@ -24,13 +24,13 @@ from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side, to_float
+from impasto.losses import content_loss, gram, total_variation
 from impasto.model import find_model
 from impasto.nets.feedforward import Feedforward
 from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.train.data import find_pictures
 from impasto.train.loop import Settings, Task
-from impasto.train.losses import content_loss, gram, total_variation
 from impasto.train.tasks import grid, start_network
 
 

@@ -20,19 +20,19 @@ from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
 from impasto.files import write_file
+from impasto.graph import GraphStylizer
 from impasto.image import to_float
+from impasto.losses import content_loss, style_loss, style_statistics, total_variation
 from impasto.model import find_model, write_card
 from impasto.nets import load_network
 from impasto.nets.norm import Network
 from impasto.nets.vgg import Encoder, load_encoder
-from impasto.painters import GraphStylizer
 from impasto.progress import meter
 from impasto.style import Style
 from impasto.stylizer import Stylizer
 from impasto.train.augment import smooth_pictures
 from impasto.train.data import Pictures, manifest
 from impasto.train.loop import has_fast_bf16, keep_freed_memory
-from impasto.train.losses import content_loss, style_loss, style_statistics, total_variation
 
 _LARGEST = 3.0  # of the logarithm of a standard deviation's factor: as far as the style head of `compact` goes
 

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
+from impasto.checks import SMALLEST, make_folder, require_at_least, require_between
 from impasto.errors import ImpastoError
 from impasto.progress import pace
 from impasto.train.augment import altered
-from impasto.train.checks import SMALLEST, make_folder, require_at_least, require_between
 from impasto.train.data import Pictures, batches, manifest
 
 _LARGEST_SEED = 10**8  # seeds of single batches are 10^11 times as large, and have 64 bits

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
+from impasto.losses import Statistics, content_loss, style_loss, style_statistics, total_variation
 from impasto.model import find_model
 from impasto.nets import load_network, make_network
 from impasto.nets.adain import AdaIN, Decoder
@@ -22,7 +23,6 @@ from impasto.train.augment import smooth_pictures
 from impasto.train.data import Pictures
 from impasto.train.inverse import invert_encoder
 from impasto.train.loop import Settings, Task
-from impasto.train.losses import Statistics, content_loss, style_loss, style_statistics, total_variation
 
 
 def _again(batch: Tensor, times: int) -> Tensor:

@@ -9,9 +9,9 @@ from PIL import Image
 import impasto
 from impasto.engine import Inputs
 from impasto.export import measure_reach
+from impasto.graph import GraphStylizer
 from impasto.image import to_float
 from impasto.model import find_model, shipped_models
-from impasto.painters import GraphStylizer
 from impasto.stylizer import Memory
 from impasto.tile import InMemory, spans
 

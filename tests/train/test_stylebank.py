@@ -16,8 +16,8 @@ import impasto
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer, ssim
 from impasto.export import export
+from impasto.graph import GraphStylizer
 from impasto.nets.stylebank import BankControl, Banks, Plain, StyleBank, as_filters, identity_bank
-from impasto.painters import GraphStylizer
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.stylebank import TURNS, StyleBankTask
 from impasto.train.tasks import make_task

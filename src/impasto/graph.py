@@ -1,19 +1,17 @@
-"""What paints, by name: a model, whose content graph an engine runs, or a method."""
+"""What paints by a content graph: a model that an engine runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from impasto.engine import Engine, Inputs, open_engine
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, to_uint8
-from impasto.methods import METHODS, open_method
-from impasto.model import DEFAULT, Model, find_model
+from impasto.model import Model
 from impasto.style import Style, blend
 from impasto.stylizer import SMALLEST, Memory, Stylizer
 from impasto.tile import THUMBNAIL, InMemory, Scene, TileStatistics, Tiling, aligned, paint_in_memory
@@ -211,35 +209,3 @@ def check(stylizer: GraphStylizer) -> None:
 def _tensors(styles: Mapping[Style, float], by_region: bool) -> np.ndarray:
     """Style tensors [K, S]: one for each region, or that of the mix."""
     return np.stack([style.tensor for style in styles]) if by_region else blend(styles).tensor[None]
-
-
-def load(
-    model: str | os.PathLike[str] = DEFAULT,
-    *,
-    engine: str = "auto",
-    threads: int | None = None,
-    precision: str = "auto",
-    device: str | None = None,
-    **options: Any,
-) -> Stylizer:
-    """Loads a model or a method.
-
-    Args:
-        model: the name of a shipped model ("adain", the default, "adain-relu3_1" or "adain-vgg19"), a model folder,
-            or a method that matches or optimises while it paints ("gatys", "mrf", "style-swap"; they need PyTorch and
-            VGG-19).
-        engine: "onnxruntime", "openvino", "torch" or "auto".
-        threads: processor threads; None leaves one for each physical core.
-        precision: "fp32", "int8", "fp16" (PyTorch on a GPU), or "auto": int8 where the model has it and it is faster.
-        device: what PyTorch computes on, e.g. "cuda:1" or "cpu"; None takes the best there is.
-        options: of a method, e.g. ``load("gatys", iterations=200)``; see :mod:`impasto.methods`.
-    """
-    if model in METHODS:
-        if engine not in ("auto", "torch") or precision not in ("auto", "fp32") or device is not None:
-            raise ImpastoError(f"{model} runs on PyTorch only, in float32: leave engine, precision and device out")
-        return open_method(str(model), threads, options)
-    if options:
-        raise ImpastoError(f"{', '.join(options)}: only methods take options ({', '.join(METHODS)})")
-    stylizer = GraphStylizer(find_model(model), engine, threads, precision, device)
-    check(stylizer)
-    return stylizer

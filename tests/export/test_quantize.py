@@ -13,8 +13,8 @@ import impasto
 from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import psnr
+from impasto.graph import GraphStylizer
 from impasto.model import INT8, find_model
-from impasto.painters import GraphStylizer
 
 pytest.importorskip("openvino")
 

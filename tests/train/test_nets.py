@@ -11,12 +11,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from impasto.errors import ImpastoError
 from impasto.image import to_float
+from impasto.losses import content_loss, style_loss, style_statistics
 from impasto.nets import NETWORKS
 from impasto.nets.adain import AdaIN, Decoder
 from impasto.nets.compact import Compact, DoubleToPicture, StyleHead
 from impasto.nets.norm import Control, Observe, Transfer, adain, feature_statistics
 from impasto.nets.vgg import Encoder, load_encoder
-from impasto.train.losses import content_loss, style_loss, style_statistics
 from impasto.vgg19 import find_weights, read_weights
 
 #: Networks whose style is feature statistics; those with filters in their place have tests of their own.

@@ -21,10 +21,10 @@ import pyvips
 from impasto.color import color_map, content_chroma, palette, recoloured
 from impasto.errors import ImpastoError
 from impasto.files import reason, work_folder, write_file
+from impasto.graph import GraphStylizer
+from impasto.huge.strips import Raw, open_mask, open_picture, readable, why, write_strips
 from impasto.image import Pixels, read_exif
 from impasto.mask import check_size, selects_nothing, share
-from impasto.painters import GraphStylizer
-from impasto.strips import Raw, open_mask, open_picture, readable, why, write_strips
 from impasto.style import Style, check_weights
 from impasto.stylizer import STYLE_SIZE, KeepColor, StyleSource, Stylizer, check_controls, let_through, relative
 from impasto.tile import Known, TileStatistics, Tiling, ticks

@@ -17,8 +17,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import impasto
 from impasto.errors import ImpastoError
-from impasto.evaluate import Evaluation, evaluate, record, table
 from impasto.evaluate.metrics import psnr, ssim
+from impasto.evaluate.quality import Evaluation, evaluate, record, table
 from impasto.image import center_crop
 from impasto.model import find_model
 

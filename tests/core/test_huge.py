@@ -19,8 +19,8 @@ from PIL import Image
 import impasto
 from impasto.cli import main
 from impasto.errors import ImpastoError
+from impasto.graph import GraphStylizer
 from impasto.huge import stylize_file
-from impasto.painters import GraphStylizer
 
 WIDTH, HEIGHT = 341, 250
 STYLE, OTHER = "munch-scream", "hokusai-great-wave"

@@ -26,13 +26,13 @@ from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Features, Observer
 from impasto.files import reason
+from impasto.graph import GraphStylizer, reference
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
+from impasto.losses import Statistics
 from impasto.model import INT8, digest_of_int8, find_model, write_card
-from impasto.painters import GraphStylizer, reference
 from impasto.progress import track
 from impasto.train.augment import bolder
 from impasto.train.data import find_pictures
-from impasto.train.losses import Statistics
 
 #: What the adaptive layers, the mask and the doublings consist of: all but the convolutions.
 _IN_FLOAT = ["Add", "Divide", "Interpolate", "MatMul", "Multiply", "Power", "ReduceMean", "ReduceSum", "Sqrt",

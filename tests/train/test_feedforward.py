@@ -19,9 +19,9 @@ from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer
 from impasto.evaluate.norms import equalised, norm_curves
 from impasto.export import export
+from impasto.graph import GraphStylizer
 from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
 from impasto.nets.norm import EPS
-from impasto.painters import GraphStylizer
 from impasto.train.data import Pictures, batches
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task

@@ -18,7 +18,7 @@ av = pytest.importorskip("av")
 dai = pytest.importorskip("depthai")
 pytest.importorskip("openvino")
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "oak" / "oak_camera.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "oak" / "oak_camera.py"
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from impasto.errors import ImpastoError
+from impasto.losses import MRF, STYLE_LOSSES, GaussianMMD, gram, style_loss, total_variation
 from impasto.nets.patches import Patches, best_matches, swap
-from impasto.train.losses import MRF, STYLE_LOSSES, GaussianMMD, gram, style_loss, total_variation
 
 RNG = np.random.default_rng(0)
 CHANNELS = 5

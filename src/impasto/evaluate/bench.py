@@ -29,13 +29,13 @@ from rich.table import Table
 
 from impasto.engine import ENGINES, Inputs, installed
 from impasto.errors import ImpastoError
+from impasto.graph import GraphStylizer
 from impasto.image import Pixels, to_float, write_image
 from impasto.model import DEFAULT, Model, find_model
-from impasto.painters import GraphStylizer
 from impasto.progress import track
 
 if TYPE_CHECKING:
-    from impasto.rivals import Action
+    from impasto.evaluate.rivals import Action
 
 #: What is timed ("content", "style", "file", "command", or one of the names below), on which engine, at which size.
 Case = tuple[str, str, int]
@@ -343,10 +343,10 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
 
 
 def _rivals(sizes: Sequence[int], threads: int | None, device: str, lite: bool) -> dict[Case, Action]:
-    """What the content paths are compared with, see :mod:`impasto.rivals`."""
+    """What the content paths are compared with, see :mod:`impasto.evaluate.rivals`."""
     import torch
 
-    from impasto import rivals
+    from impasto.evaluate import rivals
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -13,8 +13,8 @@ from PIL import Image
 from skimage import data
 
 import impasto
-from impasto.bench import count_gflop
 from impasto.errors import ImpastoError
+from impasto.evaluate.bench import count_gflop
 from impasto.export.checkpoint import traced
 from impasto.export.oak import OPSET, estimates, write_oak
 from impasto.export.plain import Plain

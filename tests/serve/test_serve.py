@@ -31,7 +31,7 @@ from impasto.serve import Options, application
 from impasto.serve.replay import REPLICA, Replay, environment, middleware
 
 AUTH = ("me", "secret")
-MANIFEST = Path(__file__).parent.parent / "examples" / "kuberay" / "rayservice.yaml"
+MANIFEST = Path(__file__).parents[2] / "examples" / "kuberay" / "rayservice.yaml"
 
 
 class Service:

@@ -24,7 +24,7 @@ expect = sync_api.expect
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
-EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 PATIENCE = 90_000  # ms; machines that test are often busy
 expect.set_options(timeout=PATIENCE)
 

@@ -1,0 +1,43 @@
+"""Losses on pictures and on the features of the normalised VGG-19.
+
+All are averages, over pixels and over channels, so that their size depends on neither.
+"""
+
+from impasto.losses.content import content_loss, total_variation
+from impasto.losses.style import (
+    MRF,
+    STYLE_LOSSES,
+    Coral,
+    GaussianMMD,
+    Gram,
+    Histogram,
+    LinearMMD,
+    MeanStd,
+    PolynomialMMD,
+    Statistics,
+    StyleLoss,
+    Summary,
+    gram,
+    style_loss,
+    style_statistics,
+)
+
+__all__ = [
+    "MRF",
+    "STYLE_LOSSES",
+    "Coral",
+    "GaussianMMD",
+    "Gram",
+    "Histogram",
+    "LinearMMD",
+    "MeanStd",
+    "PolynomialMMD",
+    "Statistics",
+    "StyleLoss",
+    "Summary",
+    "content_loss",
+    "gram",
+    "style_loss",
+    "style_statistics",
+    "total_variation",
+]
