@@ -11,7 +11,9 @@ import numpy.typing as npt
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, bands, by_bands
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, Y' of Y'CbCr
+#: Shares of red, green and blue in the luma of ITU-R BT.601, Y' of Y'CbCr.
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+LUMA = np.array(LUMA_WEIGHTS, dtype=np.float32)
 
 
 def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -17,6 +17,8 @@ from impasto.errors import ImpastoError
 from impasto.files import write_file
 
 _WEIGHTS = Path(__file__).parent / "weights"
+#: Added to the variance of features under the root, as in the AdaIN paper's code: a style's deviations hold it.
+EPS = 1e-5
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,12 +21,12 @@ import numpy as np
 from impasto.image import Pixels, to_uint8
 from impasto.model import Model
 from impasto.progress import meter
+from impasto.style import EPS
 
 #: Where the content statistics come from: the whole picture, or a small version of it.
 TileStatistics = Literal["exact", "thumbnail"]
 
 THUMBNAIL = 1_000_000  # pixels of that small version
-_EPS = 1e-5  # what the adaptive layers add to variances (`impasto.nets.norm`, which needs PyTorch)
 _HALO = 1e-6  # weight of the halo in statistics: where a region has no other pixel, its statistics stay defined
 _NOWHERE = 1e-12  # weight of a region where it is not, for the same reason
 
@@ -288,13 +288,13 @@ class _Pool:
         weight = weight[:, None]
         total = self._weight + weight
         apart = mean - self._mean
-        self._squares += weight * (std**2 - _EPS) + apart**2 * (self._weight * weight / total)
+        self._squares += weight * (std**2 - EPS) + apart**2 * (self._weight * weight / total)
         self._mean += apart * (weight / total)
         self._weight = total
 
     def statistics(self) -> np.ndarray:
         variance = np.maximum(self._squares / self._weight, 0)
-        return np.concatenate([self._mean, np.sqrt(variance + _EPS)], axis=1)
+        return np.concatenate([self._mean, np.sqrt(variance + EPS)], axis=1)
 
 
 def aligned(mask: np.ndarray, stride: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from impasto.evaluate.norms import equalised, norm_curves
 from impasto.export import export
 from impasto.graph import GraphStylizer
 from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
-from impasto.nets.norm import EPS
+from impasto.style import EPS
 from impasto.train.data import Pictures, batches
 from impasto.train.loop import Settings, read_checkpoint, train
 from impasto.train.tasks import make_task

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
 from impasto.nets.compact import Compact, Double
-from impasto.nets.norm import EPS, Network
+from impasto.nets.norm import Network
+from impasto.style import EPS
 
 _WIDER = 8.0  # deviations are multiplied by this before they are squared
 _STEEPEST = 8.0  # content features count as above their floor for certain when they are so many times it

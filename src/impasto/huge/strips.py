@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
+from impasto.color import LUMA_WEIGHTS
 from impasto.errors import UnreadableError
 from impasto.files import reason, replacing
 from impasto.image import Pixels
@@ -23,7 +24,6 @@ from impasto.progress import meter
 
 _LOADERS = {"tiffload", "pngload", "jpegload"}
 _STRIP = 1 << 20  # pixels that are read at a time where the whole picture goes through
-_LUMA = [[0.299, 0.587, 0.114]]  # as in impasto.color
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def open_picture(path: Path) -> pyvips.Image:
 def open_mask(path: Path) -> pyvips.Image:
     """A mask, 8 bit, one band: luma, transparent parts as black."""
     image = open_picture(path)
-    weight = image[:3].recomb(_LUMA)
+    weight = image[:3].recomb([list(LUMA_WEIGHTS)])
     if image.bands == 4:
         weight = weight * image[3] / 255
     return weight.rint().cast("uchar").copy(interpretation="b-w")

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from impasto.nets.norm import EPS, feature_statistics
+from impasto.nets.norm import feature_statistics
 from impasto.nets.patches import CHUNK, SIZE, Patches, best_matches
+from impasto.style import EPS
 
 Statistics = list[tuple[Tensor, Tensor]]
 

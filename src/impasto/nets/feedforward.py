@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
 from impasto.nets.compact import Double, DoubleToPicture, convolution
-from impasto.nets.norm import EPS, Adapt, Control, Network, Transfer
+from impasto.nets.norm import Adapt, Control, Network, Transfer
+from impasto.style import EPS
 
 Norm = Literal["instance", "batch", "renorm"]
 NORMS: tuple[Norm, ...] = get_args(Norm)

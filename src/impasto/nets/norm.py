@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPS = 1e-5
+from impasto.style import EPS
 
 #: What an adaptive layer does with features [N, C, H, W].
 Adapt = Callable[[Tensor], Tensor]
