@@ -13,17 +13,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import cv2
 import numpy as np
 
+from impasto.controls import ControlOptions, Controls
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, limit_long_side
-from impasto.style import Style
-from impasto.stylizer import StyleSource, Stylizer
+from impasto.stylizer import MixSource, Stylizer
 from impasto.video import TemporalPainter
 
 #: Long side in pixels that frames are painted at.
@@ -121,12 +121,13 @@ class Grabber:
 
 def paint_live(
     painter: Stylizer,
-    styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float],
+    styles: MixSource,
     source: int | str,
     show: Callable[[Pixels, Pace], bool],
+    controls: Controls | None = None,
     *,
     max_size: int = MAX_SIZE,
-    **controls: Any,
+    **changes: Unpack[ControlOptions],
 ) -> Pace:
     """Paints a camera until it ends, or until `show` has enough.
 
@@ -135,13 +136,13 @@ def paint_live(
         styles: see :meth:`Stylizer.stylize`.
         source: see :class:`Grabber`.
         show: takes a painted frame, uint8 [H, W, 3], and the pace so far; gives False to end.
+        controls, changes: see :class:`impasto.video.TemporalPainter`.
         max_size: frames are scaled down to this long side.
-        controls: see :class:`impasto.video.TemporalPainter`.
 
     Raises:
         ImpastoError: there is no such camera or video.
     """
-    steady = TemporalPainter(painter, styles, **controls)
+    steady = TemporalPainter(painter, styles, controls, **changes)
     pace, times = Pace(), deque[float]()
     with Grabber(source) as grabber:
         while (taken := grabber.take()) is not None:

@@ -53,11 +53,11 @@ def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
     roots of image analogies.
     """
     matrix, offset = color_map(style, content)
-    return recoloured(style, matrix, offset)
+    return map_colors(style, matrix, offset)
 
 
-def recoloured(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Pixels:
-    """uint8 [H, W, 3] through a map of :func:`color_map`, rounded and clipped."""
+def map_colors(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Pixels:
+    """Takes uint8 [H, W, 3] through a map of :func:`color_map`, rounded and clipped."""
     return by_bands(lambda band: np.rint(np.clip(band @ matrix.T + offset, 0, 255)).astype(np.uint8), pixels)
 
 

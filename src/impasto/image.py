@@ -1,8 +1,8 @@
 """Pictures as people have them, in and out.
 
-Inside the library an image is a uint8 array [H, W, 3] in sRGB. Everything else a file can hold (a turn in EXIF,
-another colour space, alpha, palettes, 16 bit, CMYK) is settled here on reading, and what can be given back is given
-back on writing.
+Inside the library an image is a uint8 array [H, W, 3] in sRGB, and a picture that goes through it a :class:`Picture`.
+Everything else a file can hold (a turn in EXIF, another colour space, alpha, palettes, 16 bit, CMYK) is settled here
+on reading, and what can be given back is given back on writing. Pillow is met here and nowhere between.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from impasto.errors import ImpastoError, TooLargeError
 from impasto.files import reason, write_file
 
 Pixels = npt.NDArray[np.uint8]
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
 
 MAX_PIXELS = 200_000_000  # the largest phone camera makes 16320 x 12240
 
@@ -86,6 +86,11 @@ class Picture:
             size = list(pixels.shape[:2])
             raise ImpastoError(f"alpha must be uint8 {size} like the pixels, not {alpha.dtype} {list(alpha.shape)}")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as Pillow has them."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
     def to_pil(self) -> Image.Image:
         """As a Pillow image, RGB or RGBA, EXIF in `info["exif"]`; `read_image` turns it back into this picture."""
         image = Image.fromarray(np.ascontiguousarray(self.pixels))
@@ -95,8 +100,8 @@ class Picture:
             image.info["exif"] = self.exif
         return image
 
-    def limited(self, size: int) -> Picture:
-        """The picture scaled down so that its long side is at most `size` pixels; itself if it already is."""
+    def limit_size(self, size: int) -> Picture:
+        """Scales the picture down so that its long side is at most `size` pixels; one that already is stays itself."""
         if not isinstance(size, int) or size < 1:
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 1 or more, not {size}")
         if max(self.pixels.shape[:2]) <= size:
@@ -107,8 +112,18 @@ class Picture:
         scaled = limit_long_side(np.dstack([self.pixels, self.alpha]), size)
         return Picture(np.ascontiguousarray(scaled[..., :3]), np.ascontiguousarray(scaled[..., 3]), self.exif)
 
+    def resize(self, height: int, width: int) -> Picture:
+        """Scales the picture to another size by bilinear interpolation, as masks are; one of that size stays itself."""
+        if self.pixels.shape[:2] == (height, width):
+            return self
+        return read_image(self.to_pil().resize((width, height), Image.Resampling.BILINEAR))
 
-def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
+
+#: Whatever :func:`read_image` reads.
+ImageSource = Picture | str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
+
+
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
     """Read a picture from a path, the bytes of a file, a binary stream, a Pillow image or an array.
 
     Files: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF (of several frames the first). The result is upright (EXIF
@@ -116,21 +131,26 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
     16 bit becomes 8. Floating point (TIFF or Pillow mode F) is read as 0..1, or as 0..255 if it goes beyond 1.
 
     Arrays: uint8, or floating point in 0..1, of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the last with alpha).
+    A `Picture` is handed back as it is.
+
+    Errors call the picture `name`: left out, a path by itself and all else "the picture".
 
     Raises `ImpastoError` for whatever cannot be read, and for a file or Pillow image of more than `max_pixels` pixels,
     which is found from the header, before anything is decoded.
+
+    >>> import numpy as np
+    >>> read_image(np.zeros((32, 48, 4))).alpha.shape
+    (32, 48)
     """
+    if isinstance(source, Picture):
+        return source
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, Image.Image):
-        _check_size(source, "the picture", max_pixels)
-        return _from_pil(source, "the picture")
-    if isinstance(source, bytes):
-        return _from_stream(io.BytesIO(source), "the picture", max_pixels)
     if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
+        path = os.fspath(source)
+        name = name or path
         try:
-            stream = open(name, "rb")  # noqa: SIM115 (closed below; errors of opening and of decoding must not mix)
+            stream = open(path, "rb")  # noqa: SIM115 (closed below; errors of opening and of decoding must not mix)
         except FileNotFoundError:
             raise ImpastoError(f"cannot read {name}: there is no such file") from None
         except IsADirectoryError:
@@ -139,6 +159,12 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
             raise ImpastoError(f"cannot read {name}: {_reason(error)}") from None
         with stream:
             return _from_stream(stream, name, max_pixels)
+    name = name or "the picture"
+    if isinstance(source, Image.Image):
+        _check_size(source, name, max_pixels)
+        return _from_pil(source, name)
+    if isinstance(source, bytes):
+        return _from_stream(io.BytesIO(source), name, max_pixels)
     if hasattr(source, "read"):
         try:
             data = source.read()
@@ -146,7 +172,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
             raise ImpastoError(f"cannot read the stream: {_reason(error)}") from None
         if not isinstance(data, bytes):
             raise ImpastoError("cannot read the stream: it gives text; open it in binary mode")
-        return _from_stream(io.BytesIO(data), "the picture", max_pixels)
+        return _from_stream(io.BytesIO(data), name, max_pixels)
     raise ImpastoError(
         f"cannot read a picture from {type(source).__name__}: give a path, bytes, a binary stream, "
         "a Pillow image or a NumPy array"
@@ -177,7 +203,7 @@ def write_image(
     kind = _format(name, format or (os.path.splitext(path)[1] if path is not None else "png"))
     if not 1 <= quality <= 100:
         raise ImpastoError(f"quality must be from 1 to 100, not {quality}")
-    picture = _as_picture(image)
+    picture = read_image(image, max_pixels=sys.maxsize)  # what is there may be written
     try:
         data = _encode(picture, kind, quality)
     except (OSError, ValueError, RuntimeError) as error:  # for example: a side longer than the format can tell
@@ -270,14 +296,6 @@ def _from_array(array: npt.NDArray[Any]) -> Picture:
         raise ImpastoError(f"an array must be uint8, or floating point from 0 to 1, not {array.dtype}")
     color = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3].copy()
     return Picture(color, array[..., 3].copy() if array.shape[2] == 4 else None)
-
-
-def _as_picture(image: Picture | Image.Image | npt.NDArray[Any]) -> Picture:
-    if isinstance(image, Picture):
-        return image
-    if isinstance(image, Image.Image):
-        return _from_pil(image, "the picture")
-    return _from_array(np.asarray(image))
 
 
 def _from_stream(stream: BinaryIO, name: str, max_pixels: int) -> Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,51 +13,69 @@ from impasto.color import luma
 from impasto.errors import ImpastoError
 from impasto.image import MAX_PIXELS, ImageSource, read_image
 
-FLOOR = 1e-6  # weight where no mask is: shares stay defined, and statistics do not notice
+_FLOOR = 1e-6  # weight where no mask is: shares stay defined, and statistics do not notice
 
 
-def prepare_masks(
+class Regions(NamedTuple):
+    """Where the styles of a mix go, in a whole picture or a part of it.
+
+    Attributes:
+        weights: float32 [K, 1, H, W], non-negative: as they are they weigh the statistics of the regions, and
+            `weights / weights.sum(0)` are the shares of the styles at each pixel.
+        coverage: float32 [H, W] in 0..1, how much of the pixel is painted at all: min(1, sum of the masks).
+    """
+
+    weights: npt.NDArray[np.float32]
+    coverage: npt.NDArray[np.float32]
+
+
+def read_masks(
     masks: Sequence[ImageSource],
     shape: tuple[int, ...],
-    count: int,
+    region_weights: npt.NDArray[np.float32],
     *,
     scaled: tuple[int, ...] | None = None,
     may_be_empty: bool = False,
     max_pixels: int = MAX_PIXELS,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Read `count` masks for a photo of `shape` = (H, W).
+) -> Regions:
+    """Reads one mask for each style of a mix, for a photo of `shape` = (H, W).
 
     A mask is whatever `read_image` reads, or an array [H, W]: bool, uint8 0..255 or floating point 0..1. White (1)
     selects, black (0) does not, grey is in between; colours count by their luma, transparent parts as black. Where the
     photo was `scaled` from `shape` to that (H, W), so are the masks, unless they have that size.
 
-    Returns `(mask, coverage)`. `mask`: float32 [K, 1, H, W], non-negative; as it is it weighs a region's statistics,
-    and `mask / mask.sum(0)` are the shares of the styles at each pixel. `coverage`: float32 [H, W] in 0..1, how much
-    of the pixel is painted at all: min(1, sum of the masks). Where masks overlap beyond 1 they share the pixel in
-    proportion; where none is, `mask` holds a tiny equal weight.
+    Args:
+        region_weights: [K, 1, 1, 1], by what the region of each style counts, see :class:`impasto.controls.Mix`.
+        may_be_empty: whether a mask may select nothing, as in a clip.
 
     Raises `ImpastoError` for a wrong number of masks, a mask of another size than the photo or of more than
     `max_pixels`, one that selects nothing (unless it may), and floating point values that are not in 0..1.
     """
-    if len(masks) != count:
-        raise ImpastoError(f"{len(masks)} masks for {count} styles: give each style one mask")
-    weights = np.stack(
+    if len(masks) != len(region_weights):
+        raise count_differs(len(masks), len(region_weights))
+    read = np.stack(
         [_read_mask(mask, shape, scaled or shape, f"mask {number}", max_pixels) for number, mask in enumerate(masks, 1)]
     )
-    empty = ~weights.any((1, 2))
+    empty: npt.NDArray[np.bool_] = np.asarray(~read.any((1, 2)))
     if empty.any() and not may_be_empty:
         raise selects_nothing(int(empty.argmax()) + 1)
-    shared, coverage = share(weights)
-    shared[empty] = FLOOR
-    return shared, coverage
+    return share_pixels(read, region_weights, empty)
 
 
-def share(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What `prepare_masks` returns, from masks float32 [K, H, W] in 0..1, of a whole picture or a part of it."""
-    total = weights.sum(axis=0)
-    shared = weights / np.maximum(total, 1)
-    shared[:, total < FLOOR] = FLOOR
-    return shared[:, None], np.minimum(total, 1)
+def share_pixels(
+    masks: npt.NDArray[np.float32], region_weights: npt.NDArray[np.float32], empty: npt.NDArray[np.bool_] | None = None
+) -> Regions:
+    """The regions that masks, float32 [K, H, W] in 0..1, make of a picture or a part of it.
+
+    Where masks overlap beyond 1 they share the pixel in proportion; where none is, all have a tiny equal weight, and so
+    has a mask that is `empty` ([K]) everywhere.
+    """
+    total = masks.sum(axis=0)
+    shared = masks / np.maximum(total, 1)
+    shared[:, total < _FLOOR] = _FLOOR
+    if empty is not None:
+        shared[empty] = _FLOOR
+    return Regions(shared[:, None] * region_weights, np.minimum(total, 1))
 
 
 def _read_mask(
@@ -96,6 +114,11 @@ def check_size(shape: tuple[int, ...], photo: tuple[int, ...], name: str) -> Non
         raise ImpastoError(
             f"{name} is {_size(shape)} but the photo is {_size(photo)} (width x height); scale the mask to the photo"
         )
+
+
+def count_differs(masks: int, styles: int) -> ImpastoError:
+    """What is wrong where there is not one mask for each style."""
+    return ImpastoError(f"{masks} masks for {styles} styles: give each style one mask")
 
 
 def selects_nothing(number: int) -> ImpastoError:

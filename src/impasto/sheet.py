@@ -47,11 +47,11 @@ def sheet(
         size: long side in pixels of each picture; the photo is scaled down to it before it is painted.
         columns: pictures to a row; chosen for a sheet of about 4 : 3 if not given.
     """
-    small = read_image(photo, max_pixels=max_pixels).limited(size).to_pil()
+    small = read_image(photo, max_pixels=max_pixels).limit_size(size)
     styles = list(model.gallery.values()) if styles is None else styles
     if not styles:
         raise ImpastoError(f"the model {model.name} comes without a gallery: name styles for the sheet")
-    cells = [Cell(small, "The photo")]
+    cells = [Cell(small.to_pil(), "The photo")]
     for style in track(styles, "Painting", len(styles)):
         title, detail = caption(style)
         cells.append(Cell(model.stylize(small, style), title, detail))

@@ -47,8 +47,8 @@ class Style:
         write_file(path, data)
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> Style:
-        """Reads a ``.style`` file."""
+    def load(path: str | os.PathLike[str], *, name: str | None = None) -> Style:
+        """Reads a ``.style`` file, which errors call `name`, or else by its path."""
         try:
             with safe_open(path, "np") as file:
                 meta = file.metadata() or {}
@@ -57,14 +57,16 @@ class Style:
                     raise ValueError("not numbers")
                 return style
         except FileNotFoundError as error:
-            raise ImpastoError(f"no such file: {path}") from error
+            raise ImpastoError(f"no such file: {name or path}") from error
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise ImpastoError(f"{path} is not a style file: make one with `impasto style PICTURE -o FILE`") from error
+            said = f"{name or path} is not a style file: make one with `impasto style PICTURE -o FILE`"
+            raise ImpastoError(said) from error
 
 
-def check_weights(styles: Mapping[Style, float]) -> np.ndarray:
-    """The weights of styles of one model, float64; raises `ImpastoError` for what cannot be mixed."""
-    weights = np.array(list(styles.values()), np.float64)
+def check_weights(styles: Iterable[tuple[Style, float]]) -> np.ndarray:
+    """The weights of styles of one model, float64 [K]; raises `ImpastoError` for what cannot be mixed."""
+    pairs = list(styles)
+    weights = np.array([weight for _, weight in pairs], np.float64)
     if not len(weights):
         raise ImpastoError("no style given")
     with np.errstate(over="ignore"):
@@ -73,22 +75,31 @@ def check_weights(styles: Mapping[Style, float]) -> np.ndarray:
         raise ImpastoError(f"style weights must be numbers of 0 or more, not {', '.join(f'{w:g}' for w in weights)}")
     if total == 0:
         raise ImpastoError("the style weights sum to 0: give at least one style a weight above 0")
-    if len({style.model for style in styles}) > 1:
+    if len({style.model for style, _ in pairs}) > 1:
         raise ImpastoError("styles of different models cannot be mixed: take all of them with one model")
     return weights
 
 
-def blend(styles: Mapping[Style, float]) -> Style:
+def blend(styles: Mapping[Style, float] | Iterable[tuple[Style, float]]) -> Style:
     """A weighted mean of styles of one model (section 6 of the AdaIN paper; exact, since AdaIN is affine in the style).
 
     Args:
-        styles: weights by style, non-negative, in any proportion; they are scaled to sum to 1.
+        styles: weights by style, or pairs of a style and its weight: non-negative, in any proportion; they are scaled
+            to sum to 1.
+
+    Raises:
+        ImpastoError: there is no style, the weights are not such numbers, or the styles are of different models.
+
+    >>> import numpy as np
+    >>> calm, wild = Style("calm", np.zeros(2), "model"), Style("wild", np.ones(2), "model")
+    >>> blend({calm: 1, wild: 3}).tensor.tolist()
+    [0.75, 0.75]
     """
-    weights = check_weights(styles)
+    pairs = list(styles.items() if isinstance(styles, Mapping) else styles)
+    weights = check_weights(pairs)
     weights /= weights.sum()
-    tensor = np.tensordot(weights, np.stack([style.tensor for style in styles]), 1).astype(np.float32)
-    name = "+".join(style.name for style in styles)
-    return Style(name, tensor, next(iter(styles)).model)
+    tensor = np.tensordot(weights, np.stack([style.tensor for style, _ in pairs]), 1).astype(np.float32)
+    return Style("+".join(style.name for style, _ in pairs), tensor, pairs[0][0].model)
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from impasto.controls import TileStatistics
 from impasto.image import Pixels, to_uint8
 from impasto.model import Model
 from impasto.progress import meter
 from impasto.style import EPS
 
-#: Where the content statistics come from: the whole picture, or a small version of it.
-TileStatistics = Literal["exact", "thumbnail"]
-
-THUMBNAIL = 1_000_000  # pixels of that small version
+THUMBNAIL = 1_000_000  # pixels of the small version of a picture that statistics can be taken from
+WHOLE = np.ones((1, 1, 1, 1), np.float32)  # the mask of one style for the whole picture
 _HALO = 1e-6  # weight of the halo in statistics: where a region has no other pixel, its statistics stay defined
 _NOWHERE = 1e-12  # weight of a region where it is not, for the same reason
 
@@ -50,7 +49,7 @@ class Tile(NamedTuple):
     columns: Span
 
 
-def spans(length: int, window: int, halo: int, stride: int) -> list[Span]:
+def cut_side(length: int, window: int, halo: int, stride: int) -> list[Span]:
     """Cuts a side to stretches of up to `window` pixels, whose inner parts cover it once.
 
     All begin at multiples of `stride`, as the features do, and are of one length but for the last, which may be up to
@@ -90,7 +89,7 @@ class Scene(Protocol):
         ...
 
     def regions(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """That part of the regions, float32 [K, 1, h, w], see :meth:`impasto.stylizer.Stylizer.paint`."""
+        """That part of the regions, float32 [K, 1, h, w], see :class:`impasto.mask.Regions`."""
         ...
 
 
@@ -155,7 +154,7 @@ class Tiling:
         stride = max(model.strides)
         halo = -(-model.reach // stride) * stride
         window = max(window // stride * stride, 2 * halo + stride)
-        rows, columns = (spans(length, window, halo, stride) for length in (scene.height, scene.width))
+        rows, columns = (cut_side(length, window, halo, stride) for length in (scene.height, scene.width))
         self.tiles = [Tile(*tile) for tile in product(rows, columns)]
         ends = np.cumsum([0, *(2 * channels for channels in model.channels)])
         self._layers = [slice(*pair) for pair in pairwise(ends.tolist())]
@@ -170,8 +169,10 @@ class Tiling:
         """How many times the tiles have to be measured for what is not known yet."""
         return sum(not known.known[self._layers[layers[0]]].all() for layers in self._passes)
 
-    def exact(self, known: Known, done: Callable[[], None], save: Callable[[Known], None] | None = None) -> np.ndarray:
-        """The content statistics [K, T] of the whole picture.
+    def measure(
+        self, known: Known, done: Callable[[], None], save: Callable[[Known], None] | None = None
+    ) -> np.ndarray:
+        """Measures the content statistics [K, T] of the whole picture.
 
         Args:
             known: what is there already; :attr:`nothing` to begin with.
@@ -179,48 +180,49 @@ class Tiling:
             save: called after each pass.
         """
         for layers in self._passes[len(self._passes) - self.passes_left(known) :]:
-            known = self._measured(layers, known, done)
+            known = self._measure_pass(layers, known, done)
             if save is not None:
                 save(known)
         return known.stats
 
-    def thumbnail(self) -> np.ndarray:
-        """The content statistics [K, T] of a small version of the picture."""
-        pixels, regions = _small(self._scene)
-        _, used = self._run(pixels, self._mask(regions, pixels.shape[:2]), *self.nothing)
+    def measure_thumbnail(self) -> np.ndarray:
+        """Measures the content statistics [K, T] of a small version of the picture."""
+        pixels, regions = shrink_scene(self._scene)
+        _, used = self._run(pixels, self._fill_mask(regions, pixels.shape[:2]), *self.nothing)
         return used
 
     def paint(self, stats: np.ndarray, tiles: list[Tile], done: Callable[[], None]) -> Iterator[tuple[Tile, Pixels]]:
         """The inner parts of tiles, uint8 [h, w, 3], painted with content statistics [K, T]."""
         for tile in tiles:
-            pixels, regions = self._shown(tile)
-            mask = np.ones((1, 1, 1, 1), np.float32) if regions is None else self._mask(regions, pixels.shape[:2])
+            pixels, regions = self._view(tile)
+            mask = WHOLE if regions is None else self._fill_mask(regions, pixels.shape[:2])
             image, _ = self._run(pixels, mask, stats, np.ones(stats.shape[1], np.float32))
             yield tile, to_uint8(image[:, :, tile.rows.within, tile.columns.within])
             done()
 
-    def _shown(self, tile: Tile) -> tuple[Pixels, np.ndarray | None]:
+    def _view(self, tile: Tile) -> tuple[Pixels, np.ndarray | None]:
+        """Picture and regions under a tile, its halo included."""
         rows, columns = tile.rows.outer, tile.columns.outer
         return self._scene.pixels(rows, columns), self._scene.regions(rows, columns)
 
-    def _mask(self, regions: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-        """[K, 1, h, w], above 0 everywhere."""
+    def _fill_mask(self, regions: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+        """Makes a mask [K, 1, h, w] that is above 0 everywhere."""
         if regions is None:
             return np.ones((1, 1, *shape), np.float32)
         mask: np.ndarray = np.maximum(regions, np.float32(_NOWHERE))
         return mask
 
-    def _measured(self, layers: list[int], known: Known, done: Callable[[], None]) -> Known:
-        """One pass: the statistics of these layers, which depend on none but what is known."""
+    def _measure_pass(self, layers: list[int], known: Known, done: Callable[[], None]) -> Known:
+        """Goes over the tiles once for the statistics of these layers, which depend on none but what is known."""
         pools = {layer: _Pool(self._regions, self._model.channels[layer]) for layer in layers}
         for tile in self.tiles:
-            pixels, regions = self._shown(tile)
+            pixels, regions = self._view(tile)
             weight = np.full(pixels.shape[:2], _HALO, np.float32)
             weight[tile.rows.within, tile.columns.within] = 1
-            mask = self._mask(regions, pixels.shape[:2]) * weight
+            mask = self._fill_mask(regions, pixels.shape[:2]) * weight
             _, used = self._run(pixels, mask, *known)
             for layer, pool in pools.items():
-                pool.add(used[:, self._layers[layer]], total_weight(mask, self._model.strides, layer))
+                pool.add(used[:, self._layers[layer]], sum_weight(mask, self._model.strides, layer))
             done()
         stats, flags = known.stats.copy(), known.known.copy()
         for layer, pool in pools.items():
@@ -255,8 +257,8 @@ class Tiling:
         return passes
 
 
-def _small(scene: Scene) -> tuple[Pixels, np.ndarray | None]:
-    """Picture and regions of a scene, scaled down to a million pixels or so: each the mean of a rectangle."""
+def shrink_scene(scene: Scene) -> tuple[Pixels, np.ndarray | None]:
+    """Scales picture and regions of a scene down to a million pixels or so: each the mean of a rectangle."""
     scale = min(1.0, (THUMBNAIL / (scene.height * scene.width)) ** 0.5)
     tops, lefts = (
         np.linspace(0, length, max(1, round(length * scale)), endpoint=False).astype(int)
@@ -297,8 +299,8 @@ class _Pool:
         return np.concatenate([self._mean, np.sqrt(variance + EPS)], axis=1)
 
 
-def aligned(mask: np.ndarray, stride: int) -> np.ndarray:
-    """A mask [K, 1, h, w] continued at the far ends to multiples of `stride`, as the features do.
+def align_mask(mask: np.ndarray, stride: int) -> np.ndarray:
+    """Continues a mask [K, 1, h, w] at its far ends to multiples of `stride`, as the features are continued.
 
     Then its pixels lie under the features in the same way whatever the size, and that of a part of a picture is the
     part of its mask.
@@ -308,12 +310,12 @@ def aligned(mask: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(mask, beyond, mode="edge") if height % stride or width % stride else mask
 
 
-def total_weight(mask: np.ndarray, strides: list[int], layer: int) -> np.ndarray:
-    """The sum of a mask [K, 1, h, w] over the features of a layer, as the content graph resizes it: float64 [K].
+def sum_weight(mask: np.ndarray, strides: list[int], layer: int) -> np.ndarray:
+    """Sums a mask [K, 1, h, w] over the features of a layer, as the content graph resizes it: float64 [K].
 
     Linear interpolation to 1/s of the size takes of every s x s pixels the mean of the four in the middle.
     """
-    mask, stride = aligned(mask, max(strides))[:, 0], strides[layer]
+    mask, stride = align_mask(mask, max(strides))[:, 0], strides[layer]
     low, high = max(0, stride // 2 - 1), stride // 2
     rows = (mask[:, low::stride] + mask[:, high::stride]) / 2
     total: np.ndarray = (rows[:, :, low::stride] + rows[:, :, high::stride]).sum((1, 2), dtype=np.float64) / 2
@@ -324,16 +326,16 @@ def paint_in_memory(tiling: Tiling, picture: Pixels, way: TileStatistics) -> Pix
     """Paints a picture, uint8 [H, W, 3], by tiles; shows progress."""
     painted = np.empty_like(picture)
     passes = tiling.passes_left(tiling.nothing) if way == "exact" else 0
-    with ticks((passes + 1) * len(tiling.tiles)) as tick:
-        stats = tiling.exact(tiling.nothing, tick) if passes else tiling.thumbnail()
+    with show_tiles((passes + 1) * len(tiling.tiles)) as tick:
+        stats = tiling.measure(tiling.nothing, tick) if passes else tiling.measure_thumbnail()
         for tile, part in tiling.paint(stats, tiling.tiles, tick):
             painted[tile.rows.inner, tile.columns.inner] = part
     return painted
 
 
 @contextlib.contextmanager
-def ticks(total: int, done: int = 0) -> Iterator[Callable[[], None]]:
-    """Progress over the tiles of all passes: gives a function to be called after each."""
+def show_tiles(total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+    """Shows progress over the tiles of all passes: gives a function to be called after each."""
     with meter("Painting tiles", total) as show:
 
         def tick() -> None:

@@ -682,10 +682,10 @@ def test_written_files_have_ordinary_rights_and_links_stay(tmp_path):
 def test_colours_that_cannot_be_seen_do_not_run_into_others():
     pixels, alpha = np.zeros((40, 200, 3), np.uint8), np.zeros((40, 200), np.uint8)
     pixels[:, :100] = alpha[:, :100] = 255  # white, beside black that is transparent
-    small = Picture(pixels, alpha).limited(33)
+    small = Picture(pixels, alpha).limit_size(33)
     assert small.pixels.shape == (7, 33, 3)
     assert small.pixels[small.alpha > 0].min() == 255
-    assert np.array_equal(small.alpha, Picture(np.dstack([alpha] * 3)).limited(33).pixels[..., 0])
+    assert np.array_equal(small.alpha, Picture(np.dstack([alpha] * 3)).limit_size(33).pixels[..., 0])
 
 
 def test_resize_short_side():

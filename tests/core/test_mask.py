@@ -6,7 +6,7 @@ from PIL import Image
 from skimage import data
 
 from impasto.errors import ImpastoError
-from impasto.mask import prepare_masks
+from impasto.mask import Regions, read_masks
 
 SHAPE = (40, 60)
 LEFT = np.zeros(SHAPE, bool)
@@ -14,8 +14,13 @@ LEFT[:, :20] = True
 RAMP = np.tile(np.linspace(0, 1, 60), (40, 1))
 
 
+def read(masks, shape: tuple[int, int], count: int) -> Regions:
+    """One mask for each of so many styles of equal weight."""
+    return read_masks(masks, shape, np.ones((count, 1, 1, 1), np.float32))
+
+
 def test_masks_that_divide_the_photo_are_taken_as_they_are():
-    mask, coverage = prepare_masks([LEFT, ~LEFT], SHAPE, 2)
+    mask, coverage = read([LEFT, ~LEFT], SHAPE, 2)
     assert mask.shape == (2, 1, *SHAPE)
     assert mask.dtype == coverage.dtype == np.float32
     assert np.array_equal(mask[0, 0], LEFT)
@@ -24,13 +29,13 @@ def test_masks_that_divide_the_photo_are_taken_as_they_are():
 
 
 def test_soft_masks_share_a_pixel():
-    mask, coverage = prepare_masks([RAMP, 1 - RAMP], SHAPE, 2)
+    mask, coverage = read([RAMP, 1 - RAMP], SHAPE, 2)
     np.testing.assert_allclose(mask[:, 0], [RAMP, 1 - RAMP], atol=1e-6)
     np.testing.assert_allclose(coverage, 1, atol=1e-6)
 
 
 def test_overlap_is_shared_in_proportion():
-    mask, coverage = prepare_masks([np.ones(SHAPE), np.full(SHAPE, 0.5)], SHAPE, 2)
+    mask, coverage = read([np.ones(SHAPE), np.full(SHAPE, 0.5)], SHAPE, 2)
     np.testing.assert_allclose(mask[0], 2 / 3, rtol=1e-6)
     np.testing.assert_allclose(mask[1], 1 / 3, rtol=1e-6)
     assert (coverage == 1).all()
@@ -38,7 +43,7 @@ def test_overlap_is_shared_in_proportion():
 
 def test_where_no_mask_is_the_photo_stays():
     half = np.where(LEFT, 0.25, 0)
-    mask, coverage = prepare_masks([half, half * 2], SHAPE, 2)
+    mask, coverage = read([half, half * 2], SHAPE, 2)
     np.testing.assert_allclose(coverage, np.where(LEFT, 0.75, 0), rtol=1e-6)
     shares = mask / mask.sum(axis=0)
     np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=1e-6)
@@ -49,7 +54,7 @@ def test_statistics_come_from_where_the_mask_is():
     """The left third of a photo, the rest uncovered: its weighted mean is the mean of that third."""
     photo = data.astronaut()[:40, :60].astype(np.float64)
     photo[~LEFT] = 10_000  # would be noticed
-    mask, _ = prepare_masks([LEFT], SHAPE, 1)
+    mask, _ = read([LEFT], SHAPE, 1)
     weights = mask[0, 0, :, :, None].astype(np.float64)
     mean = (photo * weights).sum(axis=(0, 1)) / weights.sum()
     np.testing.assert_allclose(mean, photo[LEFT].mean(axis=0), atol=0.03)
@@ -60,7 +65,7 @@ def test_uint8_pillow_and_files_agree(tmp_path):
     image = Image.fromarray(values)
     image.save(tmp_path / "mask.png")
     for source in (values, values[..., None], np.dstack([values] * 3), image, tmp_path / "mask.png", values / 255):
-        mask, coverage = prepare_masks([source], SHAPE, 1)
+        mask, coverage = read([source], SHAPE, 1)
         np.testing.assert_allclose(coverage, values / 255, atol=1e-6)
         np.testing.assert_allclose(mask[0, 0], np.maximum(values / 255, 1e-6), atol=1e-6)
 
@@ -68,12 +73,12 @@ def test_uint8_pillow_and_files_agree(tmp_path):
 def test_colour_counts_by_luma_and_transparent_parts_as_black():
     pixels = np.zeros((1, 3, 4), np.uint8)
     pixels[0] = [(0, 255, 0, 255), (255, 255, 255, 0), (255, 255, 255, 51)]
-    _, coverage = prepare_masks([pixels], (1, 3), 1)
+    _, coverage = read([pixels], (1, 3), 1)
     np.testing.assert_allclose(coverage, [[0.587, 0, 0.2]], atol=1e-6)
 
 
 def test_one_array_of_masks():
-    mask, _ = prepare_masks(np.stack([LEFT, ~LEFT]), SHAPE, 2)
+    mask, _ = read(np.stack([LEFT, ~LEFT]), SHAPE, 2)
     assert np.array_equal(mask[:, 0], np.stack([LEFT, ~LEFT]))
 
 
@@ -94,5 +99,5 @@ def test_one_array_of_masks():
 )
 def test_bad_masks_are_one_line(masks, count, message):
     with pytest.raises(ImpastoError, match=message) as raised:
-        prepare_masks(masks, SHAPE, count)
+        read(masks, SHAPE, count)
     assert "\n" not in str(raised.value)

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 import impasto
+from impasto.controls import Controls
 from impasto.engine import Inputs
 from impasto.export import measure_reach
 from impasto.graph import GraphStylizer
 from impasto.image import to_float
 from impasto.model import find_model, shipped_models
 from impasto.stylizer import Memory
-from impasto.tile import InMemory, spans
+from impasto.tile import InMemory, cut_side
 
 #: The side of the tiles in these tests: a halo on both sides, and something between.
 WINDOWS = {"adain": 128, "adain-relu3_1": 104, "adain-vgg19": 192}
@@ -103,11 +104,12 @@ def test_statistics_pool_exactly(model, photo, painting):
     picture = np.asarray(Image.fromarray(photo).resize((230, 213)))
     style = model.style(painting, size=256)
     memory = Memory(inertia=0)
-    model.stylize(picture, style, memory=memory)  # in one piece
-    tiling = model.tiling(InMemory(picture, None), {style: 1.0}, False, 1.0)
+    plan = model.plan(model.mix(style), Controls())
+    model.paint(picture, plan, memory=memory)  # in one piece
+    tiling = model.tile_scene(InMemory(picture, None), plan, False)
     assert len(tiling.tiles) > 1
     calls = []
-    pooled = tiling.exact(tiling.nothing, lambda: calls.append(1))
+    pooled = tiling.measure(tiling.nothing, lambda: calls.append(1))
     np.testing.assert_allclose(pooled, memory.stats, rtol=2e-4, atol=2e-4)
     # Layers that do not depend on each other are measured together: here those that the encoder's features go through.
     passes = {"adain": 5}.get(model.name, 1)
@@ -125,7 +127,7 @@ def test_a_flat_picture_stays_flat():
 @pytest.mark.parametrize("length", [1, 15, 192, 193, 199, 200, 305, 1000, 1003, 20000])
 @pytest.mark.parametrize(("window", "halo", "stride"), [(192, 40, 8), (104, 24, 4), (88, 40, 8)])
 def test_spans_cover_a_side_once(length, window, halo, stride):
-    found = spans(length, window, halo, stride)
+    found = cut_side(length, window, halo, stride)
     assert [span.inner.start for span in found] == [0, *(span.inner.stop for span in found[:-1])]
     assert found[-1].inner.stop == found[-1].outer.stop == length
     for span in found:
@@ -153,7 +155,7 @@ def test_thumbnail_statistics_leave_no_seams(photo, painting):
     model.tile = 256
     painted = np.asarray(model.stylize(wide, style, tile_statistics="thumbnail"))
     assert np.abs(painted.astype(int) - whole).max() <= 1
-    tiling = model.tiling(InMemory(wide, None), {style: 1.0}, False, 1.0)
+    tiling = model.tile_scene(InMemory(wide, None), model.plan(model.mix(style), Controls()), False)
     rows, columns = (
         sorted({(tile[axis].inner.start, tile[axis].inner.stop) for tile in tiling.tiles}) for axis in (0, 1)
     )

@@ -12,6 +12,7 @@ from PIL import Image
 
 import impasto
 from impasto.cli import main
+from impasto.controls import Controls
 from impasto.errors import ImpastoError
 from impasto.export import ContentGraph
 from impasto.export.exported import compared
@@ -51,7 +52,7 @@ def test_a_file_paints_what_the_library_paints(to, painter, content, tmp_path):
     style = painter.style("kandinsky-composition-vii")
     _, paint = FORMATS[to].run(made.path)
     ours = paint([to_float(content), style.tensor[None], np.array([1.0], np.float32)])
-    expected = painter.paint(content, {style: 1.0}, None, 1.0)
+    expected = painter.paint(content, painter.plan(painter.mix(style), Controls()))
     assert np.abs(to_uint8(ours).astype(int) - expected).max() <= 1
 
 
@@ -83,7 +84,7 @@ def test_style_and_strength_can_be_built_in(painter, content, tmp_path, capsys):
     assert said["checks"][0]["worst"] < 0.5
     _, paint = FORMATS["onnx"].run(out)
     # What the network alone makes of it; the library mixes in a share of the photo below full strength.
-    expected = painter.paint(content, {painter.style("munch-scream"): 1.0}, None, 0.5)
+    expected = painter.paint(content, painter.plan(painter.mix("munch-scream"), Controls(strength=0.5)))
     assert np.abs(to_uint8(paint([to_float(content)])).astype(int) - expected).max() <= 1
 
 

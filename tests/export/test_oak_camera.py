@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import impasto
+from impasto.controls import Controls
 
 av = pytest.importorskip("av")
 dai = pytest.importorskip("depthai")
@@ -67,7 +68,7 @@ def frames(queue, wanted, seconds=60):
 def test_pipeline_paints_and_the_style_changes_while_it_runs(script, painter, still, camera_files):
     clip, decoded = still
     expected = {
-        name: painter.paint(decoded, {painter.style(name): 1.0}, None, 1.0).astype(int)
+        name: painter.paint(decoded, painter.plan(painter.mix(name), Controls())).astype(int)
         for name in ("klimt-kiss", "munch-scream")
     }
     assert np.abs(expected["klimt-kiss"] - expected["munch-scream"]).mean() > 10

@@ -11,10 +11,12 @@ from skimage import data
 
 import impasto
 from impasto.cli import main
+from impasto.controls import Controls
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import psnr
 from impasto.graph import GraphStylizer
 from impasto.model import INT8, find_model
+from impasto.stylizer import Memory
 
 pytest.importorskip("openvino")
 
@@ -62,9 +64,9 @@ def test_a_clip_of_one_size_is_painted_as_single_frames_are(models, photo):
     """Graphs compiled for the shapes of a clip compute the same, up to rounding."""
     full = impasto.load(engine="openvino", precision="fp32")
     style = full.style("klimt-kiss")
-    memory = impasto.stylizer.Memory(0.0)
+    plan = full.plan(full.mix(style), Controls())
     once = np.asarray(full.stylize(photo[:200, :240], style)).astype(int)
-    frame = np.asarray(full.stylize(photo[:200, :240], style, memory=memory))
+    frame = full.paint(photo[:200, :240], plan, memory=Memory(0.0))
     assert np.abs(frame - once).max() <= 1
 
 
@@ -107,6 +109,6 @@ def test_a_model_is_quantized(tmp_path, vgg19, photo, painting, capfd):
     size = sum((folder / name).stat().st_size for name in (INT8, "content-int8.bin"))
     assert size < 3_000_000
     eight, full = GraphStylizer(model, precision="int8"), GraphStylizer(model, "onnxruntime")
-    style = {full.style(painting): 1.0}
+    plan = full.plan(full.mix(painting), Controls())
     small = np.ascontiguousarray(photo[::2, ::2])
-    assert psnr(eight.paint(small, style, None, 1.0), full.paint(small, style, None, 1.0)) > 28
+    assert psnr(eight.paint(small, plan), full.paint(small, plan)) > 28

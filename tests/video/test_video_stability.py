@@ -14,6 +14,7 @@ from skimage import data
 import impasto
 from impasto.cli import main
 from impasto.color import match_color
+from impasto.controls import Controls
 from impasto.engine import Inputs
 from impasto.evaluate.video import SETTINGS, measure, warping_error
 from impasto.image import to_float
@@ -145,10 +146,11 @@ def test_statistics_are_a_running_mean(model, coffee):
     """Those of the first adaptive layer, against the network's own on each frame."""
     frames = [shifted(coffee, time, (20, 3)) for time in range(5)]
     memory, style = Memory(0.8), model.style(STYLE)
+    plan = model.plan(model.mix(style), Controls())
     channels = model.model.card["adaptive"][0]
     expected = None
     for frame in frames:
-        model.stylize(frame, style, memory=memory)
+        model.paint(frame, plan, memory=memory)
         one = np.ones((1, 1, 1, 1), np.float32)
         stats = np.ones((1, model.model.stats_size), np.float32)
         inputs = Inputs(to_float(frame), style.tensor[None], one, np.array(1, np.float32), stats, 0 * stats[0])

@@ -13,12 +13,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
-from impasto.app.studio import MOST_STYLES, Studio, encoded, unless_gone
+from impasto.app.studio import MOST_STYLES, Studio, encode, unless_gone
 from impasto.app.work import BusyError, LateError
+from impasto.controls import STYLE_SIZE, Controls, KeepColor, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import ENDINGS
 from impasto.sheet import caption
-from impasto.stylizer import STYLE_SIZE
 
 Format = Literal["png", "jpg", "webp", "avif", "tiff", "bmp", "gif"]
 _TYPES = {name: f"image/{ENDINGS[name].lower()}" for name in Format.__args__}  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ def router(studio: Studio) -> APIRouter:
         ] = [],  # noqa: B006
         strength: Annotated[float, Form(ge=0, le=1, description="0 gives the photo back, 1 the full style.")] = 1.0,
         keep_color: Annotated[
-            Literal["match", "luminance"] | None,
+            KeepColor | None,
             Form(description="Keep the photo's colours: its palette for the style, or its chroma."),
         ] = None,
         style_size: Annotated[
@@ -142,17 +142,12 @@ def router(studio: Studio) -> APIRouter:
         start = time.perf_counter()
 
         def job() -> bytes:
-            image = studio.stylize(
-                studio.picture(sent, "the photo"),
-                [studio.style(name, style_size) for name in style]
-                + [studio.style(data, style_size, name) for data, name in pictures],
-                weights=weight,
-                masks=[studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)],
-                strength=strength,
-                keep_color=keep_color,
-                max_size=max_size,
-            )
-            return encoded(image, format, quality)
+            content = studio.picture(sent, "the photo")
+            styles = [studio.style(name, style_size) for name in style]
+            styles += [studio.style(data, style_size, name) for data, name in pictures]
+            masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
+            controls = Controls(strength, keep_color, style_size)
+            return encode(studio.stylize(content, Mix(styles, weight), controls, masks, max_size), format, quality)
 
         painted = await unless_gone(request, studio.run("api", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}"}

@@ -16,9 +16,10 @@ import gradio as gr
 
 from impasto.app.guard import too_large
 from impasto.app.look import line, warn
-from impasto.app.studio import Studio, chosen_styles, mixed
+from impasto.app.studio import Studio, read_chosen
 from impasto.app.visits import Visits
 from impasto.app.work import Work
+from impasto.controls import Controls, Mix, read_keep_color
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.progress import pace
 
@@ -112,16 +113,15 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
             job.begun = True
             if os.path.getsize(path) > limits.max_clip:
                 raise TooLargeError(f"the clip has {too_large(limits.max_clip)}")
-            names, weights = chosen_styles(picked)
-            styles = mixed([studio.style(name, int(stroke)) for name in names], weights)
+            names, weights = read_chosen(picked)
+            mix = Mix([studio.style(name, int(stroke)) for name in names], weights)
             with contextlib.suppress(StoppedError):
                 return stylize_video(
                     studio.painter,
                     path,
-                    styles,
+                    mix,
                     target,
-                    strength=strength,
-                    keep_color=None if color == "style" else color,
+                    Controls(strength, read_keep_color(color), int(stroke)),
                     max_size=_SIZES.get(size, 640),
                     max_pixels=limits.max_pixels,
                     end=limits.max_clip_seconds,

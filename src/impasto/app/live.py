@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from impasto.app.studio import MOST_STYLES, Studio, encoded, mixed, unless_gone
+from impasto.app.studio import MOST_STYLES, Studio, encode, unless_gone
+from impasto.controls import KeepColor, Mix
 from impasto.stylizer import Stylizer
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ class Cameras:
         self._steady: OrderedDict[str, tuple[TemporalPainter, threading.Lock]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def steady(self, camera: str) -> tuple[TemporalPainter, threading.Lock]:
-        """What paints a camera's frames, and the lock to hold meanwhile."""
+    def steady(self, camera: str, mix: Mix) -> tuple[TemporalPainter, threading.Lock]:
+        """What paints a camera's frames, beginning in this mix, and the lock to hold meanwhile."""
         from impasto.video import TemporalPainter
 
         with self._lock:
-            kept = self._steady.pop(camera, None) or (TemporalPainter(self._painter, {}), threading.Lock())
+            kept = self._steady.pop(camera, None) or (TemporalPainter(self._painter, mix), threading.Lock())
             self._steady[camera] = kept
             while len(self._steady) > _CAMERAS:
                 self._steady.popitem(last=False)
@@ -55,17 +56,17 @@ def router(studio: Studio) -> APIRouter:
         style: Annotated[list[str], Query(min_length=1, max_length=MOST_STYLES)],
         weight: Annotated[list[float], Query(max_length=MOST_STYLES)] = [],  # noqa: B006 (FastAPI copies it)
         strength: Annotated[float, Query(ge=0, le=1)] = 1.0,
-        keep_color: Literal["match", "luminance"] | None = None,
+        keep_color: KeepColor | None = None,
     ) -> Response:
         sent = await request.body()
         start = time.perf_counter()
 
         def job() -> bytes:
-            pixels = studio.picture(sent, "the frame").limited(_LONG_SIDE).pixels
-            styles = mixed([studio.style(name) for name in style], weight)
-            steady, lock = cameras.steady(camera)
+            pixels = studio.picture(sent, "the frame").limit_size(_LONG_SIDE).pixels
+            mix = Mix([studio.style(name) for name in style], weight)
+            steady, lock = cameras.steady(camera, mix)
             with lock:
-                return encoded(steady.paint(pixels, styles=styles, strength=strength, keep_color=keep_color), "jpg", 85)
+                return encode(steady.paint(pixels, styles=mix, strength=strength, keep_color=keep_color), "jpg", 85)
 
         painted = await unless_gone(request, studio.run("camera", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}", "cache-control": "no-store"}

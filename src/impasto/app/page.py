@@ -9,11 +9,11 @@ from fastapi import APIRouter, FastAPI, Response
 
 from impasto.app import clip, live, photo
 from impasto.app.look import CSS, HEAD, STATIC, THEME
-from impasto.app.studio import Studio, encoded
+from impasto.app.studio import Studio, encode
 from impasto.app.visits import Page, Visits
+from impasto.controls import STYLE_SIZE, Mix
 from impasto.image import Picture, read_image
 from impasto.sheet import caption
-from impasto.stylizer import STYLE_SIZE
 
 _FIRST = "hokusai-great-wave"
 _THUMB = 320  # painted this large, shown at about half of it: strokes come out finer
@@ -117,7 +117,7 @@ def _first(studio: Studio) -> list[dict[str, Any]]:
 def _thumbs(studio: Studio) -> APIRouter:
     """Small pictures of the styles: for a shipped one, which comes without its painting, a photo painted in it."""
     routes = APIRouter(include_in_schema=False)
-    example = read_image(STATIC / "astronaut.jpg").limited(_THUMB)
+    example = read_image(STATIC / "astronaut.jpg").limit_size(_THUMB)
     made: dict[str, bytes] = {}
 
     @routes.get("/thumbs/{name}.jpg")
@@ -125,8 +125,8 @@ def _thumbs(studio: Studio) -> APIRouter:
         def job() -> bytes:
             style = studio.style(name)
             if name in studio.painter.gallery or style.picture is None:
-                return encoded(studio.stylize(example, [style]), "jpg", 88)
-            return encoded(Picture(style.picture).limited(_THUMB).to_pil(), "jpg", 88)
+                return encode(studio.stylize(example, Mix([style])), "jpg", 88)
+            return encode(Picture(style.picture).limit_size(_THUMB), "jpg", 88)
 
         data = made[name] if name in made else await studio.run("thumb", job)
         if name in studio.painter.gallery:

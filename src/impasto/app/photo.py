@@ -13,12 +13,12 @@ import gradio as gr
 from fastapi import HTTPException
 from gradio.components.base import server
 from gradio.components.image_editor import AcceptBlobs, EditorData
-from PIL import Image
 
 from impasto.app.guard import too_large
 from impasto.app.look import STATIC, line, warn
-from impasto.app.studio import Studio, chosen_styles
+from impasto.app.studio import Studio, read_chosen
 from impasto.app.visits import Visits
+from impasto.controls import Controls, Mix, read_keep_color
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Picture, read_image
 
@@ -127,11 +127,11 @@ def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> 
         if path is None:
             return shown, shown, hidden, None, hidden, ""
         try:
-            small = await studio.run("page", lambda: _read(studio, path).limited(_PREVIEW).to_pil())
+            small = await studio.run("page", lambda: _read(studio, path).limit_size(_PREVIEW))
         except ImpastoError as error:
             warn(error)
             return gr.update(value=None), shown, hidden, None, hidden, line(str(error), wrong=True)
-        ground = {"background": small.convert("RGB"), "layers": [], "composite": None}
+        ground = {"background": small.pixels, "layers": [], "composite": None}
         return hidden, hidden, shown, ground, _if_two(path, chosen), line("Painting ...")
 
     async def paint(path: str | None, drawn: list[bytes | Path], *knobs: Any) -> tuple[Any, Any]:
@@ -141,9 +141,9 @@ def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> 
         start = time.perf_counter()
 
         def job() -> tuple[tuple[str, str], tuple[int, int]]:
-            before = _read(studio, path).limited(_PREVIEW)
-            image = _painted(studio, before, drawn, *knobs)
-            return (visits.keep(before.to_pil()), visits.keep(image)), image.size
+            before = _read(studio, path).limit_size(_PREVIEW)
+            image = _paint(studio, before, drawn, *knobs)
+            return (visits.keep(before), visits.keep(image)), image.size
 
         try:
             pair, size = await studio.run("page", job)
@@ -158,7 +158,7 @@ def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> 
             raise gr.Error("There is no photo yet.", print_exception=False)
 
         def job() -> tuple[str, tuple[int, int]]:
-            image = _painted(studio, _read(studio, path), drawn, *knobs)
+            image = _paint(studio, _read(studio, path), drawn, *knobs)
             return visits.keep(image, Path(path)), image.size
 
         try:
@@ -194,7 +194,7 @@ def _read(studio: Studio, path: str) -> Picture:
     return studio.picture(Path(path), "the photo")
 
 
-def _painted(
+def _paint(
     studio: Studio,
     photo: Picture,
     drawn: list[bytes | Path],
@@ -202,16 +202,11 @@ def _painted(
     strength: float,
     color: Any,
     stroke: int,
-) -> Image.Image:
-    names, weights = chosen_styles(chosen)
-    return studio.stylize(
-        photo,
-        [studio.style(name, int(stroke)) for name in names],
-        weights=weights,
-        masks=_regions(studio, drawn) if len(names) == 2 else [],
-        strength=strength,
-        keep_color=None if color == "style" else color,
-    )
+) -> Picture:
+    names, weights = read_chosen(chosen)
+    mix = Mix([studio.style(name, int(stroke)) for name in names], weights)
+    masks = _regions(studio, drawn) if len(mix) == 2 else []
+    return studio.stylize(photo, mix, Controls(strength, read_keep_color(color), int(stroke)), masks)
 
 
 def _regions(studio: Studio, drawn: list[bytes | Path]) -> list[Picture]:

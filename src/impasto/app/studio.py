@@ -18,14 +18,14 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from fastapi import HTTPException, Request
-from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from impasto.app.work import BusyError, LateError, Work
+from impasto.controls import STYLE_SIZE, Controls, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import Picture, read_image, resize_short_side, write_image
 from impasto.style import Style
-from impasto.stylizer import STYLE_SIZE, Stylizer
+from impasto.stylizer import Stylizer
 
 T = TypeVar("T")
 #: What is kept of an uploaded style: its vector, or its name and the picture, of which any stroke size can be taken.
@@ -206,24 +206,23 @@ class Studio:
             TooLargeError: it has more pixels than the server takes.
         """
         try:
-            return read_image(data, max_pixels=self.limits.max_pixels)
+            return read_image(data, max_pixels=self.limits.max_pixels, name=name)
         except TooLargeError:
             raise TooLargeError(
                 f"{name} has more than {self.limits.max_pixels:,} pixels, the limit of this server: send a smaller one"
             ) from None
         except ImpastoError as error:
-            said = str(error).replace(str(data) if isinstance(data, Path) else "the picture", name, 1)
-            raise UnreadableError(said) from None
+            raise UnreadableError(str(error)) from None
 
     def add_style(self, data: bytes, filename: str, name: str | None = None) -> str:
         """Keeps the style of a picture or the contents of a ``.style`` file; gives its id."""
         if filename.lower().endswith(".style"):
-            loaded = self._loaded(data)
+            loaded = self._load(data)
             return self.uploaded.add(replace(loaded, name=name or loaded.name))
         picture = self.picture(data, filename)
         small = resize_short_side(picture.pixels, min(_KEPT_SIDE, min(picture.pixels.shape[:2])))
         kept = (name or Path(filename).stem or "style", Picture(small))
-        self._taken(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
+        self._take(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
         return self.uploaded.add(kept)
 
     def style(self, source: str | bytes, size: int = STYLE_SIZE, name: str = "style") -> Style:
@@ -233,8 +232,8 @@ class Studio:
         """
         if isinstance(source, bytes):
             if name.lower().endswith(".style"):
-                return self._loaded(source)
-            return self._taken(name, self.picture(source, name), size)
+                return self._load(source)
+            return self._take(name, self.picture(source, name), size)
         if source in self.painter.gallery:
             return self.painter.gallery[source]
         kept = self.uploaded.get(source)
@@ -244,66 +243,50 @@ class Studio:
                 f"there is no style {source!r} here: "
                 + (f"did you mean {near[0]}?" if near else "GET /v1/styles lists them, POST /v1/styles adds one")
             )
-        return kept if isinstance(kept, Style) else self._taken(*kept, size)
+        return kept if isinstance(kept, Style) else self._take(*kept, size)
 
     def stylize(
         self,
         photo: Picture,
-        styles: Sequence[Style],
-        *,
-        weights: Sequence[float] = (),
+        mix: Mix,
+        controls: Controls | None = None,
         masks: Sequence[Picture] = (),
         max_size: int | None = None,
-        **controls: Any,
-    ) -> Image.Image:
-        """Paints a photo; `controls` are those of :meth:`impasto.Stylizer.stylize`.
+    ) -> Picture:
+        """Paints a photo; masks of its shape are scaled to it, whatever their size."""
+        if len(mix) > MOST_STYLES:
+            raise ImpastoError(f"{len(mix)} styles are more than {MOST_STYLES}, the limit of this server")
+        content = photo if max_size is None else photo.limit_size(max_size)
+        fitted = [_fit_mask(mask, content) for mask in masks] or None
+        return self.painter.stylize_picture(content, mix, controls or Controls(), fitted)
 
-        Masks of the photo's shape are scaled to it, whatever their size.
-        """
-        if len(styles) > MOST_STYLES:
-            raise ImpastoError(f"{len(styles)} styles are more than {MOST_STYLES}, the limit of this server")
-        content = (photo if max_size is None else photo.limited(max_size)).to_pil()
-        regions = [_fitted(mask, content.size) for mask in masks] or None
-        return self.painter.stylize(content, mixed(styles, weights), masks=regions, **controls)
-
-    def _taken(self, name: str, picture: Picture, size: int) -> Style:
+    def _take(self, name: str, picture: Picture, size: int) -> Style:
         return self.painter.style(picture.pixels, size=size, name=name, max_pixels=self.limits.max_pixels)
 
-    def _loaded(self, data: bytes) -> Style:
+    def _load(self, data: bytes) -> Style:
         with tempfile.NamedTemporaryFile(suffix=".style") as file:
             file.write(data)
             file.flush()
             try:
-                return self.painter.style(file.name)
+                return self.painter.style(Style.load(file.name, name="what was sent"))
             except ImpastoError as error:
-                raise UnreadableError(str(error).replace(file.name, "what was sent")) from None
+                raise UnreadableError(str(error)) from None
 
 
-def mixed(styles: Sequence[Style], weights: Sequence[float] = ()) -> dict[Style, float]:
-    """Weights by style, all 1 if none are given."""
-    if not styles:
-        raise ImpastoError("no style: choose one, or send the picture of one")
-    if weights and len(weights) != len(styles):
-        raise ImpastoError(f"{len(weights)} weights for {len(styles)} styles: give each style one weight")
-    # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
-    return {replace(style): weight for style, weight in zip(styles, weights or [1.0] * len(styles), strict=True)}
-
-
-def chosen_styles(chosen: Any) -> tuple[list[str], list[float]]:
-    """Ids and weights of what the picker says; it comes from the browser, so it may be anything."""
+def read_chosen(chosen: Any) -> tuple[list[str], list[float]]:
+    """Reads ids and weights of what the picker says; it comes from the browser, so it may be anything."""
     try:
         return [str(one["id"]) for one in chosen], [float(one["weight"]) for one in chosen]
     except (TypeError, KeyError, ValueError):
         raise ImpastoError("no style is chosen: choose one") from None
 
 
-def _fitted(mask: Picture, size: tuple[int, int]) -> Image.Image:
-    """A mask scaled to a photo of width x height if it has its shape, to half a pixel; else as it is."""
-    image = mask.to_pil()
-    width, height = size
-    if image.size != size and abs(image.width * height - image.height * width) <= max(*image.size, *size) / 2:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    return image
+def _fit_mask(mask: Picture, photo: Picture) -> Picture:
+    """Scales a mask to a photo if it has its shape, to half a pixel; else it stays as it is."""
+    (height, width), (rows, columns) = photo.pixels.shape[:2], mask.pixels.shape[:2]
+    if abs(columns * height - rows * width) <= max(rows, columns, height, width) / 2:
+        return mask.resize(height, width)
+    return mask
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -324,8 +307,8 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         gone.cancel()
 
 
-def encoded(image: Image.Image | np.ndarray, format: str, quality: int = 95) -> bytes:
-    """The bytes of a file."""
+def encode(image: Picture | np.ndarray, format: str, quality: int = 95) -> bytes:
+    """Makes the bytes of a file."""
     stream = io.BytesIO()
     write_image(stream, image, format=format, quality=quality)
     return stream.getvalue()

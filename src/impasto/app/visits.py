@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from impasto.app.studio import encoded
-from impasto.image import ENDINGS
+from impasto.app.studio import encode
+from impasto.image import ENDINGS, Picture
 
 
 class Visits:
@@ -61,13 +60,13 @@ class Visits:
         folder.mkdir()
         return folder / name
 
-    def keep(self, image: Image.Image, photo: Path | None = None) -> str:
+    def keep(self, image: Picture, photo: Path | None = None) -> str:
         """Writes a picture; one to download in the photo's format, with a name after it."""
         file = self.folder / f"{secrets.token_hex(16)}.jpg"
         if photo is not None:
             ending = photo.suffix[1:].lower()
             file = self.place(f"{photo.stem}-painted.{ending if ending in ENDINGS and ending != 'gif' else 'png'}")
-        file.write_bytes(encoded(image, file.suffix[1:]))
+        file.write_bytes(encode(image, file.suffix[1:]))
         return str(file)
 
     def check(self, sent: Any) -> None:

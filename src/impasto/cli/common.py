@@ -156,19 +156,6 @@ def open_source(source: str) -> ImageSource:
     return sys.stdin.buffer.read() if source == "-" else source
 
 
-def read_shares(weights: str | None, count: int) -> list[float]:
-    """What --weights was given, one number for each style."""
-    if weights is None:
-        return [1.0] * count
-    try:
-        shares = [float(weight) for weight in weights.split(",")]
-    except ValueError:
-        raise ImpastoError(f"--weights takes numbers with commas between them, like 2,1, not {weights}") from None
-    if len(shares) != count:
-        raise ImpastoError(f"{len(shares)} weights for {count} styles: give each style one weight")
-    return shares
-
-
 def print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False))
 

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from impasto.cli.common import EngineOption, JsonOption, PrecisionOption, StyleSizeOption, given, print_json
-from impasto.errors import ImpastoError
 
 
 def dataset(
@@ -49,11 +48,12 @@ def dataset(
     as_json: JsonOption = False,
 ) -> None:
     """Paint a whole data set, each picture in a style drawn by its name. Run it again to go on after a stop."""
+    from impasto.controls import read_range
     from impasto.dataset import Recipe, stylize_dataset
 
     drawn = given(per_image=per_image, size=size, crop=crop, keep_color=keep_color, style_size=style_size, seed=seed)
     if strength is not None:
-        drawn["strength"] = _range(strength)
+        drawn["strength"] = read_range(strength)
     chosen = given(model=model, engine=engine, precision=precision, workers=workers, threads=threads, address=address)
     result = stylize_dataset(source, styles, out, Recipe(**drawn), fail_fast=fail_fast, **chosen)
     for name, why in result.broken_styles.items():
@@ -65,12 +65,3 @@ def dataset(
         print_json({"paintings": done, "errors": len(result.errors), "seconds": round(result.seconds, 1)})
     else:
         print(f"{out}: {done} paintings" + (f", {len(result.errors)} passed over" if result.errors else ""))
-
-
-def _range(text: str) -> tuple[float, float]:
-    """A number, or two with .. between."""
-    low, dots, high = text.partition("..")
-    try:
-        return float(low), float(high if dots else low)
-    except ValueError:
-        raise ImpastoError(f"strength must be a number or a range like 0.5..1, not {text}") from None

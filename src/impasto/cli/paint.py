@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -29,13 +29,13 @@ from impasto.cli.common import (
     name_of,
     open_source,
     print_json,
-    read_shares,
     take_styles,
 )
 from impasto.errors import ImpastoError, UnreadableError
 from impasto.methods import METHODS
 
 if TYPE_CHECKING:
+    from impasto.controls import Controls, Mix
     from impasto.style import Style
     from impasto.stylizer import Stylizer
 
@@ -50,7 +50,7 @@ class _Job:
     """One picture to make: a photo, which of the styles to mix, and the file to write, or None for stdout."""
 
     photo: str
-    styles: Sequence[int]
+    styles: tuple[int, ...]
     out: Path | None
 
 
@@ -133,11 +133,15 @@ def stylize(
         raise ImpastoError("only one picture can come from stdin")
     if each and (weights or mask):
         raise ImpastoError("--each makes one picture for each style: leave out --weights and --mask, which mix them")
+    from impasto.controls import Controls, Mix, read_weights
+
+    controls = Controls(**given(strength=strength, keep_color=keep_color, style_size=style_size,
+                                tile_statistics=tile_statistics))  # fmt: skip
     jobs = _plan(photos, sources, each, out, format)
     _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
     if any(job.out is None for job in jobs) and as_json:
         raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
-    shares = read_shares(weights, len(sources))
+    shares = read_weights(weights, len(sources))
     if resume and not huge:
         raise ImpastoError("--resume goes with --huge: other pictures are painted anew")
     if huge and (max_size or format or max_pixels or any(job.photo == "-" or job.out is None for job in jobs)):
@@ -150,17 +154,17 @@ def stylize(
     styles = take_styles(painter, sources, style_size, limit)
 
     unread: list[str] = []
-    options = {"strength": strength, "masks": mask, "keep_color": keep_color, "tile_statistics": tile_statistics}
+    mixes = {job: Mix([styles[index] for index in job.styles], [shares[index] for index in job.styles]) for job in jobs}
     if huge:
-        painted = _paint_files(painter, jobs, styles, shares, options | {"quality": quality, "resume": resume}, unread)
+        painted = _paint_files(painter, mixes, controls, unread, masks=mask, quality=quality, resume=resume)
     else:
-        options |= given(max_size=max_size) | limit
-        painted = _paint(painter, jobs, styles, shares, options, {"format": format, "quality": quality}, unread)
-    for job, size, seconds in _tracked(painted, len(jobs)):
+        writing = {"format": format, "quality": quality}
+        painted = _paint(painter, mixes, controls, unread, writing, masks=mask, max_size=max_size, **limit)
+    for job, size, seconds in _track(painted, len(jobs)):
         if job.out is None:
             continue
         if as_json:
-            print_json(_record(job, size, styles, shares, strength, painter, seconds))
+            print_json(_record(job, size, mixes[job], controls, painter, seconds))
         else:
             print(job.out)
     if unread:
@@ -171,7 +175,7 @@ def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, for
     """What to make and where to write it, checked as far as that goes without reading a picture."""
     from impasto.image import ENDINGS
 
-    paintings = [[index] for index in range(len(styles))] if each else [list(range(len(styles)))]
+    paintings = [(index,) for index in range(len(styles))] if each else [tuple(range(len(styles)))]
     count = len(photos) * len(paintings)
     if format is not None and format.lower() not in ENDINGS:
         raise ImpastoError(f"unknown picture format '{format}'; use one of {', '.join(ENDINGS)}")
@@ -236,50 +240,44 @@ _Made = tuple[_Job, tuple[int, int], float]
 
 def _paint(
     painter: Stylizer,
-    jobs: list[_Job],
-    styles: list[Style],
-    shares: list[float],
-    options: dict[str, Any],
-    writing: dict[str, Any],
+    mixes: Mapping[_Job, Mix],
+    controls: Controls,
     unread: list[str],
+    writing: dict[str, Any],
+    **options: Any,
 ) -> Iterator[_Made]:
     """Paints and writes job after job. A photo is read once; one that cannot be is put on `unread`."""
     from impasto.image import read_image, write_image
 
     limit = given(max_pixels=options.get("max_pixels"))
-    for photo, group in groupby(jobs, key=lambda job: job.photo):
+    for photo, group in groupby(mixes, key=lambda job: job.photo):
         start = time.perf_counter()
         try:
-            picture = read_image(open_source(photo), **limit).to_pil()
+            picture = read_image(open_source(photo), **limit)
         except ImpastoError as error:
             complain(str(error))
             unread.append(photo)
             continue
         for job in group:
-            image = painter.stylize(picture, _mix(job, styles, shares), **options)
-            write_image(job.out or sys.stdout.buffer, image, **writing)
+            painted = painter.stylize_picture(picture, mixes[job], controls, **options)
+            write_image(job.out or sys.stdout.buffer, painted, **writing)
             if job.out is None:
                 sys.stdout.buffer.flush()
-            yield job, image.size, time.perf_counter() - start
+            yield job, painted.size, time.perf_counter() - start
             start = time.perf_counter()
 
 
 def _paint_files(
-    painter: Stylizer,
-    jobs: list[_Job],
-    styles: list[Style],
-    shares: list[float],
-    options: dict[str, Any],
-    unread: list[str],
+    painter: Stylizer, mixes: Mapping[_Job, Mix], controls: Controls, unread: list[str], **options: Any
 ) -> Iterator[_Made]:
     """The same from file to file."""
     from impasto.huge import stylize_file
 
-    for job in jobs:
+    for job, mix in mixes.items():
         start = time.perf_counter()
         assert job.out is not None  # stdout is none for --huge
         try:
-            size = stylize_file(painter, job.photo, _mix(job, styles, shares), job.out, **options)
+            size = stylize_file(painter, job.photo, mix, job.out, controls, **options)
         except UnreadableError as error:
             complain(str(error))
             unread.append(job.photo)
@@ -290,34 +288,24 @@ def _paint_files(
         yield job, size, time.perf_counter() - start
 
 
-def _mix(job: _Job, styles: list[Style], shares: list[float]) -> dict[Style, float]:
-    """Weights by style: of copies, since a style named twice is two entries with a weight and a mask of their own."""
-    return {replace(styles[index]): shares[index] for index in job.styles}
-
-
-def _tracked(painted: Iterable[_Made], total: int) -> Iterable[_Made]:
+def _track(painted: Iterable[_Made], total: int) -> Iterable[_Made]:
+    """Shows progress where there is more than one picture to make."""
     from impasto.progress import track
 
     return track(painted, "Painting", total) if total > 1 else painted
 
 
 def _record(
-    job: _Job,
-    size: tuple[int, int],
-    styles: list[Style],
-    shares: list[float],
-    strength: float,
-    painter: Stylizer,
-    seconds: float,
+    job: _Job, size: tuple[int, int], mix: Mix, controls: Controls, painter: Stylizer, seconds: float
 ) -> dict[str, object]:
     return {
         "photo": job.photo,
         "out": str(job.out),
         "width": size[0],
         "height": size[1],
-        "styles": [styles[index].name for index in job.styles],
-        "weights": [shares[index] for index in job.styles],
-        "strength": strength,
+        "styles": [style.name for style in mix.styles],
+        "weights": list(mix.weights),
+        "strength": controls.strength,
         "model": painter.name,
         "engine": painter.engine_name,
         "device": painter.device,
@@ -352,18 +340,18 @@ def style(
     target = Path(out or f"{name_of(picture)}.style")
     if target.suffix.lower() != ".style":
         raise ImpastoError(f"cannot write {target}: end its name in .style, so that it is known for a style")
-    _spare_inputs([_Job(picture, [0], target)], [picture])
+    _spare_inputs([_Job(picture, (0,), target)], [picture])
     painter = load_painter(model, engine, threads)
     [taken] = take_styles(painter, [picture], style_size, given(max_pixels=max_pixels))
     if fit:
-        taken = _fitted(painter, taken, fit, fit_steps, threads)
+        taken = _fit(painter, taken, fit, fit_steps, threads)
     elif fit_steps is not None:
         raise ImpastoError("--fit-steps goes with --fit, a folder of photos")
     replace(taken, name=name or taken.name).save(target)
     print(target)
 
 
-def _fitted(painter: Stylizer, style: Style, photos: list[str], steps: int | None, threads: int | None) -> Style:
+def _fit(painter: Stylizer, style: Style, photos: list[str], steps: int | None, threads: int | None) -> Style:
     import torch
 
     from impasto.train.data import Pictures
@@ -400,7 +388,7 @@ def sheet(
     sources = expand(styles or [], ".style")
     target = out or Path(f"{name_of(photo)}-sheet.jpg")
     _check_targets([target], None)
-    _spare_inputs([_Job(photo, [0], target)], [photo, *sources])
+    _spare_inputs([_Job(photo, (0,), target)], [photo, *sources])
     painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
     taken = take_styles(painter, sources, style_size, limit)

@@ -225,7 +225,10 @@ def camera(
     impasto camera painting.jpg --source 1 --to virtual
     """
     from impasto.camera import Pace, VirtualCamera, Window, paint_live
+    from impasto.controls import Controls
     from impasto.loader import load
+
+    controls = Controls(**given(strength=strength, keep_color=keep_color, style_size=style_size))
 
     with Window() if to == "window" else VirtualCamera() as screen:
         painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)
@@ -238,8 +241,6 @@ def camera(
                 print(f"impasto: {pace}", file=sys.stderr)
             return screen.show(frame, pace)
 
-        pace = paint_live(
-            painter, style, int(source) if source.isdecimal() else source, show,
-            strength=strength, keep_color=keep_color, **given(style_size=style_size, max_size=max_size),
-        )  # fmt: skip
+        device = int(source) if source.isdecimal() else source
+        pace = paint_live(painter, style, device, show, controls, **given(max_size=max_size))
     print(f"impasto: {pace.shown} frames, {pace.dropped} dropped", file=sys.stderr)

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -32,7 +31,6 @@ from impasto.cli.common import (
     load_painter,
     name_of,
     print_json,
-    read_shares,
     take_styles,
 )
 from impasto.errors import ImpastoError
@@ -127,7 +125,7 @@ def video(
     sources = [*(style or []), *(style_option or [])]
     if not sources:
         raise ImpastoError("no style given: impasto video CLIP STYLE (`impasto styles` lists the shipped ones)")
-    names, times = _keys(sources)
+    names, times = _read_keys(sources)
     if times and (weights or mask):
         raise ImpastoError("styles with times are faded: leave out --weights and --mask")
     names = names if times else expand(names, ".style")
@@ -141,23 +139,25 @@ def video(
         soon = (start or 0) + _PREVIEW_SECONDS
         end = soon if end is None else min(end, soon)
         max_size = min(max_size or _PREVIEW_SIZE, _PREVIEW_SIZE)
-    shares = read_shares(weights, len(names))
 
+    from impasto.controls import Controls, Mix, read_weights
     from impasto.progress import meter
 
+    shares = read_weights(weights, len(names))
+    controls = Controls(**given(keep_color=keep_color, style_size=style_size))
+
     painter = load_painter(model, engine, threads, set_option, precision)
-    # A copy of each, since a style named twice is still two entries with a weight and a mask of their own.
-    styles = [replace(taken) for taken in take_styles(painter, names, style_size, {})]
+    styles = take_styles(painter, names, style_size, {})
     with _interruptible() as stop, meter("Painting") as show:
         result = stylize_video(
             painter,
             clip,
-            _faded(styles, times) if times else dict(zip(styles, shares, strict=True)),
+            _fade(styles, times) if times else Mix(styles, shares),
             target,
-            strength=_numbers("--strength", strength),
+            controls,
+            strength=_read_numbers("--strength", strength),
             masks=mask,
-            keep_color=keep_color,
-            fps=_rate(fps),
+            fps=_read_rate(fps),
             resume=resume,
             progress=show,
             stop=stop,
@@ -175,8 +175,8 @@ def video(
         raise typer.Exit(130)
 
 
-def _keys(sources: Sequence[str]) -> tuple[list[str], list[float]]:
-    """Styles and the times they were given with, if any were."""
+def _read_keys(sources: Sequence[str]) -> tuple[list[str], list[float]]:
+    """Reads styles, and the times they were given with, if any were."""
     found = [None if os.path.exists(source) else _KEY.fullmatch(source) for source in sources]
     if not any(found):
         return list(sources), []
@@ -186,18 +186,19 @@ def _keys(sources: Sequence[str]) -> tuple[list[str], list[float]]:
     return [key[1] for key in found if key], [float(key[2]) for key in found if key]
 
 
-def _faded(styles: Sequence[Style], times: Sequence[float]) -> KeyFrames[Any]:
-    """Key frames of styles; those of one time are mixed."""
+def _fade(styles: Sequence[Style], times: Sequence[float]) -> KeyFrames[Any]:
+    """Makes key frames of styles; those of one time are mixed."""
+    from impasto.controls import Mix
     from impasto.video import KeyFrames
 
-    mixes: dict[float, dict[Style, float]] = {}
+    groups: dict[float, list[Style]] = {}
     for taken, time in zip(styles, times, strict=True):
-        mixes.setdefault(time, {})[taken] = 1.0
-    return KeyFrames(mixes)
+        groups.setdefault(time, []).append(taken)
+    return KeyFrames({time: Mix(group) for time, group in groups.items()})
 
 
-def _numbers(option: str, text: str) -> float | KeyFrames[float]:
-    """A number, or key frames of it: 0.5, or 0@0s,1@4s."""
+def _read_numbers(option: str, text: str) -> float | KeyFrames[float]:
+    """Reads a number, or key frames of it: 0.5, or 0@0s,1@4s."""
     from impasto.video import KeyFrames
 
     try:
@@ -209,7 +210,7 @@ def _numbers(option: str, text: str) -> float | KeyFrames[float]:
         raise ImpastoError(f"{option} takes a number, or numbers with times, like 0@0s,1@4s, not {text}") from None
 
 
-def _rate(text: str | None) -> Fraction | None:
+def _read_rate(text: str | None) -> Fraction | None:
     try:
         return None if text is None else Fraction(text)
     except (ValueError, ZeroDivisionError):

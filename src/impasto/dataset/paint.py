@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from impasto.controls import Controls, Mix
 from impasto.dataset.manifest import Row
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError
@@ -164,9 +165,8 @@ class Painter:
         return picture
 
     def _painting(self, picture: Picture, style: Style, row: Row) -> bytes:
-        painted = self.stylizer.stylize(
-            picture.to_pil(), style, strength=row.strength, keep_color=self.recipe.keep_color
-        )
+        controls = Controls(row.strength, self.recipe.keep_color)
+        painted = self.stylizer.stylize_picture(picture, Mix([style]), controls)
         stream = io.BytesIO()
         write_image(stream, painted, format=posixpath.splitext(row.output)[1], quality=QUALITY)
         return stream.getvalue()

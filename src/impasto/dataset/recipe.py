@@ -6,8 +6,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from impasto.controls import STYLE_SIZE, KeepColor
 from impasto.errors import ImpastoError
-from impasto.stylizer import STYLE_SIZE, KeepColor
 
 QUALITY = 95
 

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from impasto import __version__
 from impasto.checks import make_folder, require_no_file
+from impasto.controls import STYLE_SIZE
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.export.beside import made_beside
-from impasto.graph import GraphStylizer, reference
+from impasto.graph import GraphStylizer, paint_reference
 from impasto.model import find_model, fingerprint, write_card
 from impasto.nets import make_network
 from impasto.nets.norm import Network
 from impasto.nets.vgg import load_encoder
 from impasto.style import gallery as paintings
-from impasto.stylizer import STYLE_SIZE
 from impasto.train.loop import read_checkpoint
 
 OPSET = 18
@@ -271,7 +271,9 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
         styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
         vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
         save_file(vectors, made / "gallery.safetensors")
-    write_card(made, card | {"reach": measure_reach(stylizer), "reference": reference(stylizer).round(2).tolist()})
+    write_card(
+        made, card | {"reach": measure_reach(stylizer), "reference": paint_reference(stylizer).round(2).tolist()}
+    )
     for file in made.iterdir():
         file.chmod(0o644)  # safetensors makes its files for their owner alone
 

@@ -26,7 +26,7 @@ from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Features, Observer
 from impasto.files import reason
-from impasto.graph import GraphStylizer, reference
+from impasto.graph import GraphStylizer, paint_reference
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
 from impasto.losses import Statistics
 from impasto.model import INT8, digest_of_int8, find_model, write_card
@@ -112,7 +112,7 @@ def quantize(
             "made_with": f"nncf {nncf.__version__}, openvino {openvino.__version__}",
         }
         write_card(made, {**found.card, "int8": told})
-        painted = reference(GraphStylizer(find_model(made), "openvino", precision="int8"))
+        painted = paint_reference(GraphStylizer(find_model(made), "openvino", precision="int8"))
         for file in (made / INT8, (made / INT8).with_suffix(".bin")):
             file.chmod(0o644)
             file.replace(found.folder / file.name)

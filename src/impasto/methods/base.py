@@ -16,8 +16,7 @@ from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, to_uint8
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.style import Style
-from impasto.stylizer import Memory, Stylizer
-from impasto.tile import TileStatistics
+from impasto.stylizer import Memory, Plan, Stylizer
 
 #: Side in pixels below which relu4_1 has no room for patches; smaller pictures are continued by mirroring.
 SMALLEST = 32
@@ -48,20 +47,14 @@ class Method(Stylizer):
         return Style(name, np.empty(0, np.float32), self.fingerprint, pixels)
 
     def paint(
-        self,
-        content: Pixels,
-        styles: Mapping[Style, float],
-        regions: np.ndarray | None,
-        strength: float,
-        memory: Memory | None = None,
-        tile_statistics: TileStatistics = "exact",
+        self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
     ) -> Pixels:
         """See :meth:`Stylizer.paint`; there are no statistics to remember, nor tiles."""
+        strength = plan.controls.strength
         if strength == 0:
             return content
-        total = sum(styles.values())
-        by_region = regions is not None
-        pictures = [(self._picture(style), weight / total) for style, weight in styles.items() if weight or by_region]
+        shares = zip(plan.mix.styles, plan.mix.shares, strict=True)
+        pictures = [(self._picture(style), share) for style, share in shares if share or regions is not None]
         height, width = content.shape[:2]
         short = [(0, max(0, SMALLEST - side)) for side in (height, width)]
         content = np.pad(content, [*short, (0, 0)], mode="symmetric")

@@ -6,19 +6,19 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
+from impasto.controls import Controls, LastingOptions, change_controls, cross_fade
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
-from impasto.style import Style, check_weights
-from impasto.stylizer import STYLE_SIZE, KeepColor, StyleSource, Stylizer
+from impasto.stylizer import MixSource, Stylizer
 from impasto.video.clip import Clip, Frame
 from impasto.video.encode import Encoder, Target
 from impasto.video.flow import single_threaded
@@ -30,8 +30,6 @@ from impasto.video.pipeline import Behind, ahead
 from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
 from impasto.video.timing import at_rate, between, lasting
 
-#: Styles as :meth:`Stylizer.stylize` takes them.
-Styles = StyleSource | Sequence[StyleSource] | Mapping[Style, float]
 _WARM_UP = Fraction(1)  # seconds painted once more after a kill, for what the frames before have left in memory
 
 
@@ -77,13 +75,12 @@ class VideoResult:
 def stylize_video(
     painter: Stylizer,
     clip: str | os.PathLike[str],
-    styles: Styles | KeyFrames[Styles],
+    styles: MixSource | KeyFrames[MixSource],
     out: str | os.PathLike[str],
+    controls: Controls | None = None,
     *,
-    strength: float | KeyFrames[float] = 1.0,
+    strength: float | KeyFrames[float] | None = None,
     masks: Sequence[MaskSource] | None = None,
-    keep_color: KeepColor | None = None,
-    style_size: int = STYLE_SIZE,
     max_size: int | None = None,
     max_pixels: int | None = None,
     start: float | None = None,
@@ -96,6 +93,7 @@ def stylize_video(
     resume: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
     stop: threading.Event | None = None,
+    **changes: Unpack[LastingOptions],
 ) -> VideoResult:
     """Paints a clip.
 
@@ -108,10 +106,9 @@ def stylize_video(
         clip: whatever FFmpeg reads, if it holds its video itself.
         styles: as :meth:`Stylizer.stylize` takes them, or key frames of that, cross-faded.
         out: the file to write: .mp4, .m4v, .mov, .mkv, .webm or .gif.
-        strength: 0..1, or key frames of it.
+        controls, changes: see :meth:`Stylizer.stylize` and :class:`TemporalPainter`.
+        strength: 0..1, or key frames of it; None leaves it to `controls`.
         masks: one for each style: a clip or a picture (scaled to the frames), or an array of the frames' size.
-        keep_color: see :meth:`TemporalPainter`.
-        style_size: stroke size, see :meth:`Stylizer.style`.
         max_size: scale frames down so that their long side is at most this.
         max_pixels: refuse clips whose frames have more; None takes any.
         start, end: seconds of the clip between which to paint.
@@ -127,106 +124,192 @@ def stylize_video(
         ImpastoError: a control is wrong, the clip cannot be read, or the file cannot be written.
         StoppedError: `stop` was set before the first frame was painted; nothing is written.
     """
-    began = time.monotonic()
     target = Target.choose(Path(out), codec, crf)
-    begin, finish = _seconds("start", start) or Fraction(0), _seconds("end", end)
-    if finish is not None and finish <= begin:
+    begin, finish, rate = _check_seconds("start", start), _check_seconds("end", end), _check_seconds("fps", fps)
+    if finish is not None and finish <= (begin or 0):
         raise ImpastoError(f"the end ({end} s) must come after the start ({start or 0} s)")
-    rate = _seconds("fps", fps)
     if rate is not None and not 0 < rate <= 1000:
         raise ImpastoError(f"fps must be a number above 0, not {fps}")
     if os.path.realpath(clip) == os.path.realpath(out):
         raise ImpastoError(f"{out} is the clip itself and would be overwritten: choose another file")
     source = Clip(clip, max_size=max_size, even=target.codec.even, max_pixels=max_pixels)
-    if source.length is not None and begin >= source.length:
-        raise ImpastoError(f"the clip is over after {float(source.length):.2f} s: start earlier than {start} s")
-    controls = _Controls(painter, styles, style_size, strength, masks, source)
-    steady = TemporalPainter(painter, controls.first, inertia=inertia, blend=blend, keep_color=keep_color)
-    time_base = source.time_base if rate is None else 1 / rate
+    excerpt = Excerpt(source, begin or Fraction(0), finish, rate)
+    schedule = Schedule(painter, styles, change_controls(controls, changes), strength, masks, source)
+    steady = TemporalPainter(painter, schedule.first, schedule.controls, inertia=inertia, blend=blend)
     settings = {
         "clip": [str(source.path.resolve()), source.path.stat().st_size, source.path.stat().st_mtime_ns],
         "painter": [painter.name, painter.fingerprint],
-        "controls": [*controls.identity(), keep_color, inertia, blend],
-        "frames": [source.width, source.height, str(begin), str(finish), str(rate)],
+        "controls": [*schedule.identify(), schedule.controls.keep_color, inertia, blend],
+        "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }
-    parts = Parts(target.path, settings, time_base, resume=resume)
-    encoder = Encoder(
-        parts.path,
-        target,
-        height=source.height,
-        width=source.width,
-        rate=rate or source.rate,
-        time_base=time_base,
-        color=source.color,
-        aspect=source.aspect,
-    )
+    parts = Parts(target.path, settings, excerpt.time_base, resume=resume)
+    return _Conversion(excerpt, schedule, steady, parts, target, progress, stop).run(resume)
 
-    def encode(item: tuple[Pixels, Frame]) -> None:
-        pixels, frame = item
-        parts.note(frame.pts, frame.duration)
-        encoder.write(pixels, frame.pts, frame.duration)
 
-    there, total = parts.count, _expected(source, begin, finish, rate)
-    reached = -1 if parts.last is None else parts.last[0]
-    since = begin + reached * time_base - _WARM_UP
-    done, stopped, keep = there, False, False
-    frames = _frames(source, since, begin, finish, rate)
-    try:
-        with single_threaded(), closing(ahead(_looked_at(frames, steady))) as looked_at, Behind(encode) as encoding:
+class _Conversion:
+    """One run of :func:`stylize_video`, whose arguments are checked; its `parts` are closed at the end."""
+
+    def __init__(
+        self,
+        excerpt: Excerpt,
+        schedule: Schedule,
+        steady: TemporalPainter,
+        parts: Parts,
+        target: Target,
+        progress: Callable[[int, int | None], None] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self._excerpt, self._schedule, self._steady, self._parts = excerpt, schedule, steady, parts
+        self._target, self._progress, self._stop = target, progress, stop
+
+    def run(self, resume: bool) -> VideoResult:
+        """Paints what is left and writes the file; what has cost time stays in the folder for a later `resume`."""
+        began, there, keep = time.monotonic(), self._parts.count, False
+        source, parts = self._excerpt.source, self._parts
+        try:
+            stopped = self._paint()
+            length, left_out = self._assemble(stopped)
+            keep = stopped and resume
+        except BaseException:
+            keep = parts.count > 0
+            raise
+        finally:
+            parts.close(keep=keep)
+        return VideoResult(
+            path=self._target.path,
+            width=source.width,
+            height=source.height,
+            frames=parts.count,
+            painted=parts.count - there,
+            seconds=time.monotonic() - began,
+            length=float(length),
+            cuts=self._steady.cuts,
+            broken=source.broken,
+            left_out=left_out,
+            stopped=stopped,
+        )
+
+    def _paint(self) -> bool:
+        """Paints the frames that are not there yet, and encodes them; gives whether it was stopped."""
+        parts, excerpt, source = self._parts, self._excerpt, self._excerpt.source
+        encoder = Encoder(
+            parts.path,
+            self._target,
+            height=source.height,
+            width=source.width,
+            rate=excerpt.rate or source.rate,
+            time_base=excerpt.time_base,
+            color=source.color,
+            aspect=source.aspect,
+        )
+
+        def encode(item: tuple[Pixels, Frame]) -> None:
+            pixels, frame = item
+            parts.note(frame.pts, frame.duration)
+            encoder.write(pixels, frame.pts, frame.duration)
+
+        done, total = parts.count, excerpt.expected_frames
+        reached = -1 if parts.last is None else parts.last[0]
+        frames = excerpt.frames(excerpt.begin + reached * excerpt.time_base - _WARM_UP)
+        stopped = False
+        with single_threaded(), closing(ahead(self._look_at(frames))) as looked_at, Behind(encode) as encoding:
             for frame, sight in looked_at:
-                if stop is not None and stop.is_set():
+                if self._stop is not None and self._stop.is_set():
                     stopped = True
                     break
                 if sight is not None:
-                    painted = steady.paint(frame.pixels, sight, **controls.at(frame))
+                    painted = self._steady.paint(frame.pixels, sight, **self._schedule.at(frame.time))
                 if frame.pts > reached:
                     encoding.put((painted, frame))
                     done += 1
-                    if progress is not None:
-                        progress(done, total)
+                    if self._progress is not None:
+                        self._progress(done, total)
         encoder.close()
+        return stopped
+
+    def _look_at(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Sight | None]]:
+        """Each frame, and what it has to do with that before; None for one shown once more, for a higher rate."""
+        seen: Pixels | None = None
+        for frame in frames:
+            yield frame, None if frame.pixels is seen else self._steady.look(frame.pixels)
+            seen = frame.pixels
+
+    def _assemble(self, stopped: bool) -> tuple[Fraction, list[str]]:
+        """Writes the file from its parts; gives its length in seconds and the streams that it cannot hold."""
+        excerpt, parts, source = self._excerpt, self._parts, self._excerpt.source
         if parts.last is None and stopped:
             raise StoppedError("stopped before the first frame was painted: nothing was written")
         if parts.last is None:
             raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
-        last, duration = (ticks * time_base for ticks in parts.last)
-        span = Span(begin, begin + last + duration if stopped else finish)
-        left_out = assemble(parts.files(), (last, last + duration), source.path, source.start, span, target)
-        keep = stopped and resume
-    except BaseException:
-        keep = parts.count > 0  # what has cost time stays for the next --resume
-        raise
-    finally:
-        parts.close(keep=keep)
-    return VideoResult(
-        path=target.path,
-        width=source.width,
-        height=source.height,
-        frames=parts.count,
-        painted=parts.count - there,
-        seconds=time.monotonic() - began,
-        length=float(last + duration),
-        cuts=steady.cuts,
-        broken=source.broken,
-        left_out=left_out,
-        stopped=stopped,
-    )
+        last, duration = (ticks * excerpt.time_base for ticks in parts.last)
+        end = excerpt.begin + last + duration
+        span = Span(excerpt.begin, end if stopped else excerpt.end)
+        times = last, last + duration
+        return times[1], assemble(parts.files(), times, source.path, source.start, span, self._target)
 
 
-class _Controls:
-    """What may change over the clip.
+@dataclass(frozen=True)
+class Excerpt:
+    """The part of a clip that is painted, and how many frames of it.
 
     Attributes:
-        first: styles with weights, as the clip begins.
+        source: the clip.
+        begin, end: seconds; None for the clip's end.
+        rate: frames a second to come to; None keeps every frame and its time.
+    """
+
+    source: Clip
+    begin: Fraction
+    end: Fraction | None
+    rate: Fraction | None
+
+    def __post_init__(self) -> None:
+        length = self.source.length
+        if length is not None and self.begin >= length:
+            raise ImpastoError(
+                f"the clip is over after {float(length):.2f} s: start earlier than {float(self.begin):g} s"
+            )
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds in a unit of the painted frames' time stamps."""
+        return self.source.time_base if self.rate is None else 1 / self.rate
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames there will be, as far as the clip tells."""
+        source = self.source
+        if self.rate is None and not self.begin and self.end is None and source.frame_count:
+            return source.frame_count
+        if source.length is None:
+            return None
+        stop = source.length if self.end is None else min(self.end, source.length)
+        return round((stop - self.begin) * (self.rate or source.rate))
+
+    def frames(self, since: Fraction) -> Iterator[Frame]:
+        """The frames to paint, from `since` on, in seconds."""
+        source = self.source
+        usual = max(1, round(1 / source.rate / source.time_base))
+        kept = between(lasting(source.frames(since), usual), self.begin, self.end, source.time_base)
+        chosen = kept if self.rate is None else at_rate(kept, self.rate, self.begin, source.time_base)
+        return (frame for frame in chosen if frame.time >= since)
+
+
+class Schedule:
+    """What changes over a clip: styles, strength and masks.
+
+    Attributes:
+        first: the mix that the clip begins with.
+        controls: what stays, and the strength at the beginning.
     """
 
     def __init__(
         self,
         painter: Stylizer,
-        styles: Styles | KeyFrames[Styles],
-        style_size: int,
-        strength: float | KeyFrames[float],
+        styles: MixSource | KeyFrames[MixSource],
+        controls: Controls,
+        strength: float | KeyFrames[float] | None,
         masks: Sequence[MaskSource] | None,
         source: Clip,
     ) -> None:
@@ -234,57 +317,39 @@ class _Controls:
             styles = KeyFrames({0: styles})
         if masks is not None and len(styles.values) > 1:
             raise ImpastoError("masks go with styles that stay: leave out either the masks or the styles' key frames")
-        mixes = [painter.mix(value, style_size=style_size) for value in styles.values]
-        shares = [check_weights(mix) for mix in mixes]
-        self._styles = KeyFrames({
-            at: dict(zip(mix, map(float, share / share.sum()), strict=True))
-            for at, mix, share in zip(styles.times, mixes, shares, strict=True)
-        })  # fmt: skip
-        self.first = self._styles.values[0]
-        self._strength = strength
+        mixes = [painter.mix(value, style_size=controls.style_size) for value in styles.values]
+        self._mixes = KeyFrames(dict(zip(styles.times, mixes, strict=True)))
+        self.first = mixes[0]
+        self._strength = controls.strength if strength is None else strength
+        for number in self._strength.values if isinstance(self._strength, KeyFrames) else [self._strength]:
+            change_controls(controls, {"strength": number})  # now, and not when its frame comes
+        self.controls = change_controls(controls, {"strength": number_at(self._strength, 0)})
         self._sources = masks or ()
         self._masks = None if masks is None else [MaskTrack(mask, source.height, source.width) for mask in masks]
 
-    def at(self, frame: Frame) -> dict[str, Any]:
-        """The controls of :meth:`Stylizer.stylize` for a frame; frames must come in order."""
-        styles: dict[Style, float] = {}
-        for mix, share in self._styles.at(float(frame.time)):
-            for style, weight in mix.items():  # which may be in both
-                styles[style] = styles.get(style, 0) + weight * share
+    def at(self, time: Fraction) -> dict[str, Any]:
+        """What :meth:`TemporalPainter.paint` is told of the frame of a time, in seconds; times must not go back."""
         return {
-            "styles": styles,
-            "strength": number_at(self._strength, float(frame.time)),
-            "masks": None if self._masks is None else [mask.at(frame.time) for mask in self._masks],
+            "styles": cross_fade(self._mixes.at(float(time))),
+            "strength": number_at(self._strength, float(time)),
+            "masks": None if self._masks is None else [mask.at(time) for mask in self._masks],
         }
 
-    def identity(self) -> list[Any]:
-        """Tells these controls from others, ready for ``json.dumps``."""
-        styles = [[_digest(s.tensor, s.picture), weight] for mix in self._styles.values for s, weight in mix.items()]
+    def identify(self) -> list[Any]:
+        """Tells this schedule from others, ready for ``json.dumps``."""
+        styles = [
+            [_digest(style.tensor, style.picture), share]
+            for mix in self._mixes.values
+            for style, share in zip(mix.styles, mix.shares, strict=True)
+        ]
         strength = self._strength
         numbers = [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength
         masks = [_digest(mask) if isinstance(mask, np.ndarray) else str(mask) for mask in self._sources]
-        return [self._styles.times, styles, numbers, masks]
+        return [self._mixes.times, styles, numbers, masks]
 
 
-def _frames(
-    source: Clip, since: Fraction, start: Fraction, end: Fraction | None, rate: Fraction | None
-) -> Iterator[Frame]:
-    """The frames to paint, from `since` on."""
-    usual = max(1, round(1 / source.rate / source.time_base))
-    kept = between(lasting(source.frames(since), usual), start, end, source.time_base)
-    chosen = kept if rate is None else at_rate(kept, rate, start, source.time_base)
-    return (frame for frame in chosen if frame.time >= since)
-
-
-def _looked_at(frames: Iterator[Frame], steady: TemporalPainter) -> Iterator[tuple[Frame, Sight | None]]:
-    """Each frame, and what it has to do with that before; None for one that is shown once more, for a higher rate."""
-    seen: Pixels | None = None
-    for frame in frames:
-        yield frame, None if frame.pixels is seen else steady.look(frame.pixels)
-        seen = frame.pixels
-
-
-def _seconds(name: str, value: float | Fraction | None) -> Fraction | None:
+def _check_seconds(name: str, value: float | Fraction | None) -> Fraction | None:
+    """A number of seconds or frames a second, exactly; raises `ImpastoError` where it is none."""
     if value is None:
         return None
     try:
@@ -294,16 +359,6 @@ def _seconds(name: str, value: float | Fraction | None) -> Fraction | None:
     if exact < 0:
         raise ImpastoError(f"{name} must be a number of 0 or more, not {value}")
     return exact
-
-
-def _expected(source: Clip, start: Fraction, end: Fraction | None, rate: Fraction | None) -> int | None:
-    """How many frames there will be, as far as the clip tells."""
-    if rate is None and not start and end is None and source.frame_count:
-        return source.frame_count
-    if source.length is None:
-        return None
-    stop = source.length if end is None else min(end, source.length)
-    return round((stop - start) * (rate or source.rate))
 
 
 def _digest(*arrays: np.ndarray | None) -> str:

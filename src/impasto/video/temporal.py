@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from impasto.controls import ControlOptions, Controls, change_controls
 from impasto.errors import ImpastoError
-from impasto.image import Pixels
-from impasto.style import Style
-from impasto.stylizer import STYLE_SIZE, Memory, StyleSource, Stylizer
+from impasto.image import ImageSource, Pixels
+from impasto.mask import read_masks
+from impasto.stylizer import Memory, MixSource, Stylizer
 from impasto.video.flow import FlowEstimator, Motion, enlarged, grey, warp
 
 #: Share of the running content statistics in the next frame's: they follow a change within ten frames.
@@ -44,20 +45,11 @@ class _Seen(NamedTuple):
 
 
 @dataclass
-class _Shot(Memory):
-    """The memory of a shot, with the last frame as it was painted and the motion since."""
+class _Shot:
+    """What a shot hands on from frame to frame: content statistics, and the last frame as it was painted."""
 
-    blend: float = 0.0
+    memory: Memory
     last: Pixels | None = None
-    motion: Motion | None = None
-
-    def settle(self, painted: Pixels) -> Pixels:
-        """See :meth:`Memory.settle`: painted + blend * share * trust * (the last frame, moved - painted)."""
-        if self.last is not None and self.motion is not None:
-            held = self.blend * self.share * self.motion.trust
-            painted = np.asarray(cv2.blendLinear(warp(self.last, self.motion.flow), painted, held, 1 - held), np.uint8)
-        self.last = painted
-        return painted
 
 
 class TemporalPainter:
@@ -72,11 +64,10 @@ class TemporalPainter:
     Args:
         painter: model or method; a method has no content statistics, so only the flow steadies it.
         styles: as :meth:`Stylizer.stylize` takes them; they are taken once, here.
+        controls, masks, changes: see :meth:`Stylizer.stylize`. A mask may select nothing. For keep_color "match" the
+            frames are recoloured, not the style pictures.
         inertia: 0..1, share of the running statistics; 0 lets every frame have its own.
         blend: 0..1, share of the frame before; 0 leaves it out and spares the search for motion.
-        style_size: stroke size, see :meth:`Stylizer.style`.
-        controls: strength, masks and keep_color, see :meth:`Stylizer.stylize`. For keep_color "match" the frames are
-            recoloured, not the style pictures.
 
     Attributes:
         cuts: how often a new shot began.
@@ -85,18 +76,19 @@ class TemporalPainter:
     def __init__(
         self,
         painter: Stylizer,
-        styles: StyleSource | Sequence[StyleSource] | Mapping[Style, float],
+        styles: MixSource,
+        controls: Controls | None = None,
         *,
+        masks: Sequence[ImageSource] | None = None,
         inertia: float = INERTIA,
         blend: float = BLEND,
-        style_size: int = STYLE_SIZE,
-        **controls: Any,
+        **changes: Unpack[ControlOptions],
     ) -> None:
         for name, value in {"inertia": inertia, "blend": blend}.items():
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ImpastoError(f"{name} must be a number from 0 to 1, not {value}")
-        self._painter, self._controls = painter, controls
-        self._styles = painter.mix(styles, style_size=style_size)
+        self._painter, self._controls, self._masks = painter, change_controls(controls, changes), masks
+        self._mix = painter.mix(styles, style_size=self._controls.style_size)
         self._inertia, self._blend = inertia, blend
         self._search = FlowEstimator() if blend else None
         self.cuts = 0
@@ -104,11 +96,8 @@ class TemporalPainter:
 
     def reset(self) -> None:
         """Forgets the frames so far."""
-        self._shot = self._new_shot()
+        self._shot = _Shot(Memory(self._inertia))
         self._before: _Seen | None = None
-
-    def _new_shot(self) -> _Shot:
-        return _Shot(self._inertia, blend=self._blend)
 
     def look(self, frame: Pixels) -> Sight:
         """Compares the next frame, uint8 [H, W, 3], with the one that was looked at before.
@@ -125,13 +114,21 @@ class TemporalPainter:
             return Sight(cut=False, motion=None)
         return Sight(False, enlarged(self._search(before.luma, seen.luma), *frame.shape[:2]))
 
-    def paint(self, frame: Pixels, sight: Sight | None = None, **changes: Any) -> Pixels:
+    def paint(
+        self,
+        frame: Pixels,
+        sight: Sight | None = None,
+        *,
+        styles: MixSource | None = None,
+        masks: Sequence[ImageSource] | None = None,
+        **changes: Unpack[ControlOptions],
+    ) -> Pixels:
         """Paints the next frame.
 
         Args:
             frame: uint8 [H, W, 3], sRGB.
             sight: what :meth:`look` said of it, if it has been asked.
-            changes: controls of :meth:`Stylizer.stylize`, `styles` among them, that are other for this frame.
+            styles, masks, changes: what is other for this frame.
 
         Returns:
             uint8 [H, W, 3].
@@ -139,11 +136,29 @@ class TemporalPainter:
         if sight is None:
             sight = self.look(frame)
         if sight.cut:
-            self._shot = self._new_shot()
+            self._shot = _Shot(Memory(self._inertia))
             self.cuts += 1
-        self._shot.motion = sight.motion
-        controls = {"styles": self._styles, **self._controls, **changes}
-        return np.array(self._painter.stylize(frame, memory=self._shot, **controls))
+        controls = change_controls(self._controls, changes)
+        mix = self._mix if styles is None else self._painter.mix(styles, style_size=controls.style_size)
+        plan = self._painter.plan(mix, controls)
+        masks = self._masks if masks is None else masks
+        regions = coverage = None
+        if masks is not None:
+            regions, coverage = read_masks(masks, frame.shape[:2], mix.region_weights, may_be_empty=True)
+        painted = self._steady(self._painter.paint(frame, plan, regions, self._shot.memory), sight.motion)
+        return plan.finish(frame, painted, coverage)
+
+    def _steady(self, painted: Pixels, motion: Motion | None) -> Pixels:
+        """Mixes the frame before into the painted one: painted + blend * share * trust * (the last, moved - painted).
+
+        This comes before masks, strength and kept colours let the source frame through, which flickers by itself.
+        """
+        last = self._shot.last
+        if last is not None and motion is not None:
+            held = self._blend * self._shot.memory.share * motion.trust
+            painted = np.asarray(cv2.blendLinear(warp(last, motion.flow), painted, held, 1 - held), np.uint8)
+        self._shot.last = painted
+        return painted
 
 
 def histogram(frame: Pixels) -> npt.NDArray[np.float32]:

@@ -1,0 +1,198 @@
+"""How a photo is painted (`Controls`), and in which styles (`Mix`): built once, checked once, passed on.
+
+Whoever faces a person (command line, HTTP, page, video, camera, data set) builds these two from what it was given, in
+text or in numbers, and :class:`impasto.stylizer.Stylizer` does what they say.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypedDict, get_args
+
+import numpy as np
+
+from impasto.errors import ImpastoError
+from impasto.style import Style, blend, check_weights
+
+KeepColor = Literal["match", "luminance"]
+#: Where the content statistics of a photo painted by tiles come from: all of it, or a small version of it.
+TileStatistics = Literal["exact", "thumbnail"]
+
+#: Short side in pixels that style pictures are scaled to before their style is taken.
+STYLE_SIZE = 512
+SMALLEST = 16  # a side below this leaves no room for reflection padding at an eighth of the size
+_LARGEST_STYLE = 4096
+_FLOOR = 1e-6  # share of the style of weight 0: where only its own mask is there would be no style
+
+
+@dataclass(frozen=True)
+class Controls:
+    """How a photo is painted.
+
+    Attributes:
+        strength: 0 gives the photo back to the pixel, 1 the full style (section 6 of the AdaIN paper).
+        keep_color: "match" recolours the style pictures to the photo's mean and covariance (Gatys et al. 2016; styles
+            known only as vectors, and the frames of a clip, have the result recoloured instead); "luminance" keeps the
+            photo's chroma; None takes the painting's colours.
+        style_size: pixels that the short side of a style's picture is scaled to (down or up) before its style is taken:
+            smaller gives finer strokes, larger coarser ones. Styles that are vectors already stay as they are.
+        tile_statistics: models (:mod:`impasto.graph`) paint a large photo by tiles, in bounded memory. "exact" gives
+            the same picture as in one piece, and goes over all of it several times. "thumbnail" takes the content
+            statistics from a version of a million pixels, for every photo that has more: that is faster, and makes
+            other strokes, see docs/huge.md. Frames, and what methods paint, stay whole.
+
+    Raises:
+        ImpastoError: a value is out of its range.
+
+    >>> Controls(strength=0.5).strength
+    0.5
+    >>> Controls(strength=2)
+    Traceback (most recent call last):
+    impasto.errors.ImpastoError: strength must be a number from 0 to 1, not 2
+    """
+
+    strength: float = 1.0
+    keep_color: KeepColor | None = None
+    style_size: int = STYLE_SIZE
+    tile_statistics: TileStatistics = "exact"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.strength, numbers.Real) or not 0 <= self.strength <= 1:
+            raise ImpastoError(f"strength must be a number from 0 to 1, not {self.strength}")
+        if self.keep_color not in (None, *get_args(KeepColor)):
+            raise ImpastoError(f"keep_color must be match or luminance, not {self.keep_color}")
+        check_style_size(self.style_size)
+        if self.tile_statistics not in get_args(TileStatistics):
+            raise ImpastoError(f"tile_statistics must be exact or thumbnail, not {self.tile_statistics}")
+
+
+class LastingOptions(TypedDict, total=False):
+    """Those fields of :class:`Controls`, as keyword arguments, that stay what they are over a clip."""
+
+    keep_color: KeepColor | None
+    style_size: int
+    tile_statistics: TileStatistics
+
+
+class ControlOptions(LastingOptions, total=False):
+    """The fields of :class:`Controls` as the keyword arguments of functions that take them one by one."""
+
+    strength: float
+
+
+def change_controls(controls: Controls | None, changes: ControlOptions | LastingOptions) -> Controls:
+    """Controls, those by default if there are none, with some of their fields changed; checked anew."""
+    return replace(controls or Controls(), **changes)
+
+
+def check_style_size(size: int) -> None:
+    """Raises `ImpastoError` for a size that no style picture can be scaled to."""
+    if not isinstance(size, numbers.Integral) or not SMALLEST <= size <= _LARGEST_STYLE:
+        raise ImpastoError(f"style size must be a whole number from {SMALLEST} to {_LARGEST_STYLE}, not {size}")
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """Styles of one model in order, each with its weight; one style may stand in it twice.
+
+    With masks each style has a region of its own, in this order; without, they are mixed everywhere.
+
+    Attributes:
+        styles: K of them, one at least.
+        weights: K numbers of 0 or more in any proportion, one at least above 0; all 1 if none are given.
+
+    Raises:
+        ImpastoError: there is no style, the weights are not such numbers, or the styles are of different models.
+
+    >>> import numpy as np
+    >>> red, blue = (Style(name, np.full(2, value, np.float32), "model") for name, value in (("red", 0), ("blue", 3)))
+    >>> Mix((red, blue), (2, 1)).blend().tensor.tolist()
+    [1.0, 1.0]
+    """
+
+    styles: Sequence[Style]
+    weights: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        if not self.styles:
+            raise ImpastoError("no style given: name one, or give a picture of it")
+        weights = tuple(self.weights) or (1.0,) * len(self.styles)
+        if len(weights) != len(self.styles):
+            raise ImpastoError(f"{len(weights)} weights for {len(self.styles)} styles: give each style one weight")
+        object.__setattr__(self, "styles", tuple(self.styles))
+        object.__setattr__(self, "weights", weights)
+        check_weights(self)
+
+    def __iter__(self) -> Iterator[tuple[Style, float]]:
+        return iter(zip(self.styles, self.weights, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.styles)
+
+    @property
+    def shares(self) -> list[float]:
+        """The weights scaled to sum to 1."""
+        weights = np.array(self.weights, np.float64)
+        return (weights / weights.sum()).tolist()  # type: ignore[no-any-return]
+
+    @property
+    def region_weights(self) -> np.ndarray:
+        """By what the regions of the styles count, the largest 1 and none 0: float32 [K, 1, 1, 1]."""
+        weights = np.array(self.weights, np.float64)[:, None, None, None]
+        return np.maximum(weights / np.max(weights), _FLOOR).astype(np.float32)
+
+    def blend(self) -> Style:
+        """The one style that lies between them, see :func:`impasto.style.blend`."""
+        return blend(self)
+
+    def tensors(self, by_region: bool) -> np.ndarray:
+        """Style tensors: float32 [K, S], one for each region, or [1, S], that of the mix."""
+        return np.stack([style.tensor for style in self.styles]) if by_region else self.blend().tensor[None]
+
+    def replace_styles(self, styles: Sequence[Style]) -> Mix:
+        """The same weights for other styles, K of them."""
+        return Mix(styles, self.weights)
+
+
+def cross_fade(mixes: Sequence[tuple[Mix, float]]) -> Mix:
+    """One mix of several, each with its share; what each counts does not depend on the size of its weights."""
+    if len(mixes) == 1:
+        return mixes[0][0]
+    styles = [style for mix, _ in mixes for style in mix.styles]
+    return Mix(styles, [own * share for mix, share in mixes for own in mix.shares])
+
+
+# What people write
+
+
+def read_weights(text: str | None, count: int) -> list[float]:
+    """One weight for each of so many styles, from text like "2,1"; all 1 where there is none."""
+    if text is None:
+        return [1.0] * count
+    try:
+        weights = [float(weight) for weight in text.split(",")]
+    except ValueError:
+        raise ImpastoError(f"weights are numbers with commas between them, like 2,1, not {text}") from None
+    if len(weights) != count:
+        raise ImpastoError(f"{len(weights)} weights for {count} styles: give each style one weight")
+    return weights
+
+
+def read_range(text: str) -> tuple[float, float]:
+    """The two ends of a range of strengths, from text like "0.5..1" or "0.8"."""
+    low, dots, high = text.partition("..")
+    try:
+        return float(low), float(high if dots else low)
+    except ValueError:
+        raise ImpastoError(f"strength must be a number or a range like 0.5..1, not {text}") from None
+
+
+def read_keep_color(text: str) -> KeepColor | None:
+    """What of the photo's colours is kept: "match", "luminance", or, as a page calls nothing of them, "style"."""
+    if text == "style":
+        return None
+    if text in get_args(KeepColor):
+        return text  # type: ignore[return-value]
+    raise ImpastoError(f"colours are those of the style, match or luminance, not {text}")
