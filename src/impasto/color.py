@@ -51,6 +51,10 @@ def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
 
     Gatys et al., "Preserving Color in Neural Artistic Style Transfer" (2016), section 4, with the symmetric square
     roots of image analogies.
+
+    >>> blue, red = np.array([[[0, 0, 99], [0, 0, 201]]], np.uint8), np.array([[[99, 0, 0], [201, 0, 0]]], np.uint8)
+    >>> match_color(blue, red).tolist()
+    [[[99, 0, 0], [201, 0, 0]]]
     """
     matrix, offset = color_map(style, content)
     return map_colors(style, matrix, offset)
@@ -86,6 +90,10 @@ def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
     that they fit, and luma is kept.
 
     Raises `ImpastoError` if the sizes differ.
+
+    >>> grey, orange = np.full((1, 1, 3), 120, np.uint8), np.array([[[200, 120, 40]]], np.uint8)
+    >>> content_chroma(grey, orange).tolist()
+    [[[185, 105, 25]]]
     """
     if stylized.shape != content.shape:
         raise ImpastoError(

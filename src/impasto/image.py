@@ -197,6 +197,10 @@ def write_image(
     PNG, WebP, AVIF and TIFF. A file appears complete or not at all: it is written beside its place and moved there.
 
     Raises `ImpastoError` for a format that is not written, a missing folder, no permission or a full disk.
+
+    >>> write_image("grey.png", np.full((32, 48, 3), 128, np.uint8))
+    >>> read_image("grey.png").size
+    (48, 32)
     """
     path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
     name = path or "the picture"

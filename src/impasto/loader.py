@@ -35,6 +35,16 @@ def load(
         precision: "fp32", "int8", "fp16" (PyTorch on a GPU), or "auto": int8 where the model has it and it is faster.
         device: what PyTorch computes on, e.g. "cuda:1" or "cpu"; None takes the best there is.
         options: of a method, e.g. ``load("gatys", iterations=200)``; see :mod:`impasto.methods`.
+
+    Raises:
+        ImpastoError: there is no such model or engine, its files are damaged, or it needs what is not on this machine.
+
+    >>> load().gallery["munch-scream"].name
+    'munch-scream'
+    >>> load("adian")
+    Traceback (most recent call last):
+    impasto.errors.ImpastoError: no model adian: choose adain, adain-relu3_1, adain-vgg19, or give a folder that holds \
+a card.json
     """
     if model in METHODS:
         if engine not in ("auto", "torch") or precision not in ("auto", "fp32") or device is not None:

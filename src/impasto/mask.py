@@ -50,6 +50,10 @@ def read_masks(
 
     Raises `ImpastoError` for a wrong number of masks, a mask of another size than the photo or of more than
     `max_pixels`, one that selects nothing (unless it may), and floating point values that are not in 0..1.
+
+    >>> left = np.array([[1.0, 0.5, 0.0]])
+    >>> read_masks([left], (1, 3), np.ones((1, 1, 1, 1), np.float32)).coverage.tolist()
+    [[1.0, 0.5, 0.0]]
     """
     if len(masks) != len(region_weights):
         raise count_differs(len(masks), len(region_weights))

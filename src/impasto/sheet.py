@@ -46,6 +46,15 @@ def sheet(
         styles: which; every style that ships with the model if not given.
         size: long side in pixels of each picture; the photo is scaled down to it before it is painted.
         columns: pictures to a row; chosen for a sheet of about 4 : 3 if not given.
+        max_pixels: refuse larger photos.
+
+    Raises:
+        ImpastoError: the photo cannot be read, there is no style, or the sheet would be too large.
+
+    >>> import impasto, numpy as np
+    >>> model = impasto.load()
+    >>> sheet(model, np.zeros((30, 40, 3)), [model.style("klimt-kiss")], size=40, columns=1).mode
+    'RGB'
     """
     small = read_image(photo, max_pixels=max_pixels).limit_size(size)
     styles = list(model.gallery.values()) if styles is None else styles

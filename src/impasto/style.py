@@ -39,7 +39,12 @@ class Style:
     picture: np.ndarray | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a ``.style`` file: the tensor with its name and model (safetensors), without the picture."""
+        """Writes a ``.style`` file: the tensor with its name and model (safetensors), without the picture.
+
+        >>> Style("calm", np.zeros(2, np.float32), "model").save("calm.style")
+        >>> Style.load("calm.style").name
+        'calm'
+        """
         if not self.tensor.size:
             raise ImpastoError(f"a style of {self.model} is the picture itself: keep that instead of a .style file")
         name = self.name.encode("utf-8", "replace").decode()  # that of a file need not be text

@@ -59,6 +59,9 @@ def cut_side(length: int, window: int, halo: int, stride: int) -> list[Span]:
         length: of the side in pixels.
         window, halo: multiples of `stride`; an inner part keeps `halo` away from where the picture is cut.
         stride: pixels.
+
+    >>> [(span.inner.start, span.inner.stop) for span in cut_side(96, 64, 16, 4)]
+    [(0, 48), (48, 96)]
     """
     if length <= window:
         return [Span(slice(0, length), slice(0, length))]

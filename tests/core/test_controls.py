@@ -1,0 +1,128 @@
+"""What every front end builds and hands on: controls, and the mix of styles."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy as np
+import pytest
+from skimage import data
+
+import impasto
+from impasto.controls import (
+    ControlOptions,
+    Controls,
+    Mix,
+    change_controls,
+    cross_fade,
+    read_keep_color,
+    read_range,
+    read_weights,
+)
+from impasto.errors import ImpastoError
+from impasto.style import Style, blend
+
+
+def style(name: str, *values: float, model: str = "model") -> Style:
+    return Style(name, np.array(values, np.float32), model)
+
+
+CALM, WILD = style("calm", 0, 0, 1, 1), style("wild", 4, 8, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("strength", 1.5, "strength must be a number from 0 to 1, not 1.5"),
+        ("strength", float("nan"), "strength must be a number from 0 to 1, not nan"),
+        ("strength", "1", "strength must be a number from 0 to 1, not 1"),
+        ("keep_color", "chroma", "keep_color must be match or luminance, not chroma"),
+        ("style_size", 15, "style size must be a whole number from 16 to 4096, not 15"),
+        ("style_size", 99.5, "style size must be a whole number from 16 to 4096, not 99.5"),
+        ("tile_statistics", "guess", "tile_statistics must be exact or thumbnail, not guess"),
+    ],
+)
+def test_a_control_out_of_its_range_is_one_line(field: str, value: object, message: str) -> None:
+    with pytest.raises(ImpastoError, match=message):
+        change_controls(None, {field: value})
+
+
+def test_changes_leave_the_rest_and_are_checked() -> None:
+    controls = Controls(strength=0.5, keep_color="match")
+    assert change_controls(controls, {"strength": 1}) == Controls(1, "match")
+    assert change_controls(controls, {}) == controls
+    with pytest.raises(TypeError, match="strenght"):
+        change_controls(controls, {"strenght": 1})
+
+
+def test_keyword_options_are_the_fields_of_controls() -> None:
+    hints = typing.get_type_hints(Controls)
+    assert typing.get_type_hints(ControlOptions) == hints
+
+
+def test_a_style_may_stand_in_a_mix_twice() -> None:
+    mix = Mix([CALM, WILD, CALM], [1, 1, 2])
+    assert len(mix) == 3
+    assert [name.name for name, _ in mix] == ["calm", "wild", "calm"]
+    assert mix.shares == [0.25, 0.25, 0.5]
+    assert np.array_equal(mix.blend().tensor, blend({CALM: 3, WILD: 1}).tensor)
+    assert mix.tensors(by_region=True).shape == (3, 4)
+    assert mix.tensors(by_region=False).shape == (1, 4)
+    assert mix.region_weights.ravel().tolist() == [0.5, 0.5, 1]
+    assert Mix([CALM, WILD], [0, 1]).region_weights.min() > 0  # where its mask is, it is still the only style
+
+
+@pytest.mark.parametrize(
+    ("styles", "weights", "message"),
+    [
+        ([], [], "no style given"),
+        ([CALM], [1, 2], "2 weights for 1 styles"),
+        ([CALM, WILD], [-1, 2], "style weights must be numbers of 0 or more, not -1, 2"),
+        ([CALM, WILD], [0, 0], "the style weights sum to 0"),
+        ([CALM, style("other", 0, 0, 0, 0, model="another")], [], "styles of different models cannot be mixed"),
+    ],
+)
+def test_a_mix_that_is_none_is_one_line(styles: list[Style], weights: list[float], message: str) -> None:
+    with pytest.raises(ImpastoError, match=message):
+        Mix(styles, weights)
+
+
+def test_cross_fading_goes_by_shares_however_large_the_weights() -> None:
+    mix = cross_fade([(Mix([CALM], [7]), 0.75), (Mix([WILD, CALM], [1, 1]), 0.25)])
+    assert np.allclose(mix.blend().tensor, 0.875 * CALM.tensor + 0.125 * WILD.tensor)
+    only = Mix([CALM])
+    assert cross_fade([(only, 1.0)]) is only
+
+
+def test_text_becomes_controls() -> None:
+    assert read_weights("2,1.5", 2) == [2, 1.5]
+    assert read_weights(None, 3) == [1, 1, 1]
+    assert read_range("0.5..1") == (0.5, 1)
+    assert read_range("0.8") == (0.8, 0.8)
+    assert (read_keep_color("style"), read_keep_color("match")) == (None, "match")
+    for read, text in ((lambda t: read_weights(t, 2), "a,b"), (read_range, "much"), (read_keep_color, "sepia")):
+        with pytest.raises(ImpastoError, match=text):
+            read(text)
+
+
+def test_what_read_image_gives_goes_in_everywhere(tmp_path) -> None:
+    """Photo, style and mask; and alpha and EXIF come out again."""
+    model = impasto.load(engine="onnxruntime")
+    photo, painting = data.astronaut()[:96, :128], data.chelsea()[:100, :100]
+    mask = np.zeros((96, 128), np.uint8)
+    mask[:, :64] = 255
+    impasto.write_image(tmp_path / "photo.png", np.dstack([photo, mask]))
+    read = impasto.read_image(tmp_path / "photo.png")
+    painted = model.stylize(read, impasto.read_image(painting), masks=[impasto.read_image(mask)], style_size=64)
+    expected = model.stylize(photo, model.style(painting, size=64), masks=[mask])
+    assert np.array_equal(np.asarray(painted)[..., :3], np.asarray(expected))
+    assert np.array_equal(np.asarray(painted)[..., 3], mask)
+
+
+def test_controls_and_a_mix_can_be_handed_to_all_that_paints() -> None:
+    model = impasto.load(engine="onnxruntime")
+    photo = data.astronaut()[:64, :64]
+    mix = model.mix(["munch-scream", "klimt-kiss"])
+    painted = model.stylize(photo, mix, Controls(strength=0.7), keep_color="luminance")
+    expected = model.stylize(photo, ["munch-scream", "klimt-kiss"], strength=0.7, keep_color="luminance")
+    assert np.array_equal(np.asarray(painted), np.asarray(expected))
