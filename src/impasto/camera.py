@@ -17,14 +17,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.image import Pixels, limit_long_side
 from impasto.style import Style
 from impasto.stylizer import StyleSource, Stylizer
-from impasto.video import TemporalPainter
+
+with explain_missing(__name__):
+    import cv2
+
+    from impasto.video import TemporalPainter
 
 #: Long side in pixels that frames are painted at.
 MAX_SIZE = 512
@@ -207,7 +211,8 @@ class VirtualCamera:
     def show(self, frame: Pixels, pace: Pace) -> bool:
         """See :func:`paint_live`. It opens with the first frame, whose size it takes."""
         if self._camera is None:
-            import pyvirtualcam
+            with explain_missing(__name__):
+                import pyvirtualcam
 
             try:
                 self._camera = pyvirtualcam.Camera(frame.shape[1], frame.shape[0], 30)
