@@ -17,14 +17,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-import cv2
 import numpy as np
 
 from impasto.controls import ControlOptions, Controls
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.image import Pixels, limit_long_side
 from impasto.stylizer import MixSource, Stylizer
-from impasto.video import TemporalPainter
+
+with explain_missing(__name__):
+    import cv2
+
+    from impasto.video import TemporalPainter
 
 #: Long side in pixels that frames are painted at.
 MAX_SIZE = 512
@@ -208,7 +212,8 @@ class VirtualCamera:
     def show(self, frame: Pixels, pace: Pace) -> bool:
         """See :func:`paint_live`. It opens with the first frame, whose size it takes."""
         if self._camera is None:
-            import pyvirtualcam
+            with explain_missing(__name__):
+                import pyvirtualcam
 
             try:
                 self._camera = pyvirtualcam.Camera(frame.shape[1], frame.shape[0], 30)

@@ -52,9 +52,9 @@ def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
     Gatys et al., "Preserving Color in Neural Artistic Style Transfer" (2016), section 4, with the symmetric square
     roots of image analogies.
 
-    >>> blue, red = np.array([[[0, 0, 99], [0, 0, 201]]], np.uint8), np.array([[[99, 0, 0], [201, 0, 0]]], np.uint8)
-    >>> match_color(blue, red).tolist()
-    [[[99, 0, 0], [201, 0, 0]]]
+    >>> stark, pale = (np.array([[[low] * 3, [high] * 3]], np.uint8) for low, high in ((0, 100), (80, 120)))
+    >>> match_color(stark, pale).tolist()
+    [[[80, 80, 80], [120, 120, 120]]]
     """
     matrix, offset = color_map(style, content)
     return map_colors(style, matrix, offset)

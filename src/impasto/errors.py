@@ -11,3 +11,7 @@ class UnreadableError(ImpastoError):
 
 class TooLargeError(ImpastoError):
     """More than a limit allows."""
+
+
+class MissingExtraError(ImpastoError, ModuleNotFoundError):
+    """A module that comes with an extra of impasto is not installed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import importlib.util
+import importlib
 import os
 import re
 import time
@@ -18,6 +18,7 @@ import numpy as np
 
 from impasto import __version__
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.progress import track
 from impasto.vgg19 import cache_folder, read_weights
 
@@ -31,7 +32,7 @@ class Source:
         file: what to call it in the cache.
         sha256: of its bytes, or None where nobody published it; then `check` alone decides.
         check: raises `ImpastoError` unless the file at a path holds what it should.
-        needs: the module without which the file cannot be read, if any; it comes with impasto[train].
+        needs: the module without which the file cannot be read, if any.
     """
 
     url: str
@@ -123,8 +124,9 @@ def fetch(
         raise ImpastoError(f"nothing to fetch is called {name}: choose {', '.join(sources)}")
     source = sources[name]
     url, sha256 = url or source.url, sha256 or source.sha256
-    if source.needs and not importlib.util.find_spec(source.needs):
-        raise ImpastoError(f"reading {source.file} needs {source.needs}: pip install impasto[train]")
+    if source.needs:
+        with explain_missing(f"reading {source.file}"):
+            importlib.import_module(source.needs)  # now, and not after the fetching
     path = cache_folder() / source.file
     part = path.with_name(f"{path.name}.part")
     if path.is_file():

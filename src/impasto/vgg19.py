@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
@@ -83,10 +84,8 @@ def read_weights(path: Path) -> Weights:
 
 
 def _load_torch(path: Path) -> Weights:
-    try:
+    with explain_missing(f"reading {path.name}"):
         import torch
-    except ImportError as error:
-        raise ImpastoError(f"reading {path.name} needs PyTorch: pip install impasto[train]") from error
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # broken, or with code in it, which is never run

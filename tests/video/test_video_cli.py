@@ -206,7 +206,7 @@ def test_a_missing_extra_is_named(folder, package):
     code = f"import sys; sys.modules[{package!r}] = None; {run}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert result.stderr == f"impasto: this needs {package}: pip install impasto[video]\n"
+    assert result.stderr == f"impasto: impasto.video needs {package}: pip install impasto[video]\n"
 
 
 @pytest.mark.parametrize(

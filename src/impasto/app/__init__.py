@@ -10,19 +10,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import uvicorn
-from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
-from starlette.types import ASGIApp
-
 from impasto import __version__
-from impasto.app import browser
-from impasto.app.api import METHODS, router, say_errors_in_one_line
-from impasto.app.guard import Guard
-from impasto.app.studio import Limits, Shelf, Studio
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.model import Model
 from impasto.stylizer import Stylizer
+
+with explain_missing(__name__):
+    import uvicorn
+    from fastapi import FastAPI
+    from fastapi_offline import FastAPIOffline
+    from starlette.types import ASGIApp
+
+    from impasto.app import browser
+    from impasto.app.api import METHODS, router, say_errors_in_one_line
+    from impasto.app.guard import Guard
+    from impasto.app.studio import Limits, Shelf, Studio
 
 __all__ = ["Limits", "build", "listen", "serve", "serve_in_browser", "warn_if_open"]
 
@@ -63,7 +66,8 @@ def build(
     app.include_router(router(studio))
     say_errors_in_one_line(app)
     if page:
-        from impasto.app.page import mount
+        with explain_missing(__name__):
+            from impasto.app.page import mount
 
         mount(app, studio)
 

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from impasto.cli import dataset, look, make, paint, serve, video
-from impasto.cli.common import EXTRAS, UsageError, complain
+from impasto.cli.common import UsageError, complain
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
@@ -41,18 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     try:
-        code = app(arguments, prog_name="impasto", standalone_mode=False)
+        with explain_missing("this"):
+            code = app(arguments, prog_name="impasto", standalone_mode=False)
         sys.stdout.flush()
     except ImpastoError as error:
         code = complain(str(error))
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "impasto"
         code = complain(f"{error.format_message().rstrip('.')}; see {command} --help")
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        code = complain(f"this needs {error.name}: pip install impasto[{extra}]")
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except OSError as error:

@@ -23,34 +23,6 @@ if TYPE_CHECKING:
 # typer brings its own copy of click, or uses the installed one; both call the base of BadParameter UsageError.
 UsageError: Any = typer.BadParameter.__base__
 
-EXTRAS = {
-    "torch": "train",
-    "onnx": "train",
-    "accelerate": "train",
-    "tensorboard": "train",
-    "matplotlib": "train",
-    "pytorch_optimizer": "train",
-    "coremltools": "export",
-    "executorch": "export",
-    "openvino": "openvino",
-    "nncf": "quantize",
-    "ray": "ray",
-    "pyarrow": "ray",
-    "fsspec": "ray",
-    "av": "video",
-    "cv2": "video",
-    "pyvips": "huge",
-    "fastapi": "app",
-    "fastapi_offline": "app",
-    "gradio": "app",
-    "prometheus_client": "app",
-    "pyvirtualcam": "camera",
-    "uvicorn": "app",
-    "aiohttp": "serve",
-    "grpc_reflection": "serve",
-    "pydantic": "app",
-}
-
 ModelOption = Annotated[
     str | None,
     typer.Option(

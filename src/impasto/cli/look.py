@@ -37,12 +37,13 @@ def models(as_json: JsonOption = False) -> None:
     """List the models that ship and the methods, and whether they run here."""
     from importlib.util import find_spec
 
+    from impasto.extras import EXTRAS
     from impasto.methods import METHODS
     from impasto.model import shipped_models
     from impasto.vgg19 import locate
 
     encoder = None if locate() else "impasto fetch vgg19"
-    torch = None if find_spec("torch") else "pip install impasto[train]"
+    torch = None if find_spec("torch") else f"pip install impasto[{EXTRAS['torch']}]"
     rows: list[dict[str, Any]] = [
         {
             "name": model.name,
@@ -60,13 +61,15 @@ def models(as_json: JsonOption = False) -> None:
     if as_json:
         print_json([row | {"usable": row["missing"] is None} for row in rows])
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("name", "what it is", "size", "measured", "styles", "here", box=None)
     for row in rows:
         usable = f"no: {row['missing']}" if row["missing"] else "yes"
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "-"
-        table.add_row(row["name"], row["description"], size, _quality(row["quality"]), str(row["styles"]), usable)
+        cells = row["name"], row["description"], size, _quality(row["quality"]), str(row["styles"]), usable
+        table.add_row(*map(escape, cells))  # a [train] would be taken for markup, and not be shown
     print_table(table)
 
 

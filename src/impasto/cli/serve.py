@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from impasto.cli.common import (
-    EXTRAS,
     EngineOption,
     ModelOption,
     PrecisionOption,
@@ -19,6 +18,7 @@ from impasto.cli.common import (
     given,
 )
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 
 if TYPE_CHECKING:
     from impasto.image import Pixels
@@ -158,16 +158,12 @@ def serve(
     """
     _credentials(auth)
     limits = _limits(max_upload=max_upload, max_pixels=max_pixels, timeout=timeout, queue=queue)
-    try:
+    with explain_missing("impasto.serve", extra="serve"):
         from pydantic import ValidationError
 
         from impasto.app import Limits
         from impasto.serve import Options
         from impasto.serve import serve as run
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRAS:
-            raise
-        raise ImpastoError(f"this needs {error.name}: pip install impasto[serve]") from None
 
     chosen = given(model=model, target=target, up_delay=up_delay, down_delay=down_delay, auth=auth)
     try:

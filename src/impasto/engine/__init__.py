@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.model import Model
 
-#: Engine names and what each needs beside `pip install impasto`.
-ENGINES = {"onnxruntime": None, "openvino": "impasto[openvino]", "torch": "impasto[train]"}
-
+#: Engines by name, which is that of the module that each needs.
+ENGINES = ("onnxruntime", "openvino", "torch")
 
 #: Of the convolutions. "int8" is for models that have such a graph, and for OpenVINO; "fp16" for PyTorch on a GPU.
 Precision = Literal["fp32", "fp16", "int8"]
@@ -116,14 +116,14 @@ def open_engine(
     in_bytes = precision == "int8" or (precision == "auto" and engine in ("auto", "openvino") and _int8_pays(model))
     if engine == "auto":
         engine = "openvino" if in_bytes or _on_intel() else "onnxruntime"
-    if engine not in installed():
-        raise ImpastoError(f"the engine {engine} is not installed: pip install {ENGINES[engine] or engine}")
     if engine == "openvino":
-        from impasto.engine.openvino import OpenVINOEngine
+        with explain_missing("the engine openvino"):
+            from impasto.engine.openvino import OpenVINOEngine
 
         return OpenVINOEngine(model, threads, "int8" if in_bytes else "fp32")
     if engine == "torch":
-        from impasto.engine.torch import TorchEngine
+        with explain_missing("the engine torch"):
+            from impasto.engine.torch import TorchEngine
 
         return TorchEngine(model, threads, "fp16" if precision == "fp16" else "fp32", device)
     from impasto.engine.onnxruntime import OnnxRuntimeEngine

@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 from itertools import islice
 
-import torch
-
+from impasto.extras import explain_missing
 from impasto.progress import track
-from impasto.train.data import Pictures, batches
-from impasto.train.loop import Settings, Task, has_fast_bf16
+
+with explain_missing(__name__):
+    import torch
+
+    from impasto.train.data import Pictures, batches
+    from impasto.train.loop import Settings, Task, has_fast_bf16
 
 
 def device() -> torch.device:

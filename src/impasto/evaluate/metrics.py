@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from impasto.color import luma
+from impasto.extras import explain_missing
 from impasto.image import Pixels, to_float
-from impasto.losses import Statistics, content_loss, style_loss, style_statistics
-from impasto.nets.vgg import load_encoder
+
+with explain_missing(__name__):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+
+    from impasto.losses import Statistics, content_loss, style_loss, style_statistics
+    from impasto.nets.vgg import load_encoder
 
 _PEAK = 255.0
 _K1, _K2, _SIGMA, _RADIUS = 0.01, 0.03, 1.5, 5  # Wang et al. 2004

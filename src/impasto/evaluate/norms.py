@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
-from impasto.evaluate.curves import device, loss_curves
+from impasto.extras import explain_missing
 from impasto.image import Pixels, read_image, resize_short_side, write_image
 from impasto.loader import load
-from impasto.nets.feedforward import NORMS, Norm
-from impasto.train.data import Pictures, find_pictures
-from impasto.train.feedforward import make_task
-from impasto.train.loop import Settings
-from impasto.train.tasks import RECIPES
+
+with explain_missing(__name__):
+    import torch
+
+    from impasto.evaluate.curves import device, loss_curves
+    from impasto.nets.feedforward import NORMS, Norm
+    from impasto.train.data import Pictures, find_pictures
+    from impasto.train.feedforward import make_task
+    from impasto.train.loop import Settings
+    from impasto.train.tasks import RECIPES
 
 #: What is done to the photos beforehand.
 IMAGES = ("original", "contrast", "style")

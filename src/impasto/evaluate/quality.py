@@ -19,21 +19,25 @@ from pathlib import PurePath
 from statistics import fmean, median
 
 import numpy as np
-import torch
 
 from impasto.checks import SMALLEST, require_at_least
 from impasto.errors import ImpastoError
-from impasto.evaluate.metrics import Observer, psnr, ssim
 from impasto.evaluate.page import thumbnail
 from impasto.evaluate.report import UNCHANGED, Evaluation, Row, Score, record, table
+from impasto.extras import explain_missing
 from impasto.graph import GraphStylizer
 from impasto.image import Pixels, center_crop, read_image
 from impasto.loader import load
-from impasto.place import Entry
 from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import Stylizer
-from impasto.train.data import find_pictures
+
+with explain_missing(__name__):
+    import torch
+
+    from impasto.evaluate.metrics import Observer, psnr, ssim
+    from impasto.place import Entry
+    from impasto.train.data import find_pictures
 
 __all__ = ["Evaluation", "Row", "Score", "evaluate", "record", "table"]
 

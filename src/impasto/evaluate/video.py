@@ -19,18 +19,22 @@ from itertools import islice
 from statistics import fmean, median
 from typing import Any
 
-import cv2
 import numpy as np
 from rich.table import Table
 
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.image import Pixels
 from impasto.loader import load
 from impasto.progress import track
 from impasto.stylizer import StyleSource, Stylizer
-from impasto.video import TemporalPainter
-from impasto.video.clip import Clip
-from impasto.video.flow import FlowEstimator, Motion, consistency, grey, warp
+
+with explain_missing(__name__):
+    import cv2
+
+    from impasto.video import TemporalPainter
+    from impasto.video.clip import Clip
+    from impasto.video.flow import FlowEstimator, Motion, consistency, grey, warp
 
 #: What is compared: the options of :class:`TemporalPainter`.
 SETTINGS: Mapping[str, dict[str, Any]] = {

@@ -16,15 +16,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import nncf
 import numpy as np
 import onnxruntime
-import openvino
-import torch
 
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Features, Observer
+from impasto.extras import explain_missing
 from impasto.files import reason
 from impasto.graph import GraphStylizer, paint_reference
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
@@ -33,6 +31,11 @@ from impasto.model import INT8, digest_of_int8, find_model, write_card
 from impasto.progress import track
 from impasto.train.augment import bolder
 from impasto.train.data import find_pictures
+
+with explain_missing(__name__):
+    import nncf
+    import openvino
+    import torch
 
 #: What the adaptive layers, the mask and the doublings consist of: all but the convolutions.
 _IN_FLOAT = ["Add", "Divide", "Interpolate", "MatMul", "Multiply", "Power", "ReduceMean", "ReduceSum", "Sqrt",

@@ -16,6 +16,7 @@ from impasto.export.beside import made_beside
 from impasto.export.exported import Check, Exported, any_style, built, compared, photo_at, quiet, size_of
 from impasto.export.formats import FORMATS, Job, Size, format_of
 from impasto.export.plain import Plain
+from impasto.extras import explain_missing
 from impasto.graph import GraphStylizer
 from impasto.image import to_float
 from impasto.nets import load_network
@@ -95,7 +96,8 @@ def write_model(
     checks: list[Check] = []
     with made_beside(path) as made, meter(path.name, 1 + len(sizes)) as show, quiet(), torch.no_grad():
         try:
-            target.write(Job(module, arguments(sizes[0]), names, size, made))
+            with explain_missing(target.name):
+                target.write(Job(module, arguments(sizes[0]), names, size, made))
         except ModuleNotFoundError:
             raise
         except Exception as error:  # of the converters, which share no narrower base

@@ -3,24 +3,27 @@
 All are averages, over pixels and over channels, so that their size depends on neither.
 """
 
-from impasto.losses.content import content_loss, total_variation
-from impasto.losses.style import (
-    MRF,
-    STYLE_LOSSES,
-    Coral,
-    GaussianMMD,
-    Gram,
-    Histogram,
-    LinearMMD,
-    MeanStd,
-    PolynomialMMD,
-    Statistics,
-    StyleLoss,
-    Summary,
-    gram,
-    style_loss,
-    style_statistics,
-)
+from impasto.extras import explain_missing
+
+with explain_missing(__name__):
+    from impasto.losses.content import content_loss, total_variation
+    from impasto.losses.style import (
+        MRF,
+        STYLE_LOSSES,
+        Coral,
+        GaussianMMD,
+        Gram,
+        Histogram,
+        LinearMMD,
+        MeanStd,
+        PolynomialMMD,
+        Statistics,
+        StyleLoss,
+        Summary,
+        gram,
+        style_loss,
+        style_statistics,
+    )
 
 __all__ = [
     "MRF",

@@ -13,6 +13,7 @@ from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 
 if TYPE_CHECKING:
     from impasto.stylizer import Stylizer
@@ -58,7 +59,9 @@ def open_method(name: str, threads: int | None, options: dict[str, Any]) -> Styl
 
 def _method(name: str) -> Any:
     entry = METHODS[name]
-    return getattr(importlib.import_module(f"impasto.methods.{entry.module}"), entry.kind)
+    with explain_missing(name):
+        module = importlib.import_module(f"impasto.methods.{entry.module}")
+    return getattr(module, entry.kind)
 
 
 def _read(name: str, value: Any, hint: Any) -> Any:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
+from impasto.extras import explain_missing
 
-from impasto.nets.adain import AdaIN
-from impasto.nets.compact import Compact
-from impasto.nets.feedforward import Feedforward
-from impasto.nets.norm import Network
-from impasto.nets.stylebank import StyleBank
+with explain_missing(__name__):
+    import torch
+
+    from impasto.nets.adain import AdaIN
+    from impasto.nets.compact import Compact
+    from impasto.nets.feedforward import Feedforward
+    from impasto.nets.norm import Network
+    from impasto.nets.stylebank import StyleBank
 
 if TYPE_CHECKING:
     from impasto.model import Model

@@ -12,15 +12,18 @@ import time
 import urllib.error
 import urllib.request
 
-import ray
-from ray import serve as ray_serve
-
-from impasto.app import listen, warn_if_open
-from impasto.cluster import everywhere, join
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.loader import load
-from impasto.serve.replay import PROBE, environment
-from impasto.serve.replica import Options, application
+
+with explain_missing(__name__, extra="serve"):
+    import ray
+    from ray import serve as ray_serve
+
+    from impasto.app import listen, warn_if_open
+    from impasto.cluster import everywhere, join
+    from impasto.serve.replay import PROBE, environment
+    from impasto.serve.replica import Options, application
 
 __all__ = ["Options", "application", "serve"]
 

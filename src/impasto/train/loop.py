@@ -21,18 +21,20 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, Literal
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
-
 from impasto.checks import SMALLEST, make_folder, require_at_least, require_between
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.progress import pace
 from impasto.train.augment import altered
 from impasto.train.data import Pictures, batches, manifest
+
+with explain_missing(__package__):
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+    from torch import Tensor, nn
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+    from torch.utils.tensorboard import SummaryWriter
 
 _LARGEST_SEED = 10**8  # seeds of single batches are 10^11 times as large, and have 64 bits
 _SMALLEST_MATRIX = 16  # inputs and outputs of what Muon updates: the convolution that gives out colours is Adam's
