@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impasto.errors import ImpastoError
-from impasto.image import Pixels, bands, by_bands
+from impasto.image import Pixels, bands, map_bands
 
 #: Shares of red, green and blue in the luma of ITU-R BT.601, Y' of Y'CbCr.
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
@@ -62,7 +62,7 @@ def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
 
 def map_colors(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Pixels:
     """Takes uint8 [H, W, 3] through a map of :func:`color_map`, rounded and clipped."""
-    return by_bands(lambda band: np.rint(np.clip(band @ matrix.T + offset, 0, 255)).astype(np.uint8), pixels)
+    return map_bands(lambda band: np.rint(np.clip(band @ matrix.T + offset, 0, 255)).astype(np.uint8), pixels)
 
 
 def color_map(
@@ -82,7 +82,7 @@ def color_map(
     return matrix, content_mean - matrix @ style_mean
 
 
-def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
+def keep_chroma(stylized: Pixels, content: Pixels) -> Pixels:
     """Paint with the strokes of the stylized picture and the colours of the content.
 
     Both uint8 [H, W, 3], of one size; the result likewise: luma of the stylized picture, chroma (Cb, Cr of BT.601) of
@@ -92,7 +92,7 @@ def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
     Raises `ImpastoError` if the sizes differ.
 
     >>> grey, orange = np.full((1, 1, 3), 120, np.uint8), np.array([[[200, 120, 40]]], np.uint8)
-    >>> content_chroma(grey, orange).tolist()
+    >>> keep_chroma(grey, orange).tolist()
     [[[185, 105, 25]]]
     """
     if stylized.shape != content.shape:
@@ -100,10 +100,10 @@ def content_chroma(stylized: Pixels, content: Pixels) -> Pixels:
             f"colours can only be kept between pictures of one size, not {list(stylized.shape)} and "
             f"{list(content.shape)}; scale one to the other"
         )
-    return by_bands(_with_chroma, stylized, content)
+    return map_bands(_transplant_chroma, stylized, content)
 
 
-def _with_chroma(stylized: Pixels, content: Pixels) -> Pixels:
+def _transplant_chroma(stylized: Pixels, content: Pixels) -> Pixels:
     # Cb and Cr are multiples of B - Y' and R - Y', so keeping them is keeping the differences to luma: no conversion
     # to Y'CbCr and back, and one rounding at the end.
     target = luma(stylized)[..., None]

@@ -58,13 +58,13 @@ class GraphStylizer(Stylizer):
     def take(self, pixels: Pixels, name: str) -> Style:
         """A picture's style comes from the statistics that the network uses when it runs on it at strength 0."""
         if self.model.trained_styles:
-            raise self._unknown_style()
-        _, used = self._run(pixels, self.any_style, WHOLE, 0.0, engine=self._exact)
+            raise self._unknown_style_error()
+        _, used = self._run(pixels, self.any_style, WHOLE, 0.0, engine=self._style_engine)
         tensor = used if self._style_graph is None else self._style_graph(used, to_float(pad_to_minimum(pixels)))
         return Style(name, tensor[0], self.fingerprint, pixels)
 
     @cached_property
-    def _exact(self) -> Engine:
+    def _style_engine(self) -> Engine:
         """Takes styles, which are kept and exchanged: in float32. Otherwise that is ONNX Runtime, always installed."""
         if self.engine.precision == "fp32":
             return self.engine
@@ -125,10 +125,10 @@ class GraphStylizer(Stylizer):
 
     def _find_shipped(self, name: str) -> Style:
         if self.model.trained_styles and name not in self.gallery:
-            raise self._unknown_style()
+            raise self._unknown_style_error()
         return super()._find_shipped(name)
 
-    def _unknown_style(self) -> ImpastoError:
+    def _unknown_style_error(self) -> ImpastoError:
         known = ", ".join(self.gallery)
         return ImpastoError(f"the model {self.name} only knows the styles it was trained on: choose {known}")
 
@@ -187,7 +187,7 @@ def paint_reference(stylizer: GraphStylizer) -> np.ndarray:
     return means
 
 
-def check(stylizer: GraphStylizer) -> None:
+def check_reference(stylizer: GraphStylizer) -> None:
     """Paints the test picture of the model's card, so that a model which computes nonsense here is noticed at once."""
     card = stylizer.model.card["int8"] if stylizer.engine.precision == "int8" else stylizer.model.card
     if np.abs(paint_reference(stylizer) - card["reference"]).max() > _REFERENCE_TOLERANCE:

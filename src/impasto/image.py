@@ -145,7 +145,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str |
     if isinstance(source, Picture):
         return source
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _read_array(source)
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         name = name or path
@@ -158,13 +158,13 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str |
         except (OSError, ValueError) as error:
             raise ImpastoError(f"cannot read {name}: {_reason(error)}") from None
         with stream:
-            return _from_stream(stream, name, max_pixels)
+            return _read_stream(stream, name, max_pixels)
     name = name or "the picture"
     if isinstance(source, Image.Image):
         _check_size(source, name, max_pixels)
-        return _from_pil(source, name)
+        return _read_pil(source, name)
     if isinstance(source, bytes):
-        return _from_stream(io.BytesIO(source), name, max_pixels)
+        return _read_stream(io.BytesIO(source), name, max_pixels)
     if hasattr(source, "read"):
         try:
             data = source.read()
@@ -172,7 +172,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str |
             raise ImpastoError(f"cannot read the stream: {_reason(error)}") from None
         if not isinstance(data, bytes):
             raise ImpastoError("cannot read the stream: it gives text; open it in binary mode")
-        return _from_stream(io.BytesIO(data), name, max_pixels)
+        return _read_stream(io.BytesIO(data), name, max_pixels)
     raise ImpastoError(
         f"cannot read a picture from {type(source).__name__}: give a path, bytes, a binary stream, "
         "a Pillow image or a NumPy array"
@@ -204,7 +204,7 @@ def write_image(
     """
     path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
     name = path or "the picture"
-    kind = _format(name, format or (os.path.splitext(path)[1] if path is not None else "png"))
+    kind = _find_format(name, format or (os.path.splitext(path)[1] if path is not None else "png"))
     if not 1 <= quality <= 100:
         raise ImpastoError(f"quality must be from 1 to 100, not {quality}")
     picture = read_image(image, max_pixels=sys.maxsize)  # what is there may be written
@@ -242,7 +242,7 @@ def center_square(pixels: Pixels, size: int) -> Pixels:
     return pixels[top : top + size, left : left + size]
 
 
-def by_bands(work: Callable[..., Pixels], *pictures: npt.NDArray[Any]) -> Pixels:
+def map_bands(work: Callable[..., Pixels], *pictures: npt.NDArray[Any]) -> Pixels:
     """What `work` makes of pictures of one size, [H, W, ...], where no pixel depends on another: uint8 [H, W, 3].
 
     It is given some rows at a time, so that what it computes in floating point stays small whatever the picture.
@@ -286,7 +286,7 @@ def _scale(pixels: Pixels, size: int, side: int) -> Pixels:
 # Reading
 
 
-def _from_array(array: npt.NDArray[Any]) -> Picture:
+def _read_array(array: npt.NDArray[Any]) -> Picture:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
@@ -302,11 +302,11 @@ def _from_array(array: npt.NDArray[Any]) -> Picture:
     return Picture(color, array[..., 3].copy() if array.shape[2] == 4 else None)
 
 
-def _from_stream(stream: BinaryIO, name: str, max_pixels: int) -> Picture:
-    with _readable(name):
+def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> Picture:
+    with _explain_damage(name):
         image = _open(stream, name)
         _check_size(image, name, max_pixels)
-        return _from_pil(image, name)
+        return _read_pil(image, name)
 
 
 def _open(stream: BinaryIO, name: str) -> Image.Image:
@@ -327,7 +327,7 @@ def _open(stream: BinaryIO, name: str) -> Image.Image:
                 return factory(stream, "")
             except Image.DecompressionBombError:  # WebP asks Pillow's limit by itself
                 stream.seek(0)
-                with _without_pillows_limit():
+                with _lift_pillow_limit():
                     return factory(stream, "")
     raise ImpastoError(f"cannot read {name}: it is not a picture of a known kind ({', '.join(FORMATS)})")
 
@@ -341,7 +341,7 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
 
 
 @contextlib.contextmanager
-def _without_pillows_limit() -> Iterator[None]:
+def _lift_pillow_limit() -> Iterator[None]:
     """Lift Pillow's own limit on pixels for a moment.
 
     It is a global, so this is for pictures beyond it only, whose size is checked against ours.
@@ -356,7 +356,7 @@ def _without_pillows_limit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _readable(name: str) -> Iterator[None]:
+def _explain_damage(name: str) -> Iterator[None]:
     """Turn whatever goes wrong while decoding into one line."""
     try:
         yield
@@ -368,19 +368,19 @@ def _readable(name: str) -> Iterator[None]:
         raise ImpastoError(f"cannot read {name}: the file is damaged or incomplete ({_reason(error)})") from None
 
 
-def _from_pil(image: Image.Image, name: str) -> Picture:
-    with _readable(name):
+def _read_pil(image: Image.Image, name: str) -> Picture:
+    with _explain_damage(name):
         beyond = image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf"))
-        with _without_pillows_limit() if beyond else contextlib.nullcontext():  # TIFF asks it again
+        with _lift_pillow_limit() if beyond else contextlib.nullcontext():  # TIFF asks it again
             image.load()
-        orientation, exif = _exif(image)
+        orientation, exif = _read_exif_block(image)
         profile = image.info.get("icc_profile")
         if image.mode == "F" or image.mode.startswith("I"):
-            image = _eight_bit(image, name)
+            image = _to_eight_bit(image, name)
         elif image.has_transparency_data and image.mode not in ("L", "LA"):
             image = image.convert("LA" if image.mode == "La" else "RGBA")
         alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        color = _srgb(image, profile)
+        color = _to_srgb(image, profile)
         if orientation in TURNS:
             color = color.transpose(TURNS[orientation])
             alpha = alpha.transpose(TURNS[orientation]) if alpha else None
@@ -391,12 +391,12 @@ def read_exif(path: str | os.PathLike[str]) -> bytes | None:
     """The EXIF block of a file as it may go into another, without orientation; the pixels are not read."""
     try:
         with open(path, "rb") as stream:
-            return _exif(_open(stream, os.fspath(path)))[1]
+            return _read_exif_block(_open(stream, os.fspath(path)))[1]
     except Exception:  # what cannot be read has none
         return None
 
 
-def _exif(image: Image.Image) -> tuple[int, bytes | None]:
+def _read_exif_block(image: Image.Image) -> tuple[int, bytes | None]:
     """The orientation, and the EXIF block as it may go into another file; damaged EXIF must not cost the picture."""
     try:
         exif = Image.Exif()
@@ -415,7 +415,7 @@ def _exif(image: Image.Image) -> tuple[int, bytes | None]:
         return 1, None
 
 
-def _eight_bit(image: Image.Image, name: str) -> Image.Image:
+def _to_eight_bit(image: Image.Image, name: str) -> Image.Image:
     """16 bit grey (I;16 and its kin, I) and floating point (F) as 8 bit grey; Pillow itself would only clip."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
@@ -427,7 +427,7 @@ def _eight_bit(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
 
 
-def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Any 8 bit mode as RGB in sRGB, alpha left out."""
     if profile is None:
         return image.convert("RGB")
@@ -463,7 +463,7 @@ def _keeps_colors(transform: ImageCms.ImageCmsTransform) -> bool:
 # Writing
 
 
-def _format(name: str, ending: str) -> str:
+def _find_format(name: str, ending: str) -> str:
     kind = ENDINGS.get(ending.lower().removeprefix("."))
     if kind is None:
         problem = f"unknown picture format '{ending}'" if ending else "the name has no ending that tells the format"

@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from impasto.errors import ImpastoError
-from impasto.graph import GraphStylizer, check
+from impasto.graph import GraphStylizer, check_reference
 from impasto.methods import METHODS, open_method
 from impasto.model import DEFAULT, find_model
 from impasto.stylizer import Stylizer
@@ -53,5 +53,5 @@ a card.json
     if options:
         raise ImpastoError(f"{', '.join(options)}: only methods take options ({', '.join(METHODS)})")
     stylizer = GraphStylizer(find_model(model), engine, threads, precision, device)
-    check(stylizer)
+    check_reference(stylizer)
     return stylizer

@@ -56,13 +56,13 @@ def read_masks(
     [[1.0, 0.5, 0.0]]
     """
     if len(masks) != len(region_weights):
-        raise count_differs(len(masks), len(region_weights))
+        raise count_error(len(masks), len(region_weights))
     read = np.stack(
         [_read_mask(mask, shape, scaled or shape, f"mask {number}", max_pixels) for number, mask in enumerate(masks, 1)]
     )
     empty: npt.NDArray[np.bool_] = np.asarray(~read.any((1, 2)))
     if empty.any() and not may_be_empty:
-        raise selects_nothing(int(empty.argmax()) + 1)
+        raise empty_mask_error(int(empty.argmax()) + 1)
     return share_pixels(read, region_weights, empty)
 
 
@@ -87,7 +87,7 @@ def _read_mask(
 ) -> npt.NDArray[np.float32]:
     """One mask as float32 [H, W] in 0..1, of the size `scaled`."""
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint8:
-        weights = _from_numbers(mask, name)
+        weights = _read_numbers(mask, name)
     else:
         try:
             picture = read_image(mask, max_pixels=max_pixels)
@@ -103,7 +103,7 @@ def _read_mask(
     return weights
 
 
-def _from_numbers(mask: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
+def _read_numbers(mask: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
     """bool or floating point [H, W], not rounded to 8 bit."""
     if mask.dtype != np.bool_ and not np.issubdtype(mask.dtype, np.floating):
         raise ImpastoError(f"{name}: an array must be bool, uint8, or floating point from 0 to 1, not {mask.dtype}")
@@ -120,12 +120,12 @@ def check_size(shape: tuple[int, ...], photo: tuple[int, ...], name: str) -> Non
         )
 
 
-def count_differs(masks: int, styles: int) -> ImpastoError:
+def count_error(masks: int, styles: int) -> ImpastoError:
     """What is wrong where there is not one mask for each style."""
     return ImpastoError(f"{masks} masks for {styles} styles: give each style one mask")
 
 
-def selects_nothing(number: int) -> ImpastoError:
+def empty_mask_error(number: int) -> ImpastoError:
     """What is wrong with a mask that is black all over."""
     return ImpastoError(f"mask {number} selects nothing: every pixel is 0; paint it white where its style should go")
 

@@ -14,10 +14,10 @@ from typing import Unpack
 import numpy as np
 from PIL import Image
 
-from impasto.color import Palette, content_chroma, match_color, palette_of
+from impasto.color import Palette, keep_chroma, match_color, palette_of
 from impasto.controls import STYLE_SIZE, ControlOptions, Controls, Mix, change_controls, check_style_size
 from impasto.errors import ImpastoError, TooLargeError
-from impasto.image import MAX_PIXELS, ImageSource, Picture, Pixels, by_bands, read_image, resize_short_side
+from impasto.image import MAX_PIXELS, ImageSource, Picture, Pixels, map_bands, read_image, resize_short_side
 from impasto.mask import read_masks
 from impasto.style import Style
 from impasto.style import gallery as shipped_styles
@@ -62,7 +62,7 @@ class Plan:
             # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
             # of (1 - strength)^4 remains, so that 0 is exactly the photo and from one half on hardly any of it shows.
             painted = blend_with_photo(photo, painted, 1 - (1 - strength) ** 4)
-        return content_chroma(painted, photo) if self.controls.keep_color == "luminance" else painted
+        return keep_chroma(painted, photo) if self.controls.keep_color == "luminance" else painted
 
     def finish(self, photo: Pixels, painted: Pixels, coverage: np.ndarray | None = None) -> Pixels:
         """The same for a whole picture, which is then given the photo's palette where the plan says so."""
@@ -312,8 +312,8 @@ class Stylizer(ABC):
 def blend_with_photo(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:
     """Mixes a photo with a share, 0..1, of what was painted of it: one for all pixels, or for each [H, W]."""
     if isinstance(share, np.ndarray):
-        return by_bands(_interpolate, photo, painted, share[..., None])
-    return by_bands(partial(_interpolate, share=share), photo, painted)
+        return map_bands(_interpolate, photo, painted, share[..., None])
+    return map_bands(partial(_interpolate, share=share), photo, painted)
 
 
 def _interpolate(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:

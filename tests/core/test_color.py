@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from impasto.color import color_map, content_chroma, luma, match_color
+from impasto.color import color_map, keep_chroma, luma, match_color
 from impasto.errors import ImpastoError
 
 STYLE, CONTENT = data.coffee()[::2, ::2], data.astronaut()[::2, ::2]
@@ -76,7 +76,7 @@ def ycbcr(pixels):
 def test_content_chroma_keeps_luma_everywhere():
     content = CONTENT[:200, :256]
     stylized = STYLE[:200, :256]
-    result = content_chroma(stylized, content)
+    result = keep_chroma(stylized, content)
     assert result.shape == content.shape
     assert result.dtype == np.uint8
     assert np.abs(ycbcr(result)[..., 0] - ycbcr(stylized)[..., 0]).max() <= 1
@@ -89,7 +89,7 @@ def test_content_chroma_has_the_contents_chroma_where_it_fits():
     wanted = luma(stylized)[..., None] + difference
     fits = ((wanted >= 0) & (wanted <= 255)).all(axis=-1)
     assert 0.2 < fits.mean() < 1  # both cases occur
-    result = ycbcr(content_chroma(stylized, content))[..., 1:]
+    result = ycbcr(keep_chroma(stylized, content))[..., 1:]
     assert np.abs(result - ycbcr(content)[..., 1:])[fits].max() <= 1
     # Elsewhere chroma shrinks towards grey, and keeps its hue.
     kept, full = result[~fits] - 128, ycbcr(content)[..., 1:][~fits] - 128
@@ -98,17 +98,17 @@ def test_content_chroma_has_the_contents_chroma_where_it_fits():
 
 
 def test_content_chroma_of_itself_and_of_grey():
-    assert np.array_equal(content_chroma(CONTENT, CONTENT), CONTENT)
+    assert np.array_equal(keep_chroma(CONTENT, CONTENT), CONTENT)
     grey = np.repeat(CONTENT[..., :1], 3, axis=2)
-    assert np.ptp(content_chroma(CONTENT, grey), axis=-1).max() == 0
+    assert np.ptp(keep_chroma(CONTENT, grey), axis=-1).max() == 0
 
 
 def test_content_chroma_at_black_and_white():
     red = np.full((1, 2, 3), (200, 30, 30), np.uint8)
     ends = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
-    assert np.array_equal(content_chroma(ends, red), ends)
+    assert np.array_equal(keep_chroma(ends, red), ends)
 
 
 def test_content_chroma_needs_one_size():
     with pytest.raises(ImpastoError, match=r"\[200, 300, 3\] and \[256, 256, 3\]"):
-        content_chroma(STYLE, CONTENT)
+        keep_chroma(STYLE, CONTENT)

@@ -26,8 +26,8 @@ from skimage import data
 import impasto
 from impasto.cli import main
 from impasto.dataset import Recipe, stylize_dataset
-from impasto.dataset.manifest import Row
-from impasto.dataset.paint import Painter
+from impasto.dataset.manifest import ManifestRow
+from impasto.dataset.paint import SourcePainter
 from impasto.errors import ImpastoError
 from impasto.place import Place
 
@@ -256,13 +256,13 @@ def test_a_single_shard_is_a_source(source, tmp_path):
 
 
 @pytest.fixture
-def painter(tmp_path) -> Painter:
+def painter(tmp_path) -> SourcePainter:
     """Paints what is in `in` into `out`, without a cluster."""
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
     model = impasto.load(engine="onnxruntime", threads=1)
     places = (Place(str(tmp_path / name)) for name in ("in", "out"))
-    return Painter(model, *places, [model.gallery[STYLES[0]]], Recipe())
+    return SourcePainter(model, *places, [model.gallery[STYLES[0]]], Recipe())
 
 
 def test_a_damaged_shard_is_named_and_passed_over(painter, tmp_path):
@@ -292,7 +292,7 @@ def shard(path: Path, members: dict[str, bytes]) -> None:
 
 def test_what_is_not_a_picture_is_taken_over_when_it_changes(painter, source, tmp_path):
     picture = (source / "cat" / "001.jpg").read_bytes()
-    known: dict[str, Row] = {}
+    known: dict[str, ManifestRow] = {}
     for caption in (b"a cat", b"a dog"):
         shard(tmp_path / "in" / "a.tar", {"1.jpg": picture, "1.txt": caption})
         known = {row.output: row for row in painter.paint("a.tar", known)}

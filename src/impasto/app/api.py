@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
-from impasto.app.studio import MOST_STYLES, Studio, encode, unless_gone
+from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
 from impasto.app.work import BusyError, LateError
 from impasto.controls import STYLE_SIZE, Controls, KeepColor, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
@@ -80,7 +80,7 @@ _PAINTED: _Answers = {200: {"description": "The painted photo.", "content": dict
 _COUNTS: _Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-async def _multipart(request: Request) -> None:
+async def _require_multipart(request: Request) -> None:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise HTTPException(415, "send a form: multipart/form-data, as curl -F does")
 
@@ -93,7 +93,7 @@ def router(studio: Studio) -> APIRouter:
     @api.post(
         "/v1/stylize",
         summary="Paint a photo",
-        dependencies=[Depends(_multipart)],
+        dependencies=[Depends(_require_multipart)],
         response_class=Response,
         responses=_PAINTED | _problems(400, 401, 413, 415, 422, 503, 504),
     )
@@ -149,7 +149,7 @@ def router(studio: Studio) -> APIRouter:
             controls = Controls(strength, keep_color, style_size)
             return encode(studio.stylize(content, Mix(styles, weight), controls, masks, max_size), format, quality)
 
-        painted = await unless_gone(request, studio.run("api", job))
+        painted = await give_up_when_gone(request, studio.run("api", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}"}
         return Response(painted, media_type=_TYPES[format], headers=timing)
 
@@ -157,7 +157,7 @@ def router(studio: Studio) -> APIRouter:
         "/v1/styles",
         summary="Upload a style",
         status_code=201,
-        dependencies=[Depends(_multipart)],
+        dependencies=[Depends(_require_multipart)],
         responses=_problems(400, 401, 413, 415, 422, 503, 504),
         description=f"Keeps the style of a picture, or a .style file, for all who may use this server: the last "
         f"{limits.styles}, until the server ends.",

@@ -28,7 +28,7 @@ _TELL_EVERY = 0.4  # seconds
 
 
 @dataclass(frozen=True)
-class Tab:
+class ClipTab:
     """The parts of the tab that take part in events."""
 
     clip: gr.Video
@@ -40,7 +40,7 @@ class Tab:
 
 
 @dataclass
-class Job:
+class ClipJob:
     """A clip in the making."""
 
     stop: threading.Event
@@ -63,7 +63,7 @@ class Job:
         return f"Frame {self.done}{of}, {speed}"
 
 
-def tab() -> Tab:
+def tab() -> ClipTab:
     """Lays the tab out."""
     clip = gr.Video(label="Clip", sources=["upload"], height=360, elem_id="clip")
     size = gr.Radio(list(_SIZES), value="Medium (640)", label="Long side in pixels", elem_id="clip-size")
@@ -72,10 +72,10 @@ def tab() -> Tab:
         cancel = gr.Button("Cancel", interactive=False, elem_id="clip-cancel")
     said = gr.HTML(elem_id="clip-said")
     result = gr.Video(label="Painted", interactive=False, visible=False, height=360, elem_id="clip-result")
-    return Tab(clip, size, begin, cancel, said, result)
+    return ClipTab(clip, size, begin, cancel, said, result)
 
 
-def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> None:
+def connect(page: gr.Blocks, studio: Studio, parts: ClipTab, controls: list[Any], visits: Visits) -> None:
     """Ties the tab to the work.
 
     Clips have a queue of their own, one at a time, so that pictures need not wait for a film to end.
@@ -90,7 +90,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
     limits = studio.limits
     clips = Work(workers=1, waiting=2, timeout=2 * limits.clip_timeout)
     studio.on_close.append(clips.close)
-    jobs: dict[str, Job] = {}  # by visit
+    jobs: dict[str, ClipJob] = {}  # by visit
 
     async def paint(
         path: str | None, size: str, picked: Any, strength: float, color: Any, stroke: int,
@@ -104,7 +104,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
         if visit in jobs:
             yield gr.skip(), gr.skip(), line("Your other clip is not done: cancel it first.", wrong=True), gr.skip()
             return
-        job = jobs[visit] = Job(threading.Event())
+        job = jobs[visit] = ClipJob(threading.Event())
         target = visits.place(f"{Path(path).stem}-painted.mp4")
 
         def work() -> Any:
@@ -131,7 +131,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: Tab, controls: list[Any], vi
             return None
 
         async def run() -> Any:
-            with studio.counted("clip"):
+            with studio.count_job("clip"):
                 return await clips.run(work)
 
         task = asyncio.create_task(run())

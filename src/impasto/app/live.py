@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from impasto.app.studio import MOST_STYLES, Studio, encode, unless_gone
+from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
 from impasto.controls import KeepColor, Mix
 from impasto.stylizer import Stylizer
 
@@ -68,7 +68,7 @@ def router(studio: Studio) -> APIRouter:
             with lock:
                 return encode(steady.paint(pixels, styles=mix, strength=strength, keep_color=keep_color), "jpg", 85)
 
-        painted = await unless_gone(request, studio.run("camera", job))
+        painted = await give_up_when_gone(request, studio.run("camera", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}", "cache-control": "no-store"}
         return Response(painted, media_type="image/jpeg", headers=timing)
 

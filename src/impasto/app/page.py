@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Response
 from impasto.app import clip, live, photo
 from impasto.app.look import CSS, HEAD, STATIC, THEME
 from impasto.app.studio import Studio, encode
-from impasto.app.visits import Page, Visits
+from impasto.app.visits import TidyBlocks, Visits
 from impasto.controls import STYLE_SIZE, Mix
 from impasto.image import Picture, read_image
 from impasto.sheet import caption
@@ -68,8 +68,8 @@ def mount(app: FastAPI, studio: Studio) -> None:
     )
 
 
-def _blocks(studio: Studio, visits: Visits) -> Page:
-    page = Page(title="impasto", analytics_enabled=False, delete_cache=(_TIDY_EVERY, _KEPT_FOR))
+def _blocks(studio: Studio, visits: Visits) -> TidyBlocks:
+    page = TidyBlocks(title="impasto", analytics_enabled=False, delete_cache=(_TIDY_EVERY, _KEPT_FOR))
     page.visits = visits
     with page:
         gr.HTML("<header><h1>impasto</h1><p>Any picture in any style, at once.</p></header>", elem_id="head")

@@ -30,7 +30,7 @@ _SAVE = "() => setTimeout(() => document.querySelector('#download').click(), 100
 
 
 @dataclass(frozen=True)
-class Tab:
+class PhotoTab:
     """The parts of the tab that take part in events.
 
     Attributes:
@@ -54,7 +54,7 @@ class Tab:
     download: gr.DownloadButton
 
 
-def tab() -> Tab:
+def tab() -> PhotoTab:
     """Lays the tab out."""
     photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=460, elem_id="photo",
                      buttons=[])  # fmt: skip
@@ -77,13 +77,13 @@ def tab() -> Tab:
             brush=gr.Brush(default_size=48, colors=["#c2553a"], color_mode="fixed"), buttons=[],
             show_label=False, label="Where the second style goes", elem_id="brush",
         )  # fmt: skip
-        _bound(brush)
+        _limit_drawings(brush)
         apply = gr.Button("Use this part", elem_id="apply")
     download = gr.DownloadButton(visible="hidden", elem_id="download")
-    return Tab(photo, example, painted, result, full, other, said, regions, brush, apply, download)
+    return PhotoTab(photo, example, painted, result, full, other, said, regions, brush, apply, download)
 
 
-def _bound(brush: gr.ImageEditor) -> None:
+def _limit_drawings(brush: gr.ImageEditor) -> None:
     """Makes an editor keep few and small drawings, and hand them on as they were sent, without reading them."""
     keep: Callable[[AcceptBlobs], None] = brush.accept_blobs
 
@@ -110,7 +110,7 @@ def _bound(brush: gr.ImageEditor) -> None:
     brush.preprocess = layers  # type: ignore[method-assign,assignment]
 
 
-def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> None:
+def connect(studio: Studio, parts: PhotoTab, controls: list[Any], visits: Visits) -> None:
     """Ties the tab to the work: whatever changes, the photo is painted anew, of several changes the last one.
 
     Args:
@@ -132,7 +132,7 @@ def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> 
             warn(error)
             return gr.update(value=None), shown, hidden, None, hidden, line(str(error), wrong=True)
         ground = {"background": small.pixels, "layers": [], "composite": None}
-        return hidden, hidden, shown, ground, _if_two(path, chosen), line("Painting ...")
+        return hidden, hidden, shown, ground, _show_regions(path, chosen), line("Painting ...")
 
     async def paint(path: str | None, drawn: list[bytes | Path], *knobs: Any) -> tuple[Any, Any]:
         """The photo before and after, as large as the page shows it."""
@@ -179,11 +179,11 @@ def connect(studio: Studio, parts: Tab, controls: list[Any], visits: Visits) -> 
     then_show(parts.other.click(lambda: None, None, parts.photo, **quiet).then)
     for event in (*(control.change for control in controls), parts.apply.click):
         event(paint, inputs, outputs, trigger_mode="always_last", **quiet)
-    picker.change(_if_two, [parts.photo, picker], parts.regions, **quiet)
+    picker.change(_show_regions, [parts.photo, picker], parts.regions, **quiet)
     parts.full.click(save, inputs, [parts.download, parts.said], **quiet).success(None, None, None, js=_SAVE)
 
 
-def _if_two(path: str | None, chosen: Any) -> Any:
+def _show_regions(path: str | None, chosen: Any) -> Any:
     """A second style can have a region of its own where there is one, and a photo."""
     return gr.update(visible=bool(path) and len(chosen) == 2)
 

@@ -176,11 +176,11 @@ class Studio:
 
     async def run(self, kind: str, job: Callable[[], T]) -> T:
         """Does a job in its turn, and counts it; see :meth:`Work.run`."""
-        with self.counted(kind):
+        with self.count_job(kind):
             return await self.work.run(job)
 
     @contextmanager
-    def counted(self, kind: str) -> Any:
+    def count_job(self, kind: str) -> Any:
         """Counts what happens inside as one job."""
         start = time.perf_counter()
         try:
@@ -289,7 +289,7 @@ def _fit_mask(mask: Picture, photo: Picture) -> Picture:
     return mask
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def give_up_when_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of work, which is given up when the client hangs up. The request's body must have been read."""
 
     async def hung_up() -> None:

@@ -88,7 +88,7 @@ def _paths(sent: Any) -> Iterator[str]:
             yield from _paths(value)
 
 
-class Page(gr.Blocks):
+class TidyBlocks(gr.Blocks):
     """Blocks that take no file but those of visits. Gradio checks that itself only where it runs the server."""
 
     visits: Visits

@@ -74,8 +74,8 @@ class Work:
             if self._unfinished >= self.workers + self.waiting:
                 raise BusyError(max(1, math.ceil(self._seconds * self._unfinished / self.workers)))
             self._unfinished += 1
-        future = self._pool.submit(self._timed, job)
-        future.add_done_callback(self._finished)
+        future = self._pool.submit(self._time_job, job)
+        future.add_done_callback(self._note_finished)
         try:
             # When time is up, or the caller is cancelled, this cancels the future too: a job that waits is dropped.
             return await asyncio.wait_for(asyncio.wrap_future(future), self.timeout)
@@ -88,13 +88,13 @@ class Work:
         """Begins no further job."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _timed(self, job: Callable[[], T]) -> T:
+    def _time_job(self, job: Callable[[], T]) -> T:
         start = time.monotonic()
         try:
             return job()
         finally:
             self._seconds += 0.2 * (time.monotonic() - start - self._seconds)
 
-    def _finished(self, _: Future[T]) -> None:
+    def _note_finished(self, _: Future[T]) -> None:
         with self._lock:
             self._unfinished -= 1

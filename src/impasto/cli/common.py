@@ -65,7 +65,7 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def settings(assignments: list[str] | None) -> dict[str, str]:
+def read_settings(assignments: list[str] | None) -> dict[str, str]:
     """What `SetOption` was given: values by name, as text."""
     pairs = [assignment.partition("=") for assignment in assignments or []]
     if wrong := [name for name, equals, _ in pairs if not name or not equals]:
@@ -85,7 +85,7 @@ def load_painter(
     """The model or method that the options name."""
     from impasto.loader import load
 
-    return load(**given(model=model), engine=engine, threads=threads, precision=precision, **settings(set_option))
+    return load(**given(model=model), engine=engine, threads=threads, precision=precision, **read_settings(set_option))
 
 
 def take_styles(

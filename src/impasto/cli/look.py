@@ -68,12 +68,12 @@ def models(as_json: JsonOption = False) -> None:
     for row in rows:
         usable = f"no: {row['missing']}" if row["missing"] else "yes"
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "-"
-        cells = row["name"], row["description"], size, _quality(row["quality"]), str(row["styles"]), usable
+        cells = row["name"], row["description"], size, _describe_quality(row["quality"]), str(row["styles"]), usable
         table.add_row(*map(escape, cells))  # a [train] would be taken for markup, and not be shown
     print_table(table)
 
 
-def _quality(measured: dict[str, Any] | None) -> str:
+def _describe_quality(measured: dict[str, Any] | None) -> str:
     """What `impasto evaluate --record` put into a model's card, in short."""
     if measured is None:
         return "-"

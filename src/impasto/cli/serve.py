@@ -79,8 +79,8 @@ def app(
     impasto app --in-browser
     impasto app --in-browser --site FOLDER
     """
-    where: dict[str, Any] = {"host": host, "port": port, "auth": _credentials(auth), "root_path": root_path}
-    limits = _limits(max_upload=max_upload, max_clip=max_clip, max_clip_seconds=max_clip_seconds,
+    where: dict[str, Any] = {"host": host, "port": port, "auth": _read_credentials(auth), "root_path": root_path}
+    limits = _read_limits(max_upload=max_upload, max_clip=max_clip, max_clip_seconds=max_clip_seconds,
                      max_pixels=max_pixels, timeout=timeout, queue=queue)  # fmt: skip
     if site is not None and not in_browser:
         raise ImpastoError("--site writes the page that paints in the browser: give --in-browser too")
@@ -91,7 +91,7 @@ def app(
                 f"--{told[0].replace('_', '-')} means nothing with --in-browser, where the browser does the work: "
                 "leave it out"
             )
-        _in_browser(model, site, where)
+        _serve_in_browser(model, site, where)
         return
 
     from impasto.app import Limits
@@ -102,7 +102,7 @@ def app(
     run(painter, Limits(**limits), **where)
 
 
-def _in_browser(model: str | None, site: Path | None, where: dict[str, Any]) -> None:
+def _serve_in_browser(model: str | None, site: Path | None, where: dict[str, Any]) -> None:
     from impasto.app import serve_in_browser
     from impasto.app.browser import write_site
     from impasto.model import find_model
@@ -156,8 +156,8 @@ def serve(
     impasto serve --replicas 2
     impasto serve --address auto --replicas 2..16 --host 0.0.0.0 --auth me:secret
     """
-    _credentials(auth)
-    limits = _limits(max_upload=max_upload, max_pixels=max_pixels, timeout=timeout, queue=queue)
+    _read_credentials(auth)
+    limits = _read_limits(max_upload=max_upload, max_pixels=max_pixels, timeout=timeout, queue=queue)
     with explain_missing("impasto.serve", extra="serve"):
         from pydantic import ValidationError
 
@@ -176,7 +176,7 @@ def serve(
     run(options, address=address, host=host, port=port, root_path=root_path)
 
 
-def _credentials(auth: str | None) -> tuple[str, str] | None:
+def _read_credentials(auth: str | None) -> tuple[str, str] | None:
     """User and password."""
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):
@@ -184,7 +184,7 @@ def _credentials(auth: str | None) -> tuple[str, str] | None:
     return (user, password) if auth else None
 
 
-def _limits(**options: float | None) -> dict[str, Any]:
+def _read_limits(**options: float | None) -> dict[str, Any]:
     """Those of the limits that were given, in the library's units."""
     limits: dict[str, Any] = given(**options)
     for name, value in limits.items():

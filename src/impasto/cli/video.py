@@ -148,7 +148,7 @@ def video(
 
     painter = load_painter(model, engine, threads, set_option, precision)
     styles = take_styles(painter, names, style_size, {})
-    with _interruptible() as stop, meter("Painting") as show:
+    with _catch_interrupt() as stop, meter("Painting") as show:
         result = stylize_video(
             painter,
             clip,
@@ -225,7 +225,7 @@ def _default_target(clip: Path, styles: Sequence[str]) -> Path:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def _catch_interrupt() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second ends the program as ever."""
     from impasto.video import StoppedError
 

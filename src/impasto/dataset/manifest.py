@@ -23,7 +23,7 @@ _EVERY = 5.0  # seconds between parts
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """A painting.
 
     Attributes:
@@ -48,7 +48,7 @@ class Row:
     sha256: str = ""
     error: str = ""
 
-    def made_like(self, other: Row) -> bool:
+    def made_like(self, other: ManifestRow) -> bool:
         """Whether both say the same of how the painting is made."""
         names = [field.name for field in fields(self) if field.name not in ("sha256", "error")]
         return all(getattr(self, name) == getattr(other, name) for name in names)
@@ -66,19 +66,19 @@ class Manifest:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._rows: dict[str, Row] = {}
-        self._fresh: list[Row] = []
+        self._rows: dict[str, ManifestRow] = {}
+        self._fresh: list[ManifestRow] = []
         self._saved = time.monotonic()
         self._parts = 0
-        self.known: dict[str, Row] = {}
+        self.known: dict[str, ManifestRow] = {}
         while (data := place.read_if_there(_PART.format(self._parts))) is not None:
             self._parts += 1
-            self.known |= {row.output: row for row in _rows(data, "a part of the manifest")}
+            self.known |= {row.output: row for row in _read_rows(data, "a part of the manifest")}
         if (data := place.read_if_there(NAME)) is not None:
-            for row in _rows(data, NAME):
+            for row in _read_rows(data, NAME):
                 self.known.setdefault(row.output, row)
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[ManifestRow]) -> None:
         """Notes rows; now and then they are written."""
         for row in rows:
             self._rows[row.output] = row
@@ -89,30 +89,30 @@ class Manifest:
     def save(self) -> None:
         """Writes what was noted since the last time."""
         if self._fresh or not self._parts:
-            self._place.write(_PART.format(self._parts), _parquet(self._fresh))
+            self._place.write(_PART.format(self._parts), _pack_parquet(self._fresh))
             self._parts += 1
             self._fresh = []
         self._saved = time.monotonic()
 
-    def finish(self) -> list[Row]:
+    def finish(self) -> list[ManifestRow]:
         """Writes the manifest, all rows sorted by output, and removes the parts; returns the rows."""
         rows = sorted(self._rows.values(), key=lambda row: row.output)
-        self._place.write(NAME, _parquet(rows))
+        self._place.write(NAME, _pack_parquet(rows))
         for part in range(self._parts):
             self._place.remove(_PART.format(part))
         return rows
 
 
-def _rows(data: bytes, name: str) -> list[Row]:
+def _read_rows(data: bytes, name: str) -> list[ManifestRow]:
     try:
-        return [Row(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+        return [ManifestRow(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
     except (pa.ArrowInvalid, TypeError, OSError) as error:
         raise ImpastoError(f"{name} in the output is not a manifest of impasto: {error}") from None
 
 
-def _parquet(rows: list[Row]) -> bytes:
+def _pack_parquet(rows: list[ManifestRow]) -> bytes:
     text, kinds = pa.string(), {"strength": pa.float64(), "seed": pa.int64()}
-    schema = pa.schema([(field.name, kinds.get(field.name, text)) for field in fields(Row)])
+    schema = pa.schema([(field.name, kinds.get(field.name, text)) for field in fields(ManifestRow)])
     stream = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema), stream)
     return stream.getvalue()

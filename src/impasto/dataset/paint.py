@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from impasto.controls import Controls, Mix
-from impasto.dataset.manifest import Row
+from impasto.dataset.manifest import ManifestRow
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError
 from impasto.image import Picture, Pixels, center_square, read_image, resize_short_side, write_image
@@ -24,7 +24,7 @@ _EPOCH = 0  # of the members of a shard that is written: the time of day must no
 
 
 @dataclass(frozen=True)
-class Painter:
+class SourcePainter:
     """Paints what a source holds into an output folder.
 
     Attributes:
@@ -40,7 +40,7 @@ class Painter:
     styles: Sequence[Style]
     recipe: Recipe
 
-    def paint(self, name: str, known: Mapping[str, Row]) -> list[Row]:
+    def paint(self, name: str, known: Mapping[str, ManifestRow]) -> list[ManifestRow]:
         """Paints a picture, or the pictures of a tar shard, and writes the result.
 
         What is there already, made the same way and with the bytes that its row says, stays.
@@ -56,68 +56,68 @@ class Painter:
             ImpastoError: the result cannot be written.
             OSError: the source cannot be read.
         """
-        return self._shard(name, known) if name.lower().endswith(".tar") else self._picture(name, known)
+        return self._paint_shard(name, known) if name.lower().endswith(".tar") else self._paint_picture(name, known)
 
-    def _picture(self, name: str, known: Mapping[str, Row]) -> list[Row]:
+    def _paint_picture(self, name: str, known: Mapping[str, ManifestRow]) -> list[ManifestRow]:
         stem, ending = posixpath.splitext(name)
-        drawn = self._drawn(name, [f"{stem}{mark}{ending}" for mark in self.recipe.marks])
-        there = [self._kept(row, known, self.out.read_if_there) for row, _ in drawn]
+        drawn = self._draw_rows(name, [f"{stem}{mark}{ending}" for mark in self.recipe.marks])
+        there = [self._find_kept(row, known, self.out.read_if_there) for row, _ in drawn]
         if all(there):
             return [row for row in there if row]
         try:
-            picture = self._framed(self.source.read(name))
+            picture = self._frame_picture(self.source.read(name))
         except ImpastoError as error:
             return [replace(row, error=str(error)) for row, _ in drawn]
         done = []
         for (row, style), kept in zip(drawn, there, strict=True):
-            done.append(kept or self._painted(picture, style, row))
+            done.append(kept or self._paint_and_write(picture, style, row))
         return done
 
-    def _painted(self, picture: Picture, style: Style, row: Row) -> Row:
+    def _paint_and_write(self, picture: Picture, style: Style, row: ManifestRow) -> ManifestRow:
         """Paints and writes a picture; its row, which says why if its format cannot hold the painting."""
         try:
-            data = self._painting(picture, style, row)
+            data = self._paint_bytes(picture, style, row)
         except ImpastoError as error:
             return replace(row, error=str(error))
         self.out.write(row.output, data)
         return replace(row, sha256=_sha256(data))
 
-    def _shard(self, name: str, known: Mapping[str, Row]) -> list[Row]:
+    def _paint_shard(self, name: str, known: Mapping[str, ManifestRow]) -> list[ManifestRow]:
         """A WebDataset shard: samples are files with a name in common up to the first dot. All but pictures is copied.
 
         Of a sample whose picture cannot be read nothing is written.
         """
         samples: dict[str, dict[str, bytes]] = {}
         try:
-            for member, data in _members(self.source.read(name)).items():
-                key, ending = sample(member)
+            for member, data in _read_members(self.source.read(name)).items():
+                key, ending = split_sample_name(member)
                 samples.setdefault(key, {})[ending] = data
         except ImpastoError as error:
             broken = f"the shard cannot be read: {error}"
-            return [Row(name, name, "", 0.0, self.recipe.seed, self.stylizer.fingerprint, "", error=broken)]
+            return [ManifestRow(name, name, "", 0.0, self.recipe.seed, self.stylizer.fingerprint, "", error=broken)]
         try:
-            present = _members(self.out.read_if_there(name) or b"")
+            present = _read_members(self.out.read_if_there(name) or b"")
         except ImpastoError:  # not there, or damaged
             present = {}
         members: list[tuple[str, bytes]] = []
-        done: list[Row] = []
+        done: list[ManifestRow] = []
         for key, files in samples.items():
             sheets: list[dict[str, bytes]] = [{} for _ in self.recipe.marks]
-            found: list[Row] = []
+            found: list[ManifestRow] = []
             for ending, data in files.items():
                 if ending.rpartition(".")[2].lower() not in PICTURES:
                     for sheet in sheets:
                         sheet[ending] = data
                     continue
                 entry = f"{name}/{key}{ending}"
-                drawn = self._drawn(entry, [f"{name}/{key}{mark}{ending}" for mark in self.recipe.marks])
+                drawn = self._draw_rows(entry, [f"{name}/{key}{mark}{ending}" for mark in self.recipe.marks])
                 try:
                     picture = None
                     for number, (row, style) in enumerate(drawn):
-                        kept = self._kept(row, known, lambda output: present.get(output[len(name) + 1 :]))
+                        kept = self._find_kept(row, known, lambda output: present.get(output[len(name) + 1 :]))
                         if kept is None:
-                            picture = picture or self._framed(data)
-                            painting = self._painting(picture, style, row)
+                            picture = picture or self._frame_picture(data)
+                            painting = self._paint_bytes(picture, style, row)
                             kept = replace(row, sha256=_sha256(painting))
                         else:
                             painting = present[row.output[len(name) + 1 :]]
@@ -130,21 +130,23 @@ class Painter:
                 for mark, sheet in zip(self.recipe.marks, sheets, strict=True):
                     members += [(f"{key}{mark}{ending}", data) for ending, data in sheet.items()]
         if members != list(present.items()):
-            self.out.write(name, _tar(members))
+            self.out.write(name, _pack_tar(members))
         return done
 
-    def _drawn(self, entry: str, outputs: Sequence[str]) -> list[tuple[Row, Style]]:
+    def _draw_rows(self, entry: str, outputs: Sequence[str]) -> list[tuple[ManifestRow, Style]]:
         """What is to be made of a picture: for each output its row so far, and its style."""
         made = []
         for output, (number, strength) in zip(outputs, self.recipe.draw(entry, len(self.styles)), strict=True):
             style = self.styles[number]
             recipe = self.recipe.digest(style.tensor.tobytes())
-            row = Row(entry, output, style.name, strength, self.recipe.seed, self.stylizer.fingerprint, recipe)
+            row = ManifestRow(entry, output, style.name, strength, self.recipe.seed, self.stylizer.fingerprint, recipe)
             made.append((row, style))
         return made
 
     @staticmethod
-    def _kept(row: Row, known: Mapping[str, Row], read: Callable[[str], bytes | None]) -> Row | None:
+    def _find_kept(
+        row: ManifestRow, known: Mapping[str, ManifestRow], read: Callable[[str], bytes | None]
+    ) -> ManifestRow | None:
         """The row of a painting that is there as it should be."""
         before = known.get(row.output)
         if before is None or not before.sha256 or not before.made_like(row):
@@ -152,19 +154,19 @@ class Painter:
         data = read(row.output)
         return before if data is not None and _sha256(data) == before.sha256 else None
 
-    def _framed(self, data: bytes) -> Picture:
+    def _frame_picture(self, data: bytes) -> Picture:
         """The picture at the size that it is painted at."""
         picture = read_image(data)
         recipe = self.recipe
         if recipe.size is not None:
-            picture = _each(picture, lambda pixels: resize_short_side(pixels, recipe.size or 0))
+            picture = _change_both(picture, lambda pixels: resize_short_side(pixels, recipe.size or 0))
         if recipe.crop is not None:
             if min(picture.pixels.shape[:2]) < recipe.crop:
                 raise ImpastoError(f"the picture is smaller than the crop of {recipe.crop}: give --size")
-            picture = _each(picture, lambda pixels: center_square(pixels, recipe.crop or 0))
+            picture = _change_both(picture, lambda pixels: center_square(pixels, recipe.crop or 0))
         return picture
 
-    def _painting(self, picture: Picture, style: Style, row: Row) -> bytes:
+    def _paint_bytes(self, picture: Picture, style: Style, row: ManifestRow) -> bytes:
         controls = Controls(row.strength, self.recipe.keep_color)
         painted = self.stylizer.stylize_picture(picture, Mix([style]), controls)
         stream = io.BytesIO()
@@ -172,14 +174,14 @@ class Painter:
         return stream.getvalue()
 
 
-def sample(name: str) -> tuple[str, str]:
+def split_sample_name(name: str) -> tuple[str, str]:
     """The key of a WebDataset member, up to the first dot of its file name, and the rest."""
     folder, slash, file = name.rpartition("/")
     stem, dot, ending = file.partition(".")
     return f"{folder}{slash}{stem}", f"{dot}{ending}"
 
 
-def _each(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
+def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
     """The same change of pixels [H, W, 3] and of alpha."""
     alpha = None
     if picture.alpha is not None:
@@ -187,12 +189,12 @@ def _each(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
     return Picture(change(picture.pixels), alpha, picture.exif)
 
 
-def _members(data: bytes) -> dict[str, bytes]:
+def _read_members(data: bytes) -> dict[str, bytes]:
     """The files of a shard."""
     return {name: data[start:end] for name, start, end in tar_members(io.BytesIO(data))}
 
 
-def _tar(members: Sequence[tuple[str, bytes]]) -> bytes:
+def _pack_tar(members: Sequence[tuple[str, bytes]]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:  # which knows names of any length
         for name, data in members:

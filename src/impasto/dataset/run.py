@@ -15,8 +15,8 @@ import ray
 import ray.data
 
 from impasto.cluster import Pool, everywhere, join
-from impasto.dataset.manifest import Manifest, Row
-from impasto.dataset.paint import Painter
+from impasto.dataset.manifest import Manifest, ManifestRow
+from impasto.dataset.paint import SourcePainter
 from impasto.dataset.recipe import Recipe
 from impasto.errors import ImpastoError
 from impasto.loader import load
@@ -37,12 +37,12 @@ class DatasetResult:
         seconds: that painting took.
     """
 
-    rows: list[Row]
+    rows: list[ManifestRow]
     broken_styles: dict[str, str]
     seconds: float
 
     @property
-    def errors(self) -> list[Row]:
+    def errors(self) -> list[ManifestRow]:
         """Rows of pictures that cannot be read, or whose format cannot hold the painting."""
         return [row for row in self.rows if row.error]
 
@@ -95,9 +95,9 @@ def stylize_dataset(
         raise ImpastoError(f"no pictures and no tar shards in {source}")
     manifest = Manifest(target)
     manifest.save()  # the folder is made and written to before the work begins
-    pool = _start(address, workers, threads)
+    pool = _join_cluster(address, workers, threads)
     loading = {"model": everywhere(model), "engine": engine, "precision": precision, "threads": threads}
-    taken, broken = _take(styles, loading, recipe.style_size, pool)
+    taken, broken = _take_styles(styles, loading, recipe.style_size, pool)
     known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for row in manifest.known.values():
         for name in (row.input, row.input.partition(".tar/")[0] + ".tar"):
@@ -107,10 +107,10 @@ def stylize_dataset(
     arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
     start = time.monotonic()
     try:
-        for result in track(_worked(items, _Paint, arguments, pool), "Painting", len(items)):
+        for result in track(_work_through(items, _PicturePainter, arguments, pool), "Painting", len(items)):
             if result["fatal"]:
                 raise ImpastoError(f"{result['fatal']}; what is done stays, run it again to go on")
-            rows = [Row(**row) for row in json.loads(result["rows"])]
+            rows = [ManifestRow(**row) for row in json.loads(result["rows"])]
             manifest.add(rows)
             if fail_fast and (wrong := next((row for row in rows if row.error), None)):
                 raise ImpastoError(f"{wrong.input}: {wrong.error}")
@@ -121,7 +121,7 @@ def stylize_dataset(
     return DatasetResult(manifest.finish(), broken, time.monotonic() - start)
 
 
-def _start(address: str | None, workers: int | None, threads: int) -> Pool:
+def _join_cluster(address: str | None, workers: int | None, threads: int) -> Pool:
     """Joins a cluster, or starts one on this machine; no more workers than wanted."""
     pool = join(address, threads)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -129,7 +129,7 @@ def _start(address: str | None, workers: int | None, threads: int) -> Pool:
     return pool._replace(workers=min(workers or pool.workers, pool.workers))
 
 
-def _worked(
+def _work_through(
     items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: Pool
 ) -> Iterator[dict[str, Any]]:
     """What the workers make of each item, as it comes. One that dies is replaced, and what it was at is done anew."""
@@ -145,7 +145,9 @@ def _worked(
     yield from data.iter_rows()
 
 
-def _take(sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool) -> tuple[list[Style], dict[str, str]]:
+def _take_styles(
+    sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool
+) -> tuple[list[Style], dict[str, str]]:
     """The styles, sorted by name, and for those that cannot be taken, why."""
     items = []
     for source in sources:
@@ -156,7 +158,7 @@ def _take(sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool
             {"folder": "", "name": source, "path": path}
         ]
     taken, broken = [], {}
-    for found in track(_worked(items, _Take, {**loading, "size": size}, pool), "Taking styles", len(items)):
+    for found in track(_work_through(items, _StyleTaker, {**loading, "size": size}, pool), "Taking styles", len(items)):
         if found["error"]:
             broken[found["name"]] = found["error"]
         else:
@@ -167,7 +169,7 @@ def _take(sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool
     return sorted(taken, key=lambda style: style.name), broken
 
 
-class _Take:
+class _StyleTaker:
     """A worker that takes styles."""
 
     def __init__(self, size: int, **loading: Any) -> None:
@@ -183,14 +185,14 @@ class _Take:
         return {"name": name, "error": "", "tensor": style.tensor, "model": style.model}
 
 
-class _Paint:
+class _PicturePainter:
     """A worker that paints pictures and shards."""
 
     def __init__(self, source: Place, out: Place, recipe: Recipe, styles: Any, **loading: Any) -> None:
-        self._painter = Painter(load(**loading), source, out, ray.get(styles), recipe)
+        self._painter = SourcePainter(load(**loading), source, out, ray.get(styles), recipe)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        known = {row["output"]: Row(**row) for row in json.loads(item["known"])}
+        known = {row["output"]: ManifestRow(**row) for row in json.loads(item["known"])}
         try:
             rows = self._painter.paint(item["name"], known)
         except (ImpastoError, OSError) as error:

@@ -25,7 +25,7 @@ from impasto.files import reason, work_folder, write_file
 from impasto.graph import GraphStylizer
 from impasto.huge.strips import Raw, open_mask, open_picture, readable, why, write_strips
 from impasto.image import Pixels, read_exif
-from impasto.mask import Regions, check_size, count_differs, selects_nothing, share_pixels
+from impasto.mask import Regions, check_size, count_error, empty_mask_error, share_pixels
 from impasto.stylizer import MixSource, Plan, Stylizer
 from impasto.tile import Known, Tiling, show_tiles
 
@@ -75,7 +75,7 @@ def stylize_file(
     mix = painter.mix(styles, style_size=controls.style_size)
     layers = _open_masks(inputs[1:], image, mix) if masks is not None else []
     settings = {
-        "files": [_state(path) for path in inputs],
+        "files": [_identify_file(path) for path in inputs],
         "painter": [painter.name, painter.fingerprint, painter.engine_name, painter.tile],
         "styles": [[hashlib.sha256(style.tensor.tobytes()).hexdigest(), weight] for style, weight in mix],
         "controls": [controls.strength, controls.keep_color, controls.tile_statistics],
@@ -122,7 +122,7 @@ def _open_masks(paths: Sequence[Path], image: pyvips.Image, mix: Mix) -> list[py
     """Opens one mask for each style, of the size of the picture."""
     layers = [open_mask(path) for path in paths]
     if len(layers) != len(mix):
-        raise count_differs(len(layers), len(mix))
+        raise count_error(len(layers), len(mix))
     for number, layer in enumerate(layers, 1):
         check_size((layer.height, layer.width), (image.height, image.width), f"mask {number}")
     return layers
@@ -180,7 +180,7 @@ class _Work:
                     raw.fill(source, f"Reading {path.name}")
         for number, mask in enumerate(self._masks, 1):
             if not any(strip.any() for strip in mask.strips()):
-                raise selects_nothing(number)
+                raise empty_mask_error(number)
 
     def pixels(self, rows: slice, columns: slice) -> Pixels:
         return self.photo.part(rows, columns)[..., :3]
@@ -253,7 +253,7 @@ class _Work:
         os.replace(written, target)
 
 
-def _state(path: Path) -> list[object]:
+def _identify_file(path: Path) -> list[object]:
     """Tells a file from what it was before."""
     facts = path.stat()
     return [str(path.resolve()), facts.st_size, facts.st_mtime_ns]

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from impasto.app import Limits, build
 from impasto.app.work import BusyError
 from impasto.errors import ImpastoError
-from impasto.graph import GraphStylizer, check
+from impasto.graph import GraphStylizer, check_reference
 from impasto.loader import load
 from impasto.model import DEFAULT
 from impasto.serve.desk import Desk, DeskClient
@@ -56,7 +56,7 @@ class Options(BaseModel):
 
     @field_validator("auth")
     @classmethod
-    def _a_pair(cls, auth: str | None) -> str | None:
+    def _check_pair(cls, auth: str | None) -> str | None:
         if auth is not None and not all(auth.partition(":")):
             raise ValueError("auth must be a name and a password with a colon between them")
         return auth
@@ -101,7 +101,7 @@ def application(options: Options) -> serve.Application:
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=limits.timeout + 5,
         **scaling,
-    )(serve.ingress()(Painter))
+    )(serve.ingress()(Replica))
     desk = serve.deployment(
         name="desk", num_replicas=1, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0},
         health_check_period_s=2, graceful_shutdown_timeout_s=limits.timeout + 5,
@@ -109,7 +109,7 @@ def application(options: Options) -> serve.Application:
     return painters.bind(options.model_dump(), desk.bind(limits.styles))
 
 
-class Painter:
+class Replica:
     """A replica: the HTTP API with one model. The page is not there, since its visits would need the same replica.
 
     Args:
@@ -133,7 +133,7 @@ class Painter:
     async def check_health(self) -> None:
         """Paints the test picture of the model's card; Serve replaces a replica that makes something else of it."""
         if isinstance(self._painter, GraphStylizer):
-            await asyncio.to_thread(check, self._painter)
+            await asyncio.to_thread(check_reference, self._painter)
 
     async def _report(self) -> None:
         """Tells the desk now and then what was counted."""
