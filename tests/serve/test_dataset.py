@@ -122,7 +122,9 @@ def test_workers_killed_at_random_moments(source, undisturbed, tmp_path):
         for due in sorted(chance.sample(range(5, 100), 5)):
             while len(list(out.rglob("*.*g"))) < due and not done.is_set():
                 time.sleep(0.01)
-            workers = [p for p in psutil.process_iter(["cmdline"]) if "_PicturePainter" in " ".join(p.info["cmdline"] or [])]
+            workers = [
+                p for p in psutil.process_iter(["cmdline"]) if "_PicturePainter" in " ".join(p.info["cmdline"] or [])
+            ]
             if workers and not done.is_set():
                 victim = chance.choice(workers)
                 os.kill(victim.pid, signal.SIGKILL)

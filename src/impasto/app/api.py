@@ -58,6 +58,7 @@ class Health(BaseModel):
 
 
 def _problems(*statuses: int) -> _Answers:
+    """What a route says of the errors that it may answer with."""
     texts = {
         400: "The body cannot be taken apart.",
         401: "Wrong or no password (only where the server has one).",
@@ -81,14 +82,60 @@ _COUNTS: _Answers = {200: {"content": {"text/plain": {"schema": {"type": "string
 
 
 async def _require_multipart(request: Request) -> None:
+    """Refuses a body that is no form with files."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise HTTPException(415, "send a form: multipart/form-data, as curl -F does")
+
+
+_Styles = Annotated[
+    list[str], Form(description="A shipped style or an uploaded one, by id. Repeatable.", max_length=MOST_STYLES)
+]
+_StyleFiles = Annotated[
+    list[UploadFile],
+    File(description="A picture to take the style of, or a .style file. Repeatable.", max_length=MOST_STYLES),
+]
+_Weights = Annotated[
+    list[float],
+    Form(
+        description="How much of each style: those of `style` first, then those of `style_file`.",
+        max_length=MOST_STYLES,
+    ),
+]
+_Masks = Annotated[
+    list[UploadFile],
+    File(
+        description="Where each style goes (white), in the same order: a picture of the photo's shape.",
+        max_length=MOST_STYLES,
+    ),
+]
+_Strength = Annotated[float, Form(ge=0, le=1, description="0 gives the photo back, 1 the full style.")]
+_KeepColor = Annotated[
+    KeepColor | None, Form(description="Keep the photo's colours: its palette for the style, or its chroma.")
+]
+_StyleSize = Annotated[
+    int, Form(ge=16, le=2048, description="Stroke size: short side of a style's picture. Not for shipped ones.")
+]
+_MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Scale the photo down to this long side first.")]
 
 
 def router(studio: Studio) -> APIRouter:
     """The API's routes."""
     api = APIRouter()
-    limits = studio.limits
+    _add_painting(api, studio)
+    _add_styles(api, studio)
+    _add_status(api, studio)
+
+    async def refuse(request: Request) -> None:
+        raise HTTPException(405 if _methods(request) else 404)
+
+    # Else the page, which is mounted at the root, would answer, in its own manner.
+    for path in ("/v1/{rest:path}", "/healthz", "/metrics"):
+        api.add_api_route(path, refuse, methods=METHODS, include_in_schema=False)
+    return api
+
+
+def _add_painting(api: APIRouter, studio: Studio) -> None:
+    """Adds the route that paints."""
 
     @api.post(
         "/v1/stylize",
@@ -100,39 +147,14 @@ def router(studio: Studio) -> APIRouter:
     async def stylize(
         request: Request,
         photo: Annotated[UploadFile, File(description="The photo: JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF.")],
-        style: Annotated[
-            list[str],
-            Form(description="A shipped style or an uploaded one, by id. Repeatable.", max_length=MOST_STYLES),
-        ] = [],  # noqa: B006 (FastAPI copies it)
-        style_file: Annotated[
-            list[UploadFile],
-            File(description="A picture to take the style of, or a .style file. Repeatable.", max_length=MOST_STYLES),
-        ] = [],  # noqa: B006
-        weight: Annotated[
-            list[float],
-            Form(
-                description="How much of each style: those of `style` first, then those of `style_file`.",
-                max_length=MOST_STYLES,
-            ),
-        ] = [],  # noqa: B006
-        mask: Annotated[
-            list[UploadFile],
-            File(
-                description="Where each style goes (white), in the same order: a picture of the photo's shape.",
-                max_length=MOST_STYLES,
-            ),
-        ] = [],  # noqa: B006
-        strength: Annotated[float, Form(ge=0, le=1, description="0 gives the photo back, 1 the full style.")] = 1.0,
-        keep_color: Annotated[
-            KeepColor | None,
-            Form(description="Keep the photo's colours: its palette for the style, or its chroma."),
-        ] = None,
-        style_size: Annotated[
-            int, Form(ge=16, le=2048, description="Stroke size: short side of a style's picture. Not for shipped ones.")
-        ] = STYLE_SIZE,
-        max_size: Annotated[
-            int | None, Form(ge=16, le=100_000, description="Scale the photo down to this long side first.")
-        ] = None,
+        style: _Styles = [],  # noqa: B006 (FastAPI copies it)
+        style_file: _StyleFiles = [],  # noqa: B006
+        weight: _Weights = [],  # noqa: B006
+        mask: _Masks = [],  # noqa: B006
+        strength: _Strength = 1.0,
+        keep_color: _KeepColor = None,
+        style_size: _StyleSize = STYLE_SIZE,
+        max_size: _MaxSize = None,
         format: Annotated[Format, Form(description="Of the answer.")] = "png",
         quality: Annotated[int, Form(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95,
     ) -> Response:
@@ -153,6 +175,10 @@ def router(studio: Studio) -> APIRouter:
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}"}
         return Response(painted, media_type=_TYPES[format], headers=timing)
 
+
+def _add_styles(api: APIRouter, studio: Studio) -> None:
+    """Adds the routes that keep a style and list them."""
+
     @api.post(
         "/v1/styles",
         summary="Upload a style",
@@ -160,7 +186,7 @@ def router(studio: Studio) -> APIRouter:
         dependencies=[Depends(_require_multipart)],
         responses=_problems(400, 401, 413, 415, 422, 503, 504),
         description=f"Keeps the style of a picture, or a .style file, for all who may use this server: the last "
-        f"{limits.styles}, until the server ends.",
+        f"{studio.limits.styles}, until the server ends.",
     )
     async def add_style(
         file: Annotated[UploadFile, File(description="A picture, or a .style file of this model.")],
@@ -176,6 +202,10 @@ def router(studio: Studio) -> APIRouter:
         return [StyleEntry(id=key, title=title, by=by, uploaded=False) for key, title, by in shipped] + [
             StyleEntry(id=key, title=name, by="", uploaded=True) for key, name in own.items()
         ]
+
+
+def _add_status(api: APIRouter, studio: Studio) -> None:
+    """Adds the routes that say how the server does."""
 
     @api.get("/healthz", summary="Is it up?")
     async def healthz() -> Health:
@@ -197,14 +227,6 @@ def router(studio: Studio) -> APIRouter:
     )
     def metrics() -> Response:  # it may have to ask another process
         return Response(studio.uploaded.exposition(studio.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    async def elsewhere(request: Request) -> None:
-        raise HTTPException(405 if _methods(request) else 404)
-
-    # Else the page, which is mounted at the root, would answer, in its own manner.
-    for path in ("/v1/{rest:path}", "/healthz", "/metrics"):
-        api.add_api_route(path, elsewhere, methods=METHODS, include_in_schema=False)
-    return api
 
 
 def _methods(request: Request) -> list[str]:

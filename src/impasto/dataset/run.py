@@ -98,12 +98,7 @@ def stylize_dataset(
     pool = _join_cluster(address, workers, threads)
     loading = {"model": everywhere(model), "engine": engine, "precision": precision, "threads": threads}
     taken, broken = _take_styles(styles, loading, recipe.style_size, pool)
-    known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for row in manifest.known.values():
-        for name in (row.input, row.input.partition(".tar/")[0] + ".tar"):
-            if name in known:
-                known[name].append(asdict(row))
-    items = [{"name": name, "known": json.dumps(rows)} for name, rows in known.items()]
+    items = _pair_with_known(names, manifest)
     arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
     start = time.monotonic()
     try:
@@ -121,6 +116,16 @@ def stylize_dataset(
     return DatasetResult(manifest.finish(), broken, time.monotonic() - start)
 
 
+def _pair_with_known(names: Sequence[str], manifest: Manifest) -> list[dict[str, Any]]:
+    """What a worker is given: each picture or shard, with the rows that earlier runs have left of it."""
+    known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for row in manifest.known.values():
+        for name in (row.input, row.input.partition(".tar/")[0] + ".tar"):
+            if name in known:
+                known[name].append(asdict(row))
+    return [{"name": name, "known": json.dumps(rows)} for name, rows in known.items()]
+
+
 def _join_cluster(address: str | None, workers: int | None, threads: int) -> Pool:
     """Joins a cluster, or starts one on this machine; no more workers than wanted."""
     pool = join(address, threads)
@@ -132,7 +137,7 @@ def _join_cluster(address: str | None, workers: int | None, threads: int) -> Poo
 def _work_through(
     items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: Pool
 ) -> Iterator[dict[str, Any]]:
-    """What the workers make of each item, as it comes. One that dies is replaced, and what it was at is done anew."""
+    """Has workers make something of each item; gives it as it comes. One that dies is replaced, its items done anew."""
     size = max(1, min(_BLOCK, len(items) // (4 * pool.workers)))
     blocks = -(-len(items) // size)
     data = ray.data.from_items(items, override_num_blocks=blocks).map(
@@ -148,7 +153,7 @@ def _work_through(
 def _take_styles(
     sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool
 ) -> tuple[list[Style], dict[str, str]]:
-    """The styles, sorted by name, and for those that cannot be taken, why."""
+    """Takes the styles; gives them sorted by name, and for those that cannot be taken, why."""
     items = []
     for source in sources:
         place = Place(source)

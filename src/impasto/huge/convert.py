@@ -74,14 +74,8 @@ def stylize_file(
     kind = _check_target(out, target, image, inputs, quality)
     mix = painter.mix(styles, style_size=controls.style_size)
     layers = _open_masks(inputs[1:], image, mix) if masks is not None else []
-    settings = {
-        "files": [_identify_file(path) for path in inputs],
-        "painter": [painter.name, painter.fingerprint, painter.engine_name, painter.tile],
-        "styles": [[hashlib.sha256(style.tensor.tobytes()).hexdigest(), weight] for style, weight in mix],
-        "controls": [controls.strength, controls.keep_color, controls.tile_statistics],
-    }
     try:
-        folder, left = work_folder(target, settings, resume=resume)
+        folder, left = work_folder(target, _identify(inputs, painter, mix, controls), resume=resume)
     except OSError as error:
         raise ImpastoError(f"cannot write {out}: {reason(error, os.fspath(out))}") from None
     work = _Work(folder, image, layers, mix.region_weights)
@@ -251,6 +245,16 @@ class _Work:
         written = self._folder / "painted"
         write_strips(written, strips(), (self.height, self.width, self.photo.bands), kind, exif, options)
         os.replace(written, target)
+
+
+def _identify(inputs: Sequence[Path], painter: GraphStylizer, mix: Mix, controls: Controls) -> dict[str, Any]:
+    """Tells what is painted here, and how, from other runs."""
+    return {
+        "files": [_identify_file(path) for path in inputs],
+        "painter": [painter.name, painter.fingerprint, painter.engine_name, painter.tile],
+        "styles": [[hashlib.sha256(style.tensor.tobytes()).hexdigest(), weight] for style, weight in mix],
+        "controls": [controls.strength, controls.keep_color, controls.tile_statistics],
+    }
 
 
 def _identify_file(path: Path) -> list[object]:
