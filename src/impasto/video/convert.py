@@ -147,26 +147,22 @@ def stylize_video(
     return _Conversion(excerpt, schedule, steady, parts, target, progress, stop).run(resume)
 
 
+@dataclass(frozen=True)
 class _Conversion:
     """One run of :func:`stylize_video`, whose arguments are checked; its `parts` are closed at the end."""
 
-    def __init__(
-        self,
-        excerpt: Excerpt,
-        schedule: Schedule,
-        steady: TemporalPainter,
-        parts: Parts,
-        target: Target,
-        progress: Callable[[int, int | None], None] | None,
-        stop: threading.Event | None,
-    ) -> None:
-        self._excerpt, self._schedule, self._steady, self._parts = excerpt, schedule, steady, parts
-        self._target, self._progress, self._stop = target, progress, stop
+    excerpt: Excerpt
+    schedule: Schedule
+    steady: TemporalPainter
+    parts: Parts
+    target: Target
+    progress: Callable[[int, int | None], None] | None
+    stop: threading.Event | None
 
     def run(self, resume: bool) -> VideoResult:
         """Paints what is left and writes the file; what has cost time stays in the folder for a later `resume`."""
-        began, there, keep = time.monotonic(), self._parts.count, False
-        source, parts = self._excerpt.source, self._parts
+        began, there, keep = time.monotonic(), self.parts.count, False
+        source, parts = self.excerpt.source, self.parts
         try:
             stopped = self._paint()
             length, left_out = self._assemble(stopped)
@@ -177,14 +173,14 @@ class _Conversion:
         finally:
             parts.close(keep=keep)
         return VideoResult(
-            path=self._target.path,
+            path=self.target.path,
             width=source.width,
             height=source.height,
             frames=parts.count,
             painted=parts.count - there,
             seconds=time.monotonic() - began,
             length=float(length),
-            cuts=self._steady.cuts,
+            cuts=self.steady.cuts,
             broken=source.broken,
             left_out=left_out,
             stopped=stopped,
@@ -192,10 +188,10 @@ class _Conversion:
 
     def _paint(self) -> bool:
         """Paints the frames that are not there yet, and encodes them; gives whether it was stopped."""
-        parts, excerpt, source = self._parts, self._excerpt, self._excerpt.source
+        parts, excerpt, source = self.parts, self.excerpt, self.excerpt.source
         encoder = Encoder(
             parts.path,
-            self._target,
+            self.target,
             height=source.height,
             width=source.width,
             rate=excerpt.rate or source.rate,
@@ -215,16 +211,16 @@ class _Conversion:
         stopped = False
         with single_threaded(), closing(ahead(self._look_at(frames))) as looked_at, Behind(encode) as encoding:
             for frame, sight in looked_at:
-                if self._stop is not None and self._stop.is_set():
+                if self.stop is not None and self.stop.is_set():
                     stopped = True
                     break
                 if sight is not None:
-                    painted = self._steady.paint(frame.pixels, sight, **self._schedule.at(frame.time))
+                    painted = self.steady.paint(frame.pixels, sight, **self.schedule.at(frame.time))
                 if frame.pts > reached:
                     encoding.put((painted, frame))
                     done += 1
-                    if self._progress is not None:
-                        self._progress(done, total)
+                    if self.progress is not None:
+                        self.progress(done, total)
         encoder.close()
         return stopped
 
@@ -232,12 +228,12 @@ class _Conversion:
         """Each frame, and what it has to do with that before; None for one shown once more, for a higher rate."""
         seen: Pixels | None = None
         for frame in frames:
-            yield frame, None if frame.pixels is seen else self._steady.look(frame.pixels)
+            yield frame, None if frame.pixels is seen else self.steady.look(frame.pixels)
             seen = frame.pixels
 
     def _assemble(self, stopped: bool) -> tuple[Fraction, list[str]]:
         """Writes the file from its parts; gives its length in seconds and the streams that it cannot hold."""
-        excerpt, parts, source = self._excerpt, self._parts, self._excerpt.source
+        excerpt, parts, source = self.excerpt, self.parts, self.excerpt.source
         if parts.last is None and stopped:
             raise StoppedError("stopped before the first frame was painted: nothing was written")
         if parts.last is None:
@@ -246,7 +242,7 @@ class _Conversion:
         end = excerpt.begin + last + duration
         span = Span(excerpt.begin, end if stopped else excerpt.end)
         times = last, last + duration
-        return times[1], assemble(parts.files(), times, source.path, source.start, span, self._target)
+        return times[1], assemble(parts.files(), times, source.path, source.start, span, self.target)
 
 
 @dataclass(frozen=True)
