@@ -96,7 +96,7 @@ class Grabber:
         self._capture.release()
 
     def take(self) -> tuple[Pixels, float] | None:
-        """The newest frame, uint8 [H, W, 3] in RGB, and when it came (`time.monotonic`); None when there is no more.
+        """Takes the newest frame, uint8 [H, W, 3] in RGB, and when it came (`time.monotonic`); None at the end.
 
         Waits until there is a frame that has not been taken.
         """
@@ -184,7 +184,7 @@ class Window:
         cv2.destroyAllWindows()
 
     def show(self, frame: Pixels, pace: Pace) -> bool:
-        """See :func:`paint_live`."""
+        """Shows a frame, as :func:`paint_live` asks for."""
         picture = np.ascontiguousarray(frame[..., ::-1])
         if pace.shown == 1:
             cv2.resizeWindow(self._TITLE, _WINDOW, round(_WINDOW * frame.shape[0] / frame.shape[1]))
@@ -210,7 +210,7 @@ class VirtualCamera:
             self._camera.close()
 
     def show(self, frame: Pixels, pace: Pace) -> bool:
-        """See :func:`paint_live`. It opens with the first frame, whose size it takes."""
+        """Hands a frame on, as :func:`paint_live` asks for; it opens with the first one, whose size it takes."""
         if self._camera is None:
             with explain_missing(__name__):
                 import pyvirtualcam

@@ -17,7 +17,7 @@ LUMA = np.array(LUMA_WEIGHTS, dtype=np.float32)
 
 
 def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """BT.601 luma of [..., 3], in the units of the input: float32 [...]."""
+    """Takes the BT.601 luma of [..., 3], in the units of the input: float32 [...]."""
     return pixels.astype(np.float32, copy=False) @ LUMA
 
 
@@ -29,7 +29,7 @@ class Palette(NamedTuple):
 
 
 def palette(parts: Iterable[Pixels]) -> Palette:
-    """The colours of a picture that comes in parts, each uint8 [h, w, 3]; the sums are exact."""
+    """Measures the colours of a picture that comes in parts, each uint8 [h, w, 3]; the sums are exact."""
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
     for part in parts:
         colors = part.reshape(-1, 3).astype(np.float64)
@@ -39,7 +39,7 @@ def palette(parts: Iterable[Pixels]) -> Palette:
 
 
 def palette_of(pixels: Pixels) -> Palette:
-    """The colours of a picture, uint8 [H, W, 3]."""
+    """Measures the colours of a picture, uint8 [H, W, 3]."""
     return palette(pixels[rows] for rows in bands(*pixels.shape[:2]))
 
 
@@ -68,7 +68,7 @@ def map_colors(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDAr
 def color_map(
     style: Pixels | Palette, content: Pixels | Palette
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The map of `match_color`, x -> A x + b on RGB values 0..255: (A float64 [3, 3], b float64 [3]).
+    """Finds the map of `match_color`, x -> A x + b on RGB values 0..255: (A float64 [3, 3], b float64 [3]).
 
     A = C^(1/2) S^(-1/2) with C and S the covariances of content and style. A direction in which the style varies by
     less than one level (grey pictures, flat ones) is not stretched: there is nothing in it but rounding.

@@ -83,7 +83,7 @@ class ControlOptions(LastingOptions, total=False):
 
 
 def change_controls(controls: Controls | None, changes: ControlOptions | LastingOptions) -> Controls:
-    """Controls, those by default if there are none, with some of their fields changed; checked anew."""
+    """Changes some fields of controls, or of those by default if there are none; all are checked anew."""
     return replace(controls or Controls(), **changes)
 
 
@@ -139,12 +139,12 @@ class Mix:
 
     @property
     def region_weights(self) -> np.ndarray:
-        """By what the regions of the styles count, the largest 1 and none 0: float32 [K, 1, 1, 1]."""
+        """How much the region of each style counts, the largest 1 and none 0: float32 [K, 1, 1, 1]."""
         weights = np.array(self.weights, np.float64)[:, None, None, None]
         return np.maximum(weights / np.max(weights), _FLOOR).astype(np.float32)
 
     def blend(self) -> Style:
-        """The one style that lies between them, see :func:`impasto.style.blend`."""
+        """Makes the one style that lies between them, see :func:`impasto.style.blend`."""
         return blend(self)
 
     def tensors(self, by_region: bool) -> np.ndarray:
@@ -152,12 +152,12 @@ class Mix:
         return np.stack([style.tensor for style in self.styles]) if by_region else self.blend().tensor[None]
 
     def replace_styles(self, styles: Sequence[Style]) -> Mix:
-        """The same weights for other styles, K of them."""
+        """Makes a mix of other styles, K of them, with the same weights."""
         return Mix(styles, self.weights)
 
 
 def cross_fade(mixes: Sequence[tuple[Mix, float]]) -> Mix:
-    """One mix of several, each with its share; what each counts does not depend on the size of its weights."""
+    """Makes one mix of several, each with its share; how large the weights within each are makes no difference."""
     if len(mixes) == 1:
         return mixes[0][0]
     styles = [style for mix, _ in mixes for style in mix.styles]
@@ -168,7 +168,7 @@ def cross_fade(mixes: Sequence[tuple[Mix, float]]) -> Mix:
 
 
 def read_weights(text: str | None, count: int) -> list[float]:
-    """One weight for each of so many styles, from text like "2,1"; all 1 where there is none."""
+    """Reads one weight for each of so many styles from text like "2,1"; all are 1 where there is none."""
     if text is None:
         return [1.0] * count
     try:
@@ -181,7 +181,7 @@ def read_weights(text: str | None, count: int) -> list[float]:
 
 
 def read_range(text: str) -> tuple[float, float]:
-    """The two ends of a range of strengths, from text like "0.5..1" or "0.8"."""
+    """Reads the two ends of a range of strengths from text like "0.5..1" or "0.8"."""
     low, dots, high = text.partition("..")
     try:
         return float(low), float(high if dots else low)
@@ -190,7 +190,7 @@ def read_range(text: str) -> tuple[float, float]:
 
 
 def read_keep_color(text: str) -> KeepColor | None:
-    """What of the photo's colours is kept: "match", "luminance", or, as a page calls nothing of them, "style"."""
+    """Reads what of the photo's colours is kept: "match", "luminance", or "style", as a page calls nothing of them."""
     if text == "style":
         return None
     if text in get_args(KeepColor):

@@ -56,7 +56,7 @@ class GraphStylizer(Stylizer):
         self.tile = 1024
 
     def take(self, pixels: Pixels, name: str) -> Style:
-        """A picture's style comes from the statistics that the network uses when it runs on it at strength 0."""
+        """Takes a picture's style from the statistics that the network uses when it runs on it at strength 0."""
         if self.model.trained_styles:
             raise self._unknown_style_error()
         _, used = self._run(pixels, self.any_style, WHOLE, 0.0, engine=self._style_engine)
@@ -65,7 +65,7 @@ class GraphStylizer(Stylizer):
 
     @cached_property
     def _style_engine(self) -> Engine:
-        """Takes styles, which are kept and exchanged: in float32. Otherwise that is ONNX Runtime, always installed."""
+        """Takes styles, in float32 since they are exchanged: by ONNX Runtime, where the engine is of less precision."""
         if self.engine.precision == "fp32":
             return self.engine
         return open_engine(self.model, "onnxruntime", self._threads, "fp32")
@@ -82,7 +82,7 @@ class GraphStylizer(Stylizer):
     def paint(
         self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
     ) -> Pixels:
-        """See :meth:`Stylizer.paint`. Mixing is exact, since the network is affine in the style tensor."""
+        """Paints as :meth:`Stylizer.paint` says. Mixing is exact, since the network is affine in the style tensor."""
         height, width = content.shape[:2]
         way = plan.controls.tile_statistics
         if memory is None and height * width > (self.tile_above if way == "exact" else THUMBNAIL):
@@ -112,7 +112,7 @@ class GraphStylizer(Stylizer):
         return Tiling(scene, self.model, run, len(tensors), self.tile)
 
     def reconstruct(self, photo: Pixels) -> Pixels:
-        """What the network alone makes of a photo at strength 0, uint8 [H, W, 3] of the same size."""
+        """Runs the network alone on a photo at strength 0: uint8 [H, W, 3] of the same size."""
         image, _ = self._run(photo, self.any_style, WHOLE, 0.0)
         return to_uint8(image)[: photo.shape[0], : photo.shape[1]]
 
@@ -134,7 +134,7 @@ class GraphStylizer(Stylizer):
 
     @property
     def any_style(self) -> np.ndarray:
-        """[1, S], to go in where strength is 0 and no style counts."""
+        """A style tensor [1, S] to go in where strength is 0 and no style counts."""
         return np.ones((1, self.model.style_size), np.float32)
 
     def _run(
@@ -149,7 +149,7 @@ class GraphStylizer(Stylizer):
         engine: Engine | None = None,
         recurring: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Painted image and statistics used, see :class:`impasto.engine.Inputs`; a side may be grown to 16 pixels."""
+        """Runs the graph: gives painted image and statistics used, each side of 16 pixels or more."""
         if stats is None:
             stats = np.ones((len(style), self.model.stats_size), np.float32)  # at an inertia of 0 it does not count
         grown = pad_to_minimum(pixels)

@@ -92,7 +92,7 @@ class Picture:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def to_pil(self) -> Image.Image:
-        """As a Pillow image, RGB or RGBA, EXIF in `info["exif"]`; `read_image` turns it back into this picture."""
+        """Makes a Pillow image, RGB or RGBA, EXIF in `info["exif"]`; `read_image` turns it back into this picture."""
         image = Image.fromarray(np.ascontiguousarray(self.pixels))
         if self.alpha is not None:
             image.putalpha(Image.fromarray(np.ascontiguousarray(self.alpha)))
@@ -237,13 +237,13 @@ def center_crop(pixels: Pixels, size: int) -> Pixels:
 
 
 def center_square(pixels: Pixels, size: int) -> Pixels:
-    """The square of `size` pixels in the middle of uint8 [H, W, 3], neither side of which is shorter."""
+    """Cut out the square of `size` pixels in the middle of uint8 [H, W, 3], neither side of which is shorter."""
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return pixels[top : top + size, left : left + size]
 
 
 def map_bands(work: Callable[..., Pixels], *pictures: npt.NDArray[Any]) -> Pixels:
-    """What `work` makes of pictures of one size, [H, W, ...], where no pixel depends on another: uint8 [H, W, 3].
+    """Apply `work` to pictures of one size, [H, W, ...], where no pixel depends on another: uint8 [H, W, 3].
 
     It is given some rows at a time, so that what it computes in floating point stays small whatever the picture.
     """
@@ -255,20 +255,20 @@ def map_bands(work: Callable[..., Pixels], *pictures: npt.NDArray[Any]) -> Pixel
 
 
 def bands(height: int, width: int) -> Iterator[slice]:
-    """The rows of a picture, some at a time."""
+    """Give the rows of a picture as slices, some at a time."""
     step = max(1, _BAND // width)
     return (slice(top, top + step) for top in range(0, height, step))
 
 
 def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """uint8 [H, W, 3] -> float32 [1, 3, H, W] in 0..1, contiguous."""
+    """Convert uint8 [H, W, 3] to float32 [1, 3, H, W] in 0..1, contiguous."""
     image = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
     image /= 255
     return image
 
 
 def to_uint8(image: npt.NDArray[np.floating[Any]]) -> Pixels:
-    """float [1, 3, H, W] in 0..1 -> uint8 [H, W, 3], rounded, clipped, contiguous."""
+    """Convert float [1, 3, H, W] in 0..1 to uint8 [H, W, 3], rounded, clipped, contiguous."""
     return np.ascontiguousarray(np.rint(np.clip(image[0], 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
 
 
@@ -310,7 +310,7 @@ def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> Picture:
 
 
 def _open(stream: BinaryIO, name: str) -> Image.Image:
-    """Read the header.
+    """Read the header of a file.
 
     This is `Image.open` without its own limit on pixels: that one is a global of the host program and only warns at
     first, ours is an argument. It also tries no format that is not ours (EPS, for one, would start Ghostscript).
@@ -388,7 +388,7 @@ def _read_pil(image: Image.Image, name: str) -> Picture:
 
 
 def read_exif(path: str | os.PathLike[str]) -> bytes | None:
-    """The EXIF block of a file as it may go into another, without orientation; the pixels are not read."""
+    """Read the EXIF block of a file as it may go into another, without orientation; the pixels are not read."""
     try:
         with open(path, "rb") as stream:
             return _read_exif_block(_open(stream, os.fspath(path)))[1]
@@ -397,7 +397,7 @@ def read_exif(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def _read_exif_block(image: Image.Image) -> tuple[int, bytes | None]:
-    """The orientation, and the EXIF block as it may go into another file; damaged EXIF must not cost the picture."""
+    """Read the orientation, and the EXIF block for another file; damaged EXIF must not cost the picture."""
     try:
         exif = Image.Exif()
         exif.load(image.getexif().tobytes())  # a copy: the caller's image keeps its own
@@ -416,7 +416,7 @@ def _read_exif_block(image: Image.Image) -> tuple[int, bytes | None]:
 
 
 def _to_eight_bit(image: Image.Image, name: str) -> Image.Image:
-    """16 bit grey (I;16 and its kin, I) and floating point (F) as 8 bit grey; Pillow itself would only clip."""
+    """Convert 16 bit grey (I;16 and its kin, I) and floating point (F) to 8 bit grey; Pillow would only clip."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
         raise ImpastoError(f"cannot read {name}: it holds values that are not numbers")
@@ -428,7 +428,7 @@ def _to_eight_bit(image: Image.Image, name: str) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Any 8 bit mode as RGB in sRGB, alpha left out."""
+    """Convert any 8 bit mode to RGB in sRGB, alpha left out."""
     if profile is None:
         return image.convert("RGB")
     device = image
@@ -472,7 +472,7 @@ def _find_format(name: str, ending: str) -> str:
 
 
 def _encode(picture: Picture, kind: str, quality: int) -> bytes:
-    """The bytes of the file. In memory first, so that what the encoder refuses never touches the disk."""
+    """Make the bytes of the file: in memory first, so that what the encoder refuses never touches the disk."""
     image = picture.to_pil()
     if picture.alpha is not None and kind not in WITH_ALPHA:
         white = Image.new("RGBA", image.size, "white")
@@ -494,6 +494,6 @@ def _encode(picture: Picture, kind: str, quality: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """The reason an exception gives, on one line."""
+    """Tell the reason that an exception gives, on one line."""
     text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
     return text.splitlines()[0] if text else type(error).__name__

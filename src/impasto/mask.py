@@ -69,7 +69,7 @@ def read_masks(
 def share_pixels(
     masks: npt.NDArray[np.float32], region_weights: npt.NDArray[np.float32], empty: npt.NDArray[np.bool_] | None = None
 ) -> Regions:
-    """The regions that masks, float32 [K, H, W] in 0..1, make of a picture or a part of it.
+    """Makes regions of masks, float32 [K, H, W] in 0..1, for a picture or a part of it.
 
     Where masks overlap beyond 1 they share the pixel in proportion; where none is, all have a tiny equal weight, and so
     has a mask that is `empty` ([K]) everywhere.
@@ -85,7 +85,7 @@ def share_pixels(
 def _read_mask(
     mask: ImageSource, shape: tuple[int, ...], scaled: tuple[int, ...], name: str, max_pixels: int
 ) -> npt.NDArray[np.float32]:
-    """One mask as float32 [H, W] in 0..1, of the size `scaled`."""
+    """Reads one mask as float32 [H, W] in 0..1, of the size `scaled`."""
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint8:
         weights = _read_numbers(mask, name)
     else:
@@ -104,7 +104,7 @@ def _read_mask(
 
 
 def _read_numbers(mask: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
-    """bool or floating point [H, W], not rounded to 8 bit."""
+    """Reads bool or floating point [H, W] without rounding it to 8 bit."""
     if mask.dtype != np.bool_ and not np.issubdtype(mask.dtype, np.floating):
         raise ImpastoError(f"{name}: an array must be bool, uint8, or floating point from 0 to 1, not {mask.dtype}")
     if mask.size and not (mask.min() >= 0 and mask.max() <= 1):  # so written that NaN fails too
@@ -121,12 +121,12 @@ def check_size(shape: tuple[int, ...], photo: tuple[int, ...], name: str) -> Non
 
 
 def count_error(masks: int, styles: int) -> ImpastoError:
-    """What is wrong where there is not one mask for each style."""
+    """The error where there is not one mask for each style."""
     return ImpastoError(f"{masks} masks for {styles} styles: give each style one mask")
 
 
 def empty_mask_error(number: int) -> ImpastoError:
-    """What is wrong with a mask that is black all over."""
+    """The error for a mask that is black all over."""
     return ImpastoError(f"mask {number} selects nothing: every pixel is 0; paint it white where its style should go")
 
 

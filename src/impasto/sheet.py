@@ -39,7 +39,7 @@ def sheet(
     columns: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
-    """A sheet with the photo as it is and in each style, under each its painting's title, artist and year.
+    """Paints a sheet: the photo as it is and in each style, under each its painting's title, artist and year.
 
     Args:
         photo: whatever :func:`impasto.read_image` reads.
@@ -74,7 +74,7 @@ def caption(style: Style) -> tuple[str, str]:
 
 
 def lay_out(cells: Sequence[Cell], columns: int | None = None) -> Image.Image:
-    """Pictures of one size in rows, with margins, and with their labels, which are cut where they are too long."""
+    """Lays pictures of one size out in rows, with margins and with labels, which are cut where they are too long."""
     if columns is not None and columns < 1:
         raise ImpastoError(f"a sheet needs 1 column or more, not {columns}")
     width = max(cell.picture.width for cell in cells)
@@ -109,7 +109,7 @@ def _columns(count: int, shape: float) -> int:
 
 
 def _cut(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The line, or as much of it as fits, with three dots."""
+    """Cuts a line to as much of it as fits, with three dots."""
     if font.getlength(line) <= width:
         return line
     while line and font.getlength(f"{line}...") > width:

@@ -69,7 +69,7 @@ class Style:
 
 
 def check_weights(styles: Iterable[tuple[Style, float]]) -> np.ndarray:
-    """The weights of styles of one model, float64 [K]; raises `ImpastoError` for what cannot be mixed."""
+    """Gives the weights of styles of one model, float64 [K]; raises `ImpastoError` for what cannot be mixed."""
     pairs = list(styles)
     weights = np.array([weight for _, weight in pairs], np.float64)
     if not len(weights):
@@ -86,7 +86,9 @@ def check_weights(styles: Iterable[tuple[Style, float]]) -> np.ndarray:
 
 
 def blend(styles: Mapping[Style, float] | Iterable[tuple[Style, float]]) -> Style:
-    """A weighted mean of styles of one model (section 6 of the AdaIN paper; exact, since AdaIN is affine in the style).
+    """Takes the weighted mean of styles of one model (section 6 of the AdaIN paper).
+
+    It is exact: the picture is the one that mixed feature maps give, since AdaIN is affine in the style.
 
     Args:
         styles: weights by style, or pairs of a style and its weight: non-negative, in any proportion; they are scaled
@@ -125,7 +127,7 @@ def gallery() -> dict[str, Painting]:
 
 
 def read_gallery(path: Path, model: str, names: Iterable[str]) -> dict[str, Style]:
-    """The named style vectors that come with one model (``gallery.safetensors`` in its folder), in that order."""
+    """Reads the named style vectors that come with one model (``gallery.safetensors`` in its folder), in that order."""
     if not path.exists():
         return {}
     try:

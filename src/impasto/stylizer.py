@@ -46,7 +46,7 @@ class Plan:
     recolors: bool = False
 
     def finish_part(self, photo: Pixels, painted: Pixels, coverage: np.ndarray | None = None) -> Pixels:
-        """A part of a picture as it was painted, with what masks, strength and kept colours leave of the photo in it.
+        """Brings back into a painted part of a picture what masks, strength and kept colours leave of the photo.
 
         Args:
             photo, painted: uint8 [h, w, 3].
@@ -65,7 +65,7 @@ class Plan:
         return keep_chroma(painted, photo) if self.controls.keep_color == "luminance" else painted
 
     def finish(self, photo: Pixels, painted: Pixels, coverage: np.ndarray | None = None) -> Pixels:
-        """The same for a whole picture, which is then given the photo's palette where the plan says so."""
+        """Finishes a whole picture likewise, and gives it the photo's palette where the plan says so."""
         finished = self.finish_part(photo, painted, coverage)
         return match_color(finished, photo) if self.recolors else finished
 
@@ -123,7 +123,7 @@ class Stylizer(ABC):
 
     @abstractmethod
     def take(self, pixels: Pixels, name: str) -> Style:
-        """The style of a picture, uint8 [H, W, 3]; the style keeps the picture."""
+        """Takes the style of a picture, uint8 [H, W, 3]; the style keeps the picture."""
 
     @abstractmethod
     def paint(

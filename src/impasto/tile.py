@@ -38,7 +38,7 @@ class Span(NamedTuple):
 
     @property
     def within(self) -> slice:
-        """`inner`, counted from the beginning of `outer`."""
+        """The stretch that counts, in pixels from the beginning of `outer`."""
         return slice(self.inner.start - self.outer.start, self.inner.stop - self.outer.start)
 
 
@@ -195,7 +195,7 @@ class Tiling:
         return used
 
     def paint(self, stats: np.ndarray, tiles: list[Tile], done: Callable[[], None]) -> Iterator[tuple[Tile, Pixels]]:
-        """The inner parts of tiles, uint8 [h, w, 3], painted with content statistics [K, T]."""
+        """Paints tiles with content statistics [K, T]; gives their inner parts, uint8 [h, w, 3]."""
         for tile in tiles:
             pixels, regions = self._view(tile)
             mask = WHOLE if regions is None else self._fill_mask(regions, pixels.shape[:2])
@@ -204,7 +204,7 @@ class Tiling:
             done()
 
     def _view(self, tile: Tile) -> tuple[Pixels, np.ndarray | None]:
-        """Picture and regions under a tile, its halo included."""
+        """Cuts out picture and regions under a tile, its halo included."""
         rows, columns = tile.rows.outer, tile.columns.outer
         return self._scene.pixels(rows, columns), self._scene.regions(rows, columns)
 
@@ -234,7 +234,7 @@ class Tiling:
 
     @cached_property
     def _passes(self) -> list[list[int]]:
-        """Which layers are measured in each pass: all that depend on none but those of the passes before.
+        """The layers that are measured in each pass: all that depend on none but those of the passes before.
 
         Not every layer depends on all before it: skip connections are adapted, too, and at strength 0 none depends on
         any. So the statistics of one layer after the other are changed a little, and it is seen whose others' change.
@@ -288,7 +288,7 @@ class _Pool:
         self._squares = np.zeros((regions, channels))  # weighted sum of squared deviations from the mean
 
     def add(self, used: np.ndarray, weight: np.ndarray) -> None:
-        """A part: its statistics, and its weight for each region, [K]."""
+        """Adds a part: its statistics, and its weight for each region, [K]."""
         mean, std = np.split(used.astype(np.float64), 2, axis=1)
         weight = weight[:, None]
         total = self._weight + weight

@@ -184,7 +184,7 @@ def connect(studio: Studio, parts: PhotoTab, controls: list[Any], visits: Visits
 
 
 def _show_regions(path: str | None, chosen: Any) -> Any:
-    """A second style can have a region of its own where there is one, and a photo."""
+    """Shows the brush where there is a photo and a second style to paint with it."""
     return gr.update(visible=bool(path) and len(chosen) == 2)
 
 
@@ -210,7 +210,7 @@ def _paint(
 
 
 def _regions(studio: Studio, drawn: list[bytes | Path]) -> list[Picture]:
-    """The masks of the first and the second style; none where nothing is drawn, or everything."""
+    """Makes the masks of the first and the second style; none where nothing is drawn, or everything."""
     alpha = studio.picture(drawn[0], "the drawing").alpha if drawn else None
     if alpha is None or alpha.min() == alpha.max():
         return []

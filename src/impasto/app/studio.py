@@ -226,7 +226,7 @@ class Studio:
         return self.uploaded.add(kept)
 
     def style(self, source: str | bytes, size: int = STYLE_SIZE, name: str = "style") -> Style:
-        """The style of that name or id, or of a picture or the contents of a ``.style`` file.
+        """Finds the style of that name or id, or takes that of a picture or the contents of a ``.style`` file.
 
         A name is never taken for a path.
         """
@@ -290,7 +290,7 @@ def _fit_mask(mask: Picture, photo: Picture) -> Picture:
 
 
 async def give_up_when_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of work, which is given up when the client hangs up. The request's body must have been read."""
+    """Waits for work, and gives it up when the client hangs up. The request's body must have been read."""
 
     async def hung_up() -> None:
         while (await request.receive())["type"] != "http.disconnect":

@@ -64,7 +64,7 @@ class Work:
         return min(self._unfinished, self.workers)
 
     async def run(self, job: Callable[[], T]) -> T:
-        """The result of a job.
+        """Does a job in its turn and gives its result.
 
         Raises:
             BusyError: as many jobs wait as may.

@@ -61,12 +61,12 @@ def complain(message: str) -> int:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given, so that the library's own defaults stand for the others."""
+    """Picks the options that were given, so that the library's own defaults stand for the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def read_settings(assignments: list[str] | None) -> dict[str, str]:
-    """What `SetOption` was given: values by name, as text."""
+    """Reads what `SetOption` was given: values by name, as text."""
     pairs = [assignment.partition("=") for assignment in assignments or []]
     if wrong := [name for name, equals, _ in pairs if not name or not equals]:
         raise ImpastoError(f"--set takes NAME=VALUE, like iterations=100, not {wrong[0] or '='}")
@@ -82,7 +82,7 @@ def load_painter(
     set_option: list[str] | None = None,
     precision: str = "auto",
 ) -> Stylizer:
-    """The model or method that the options name."""
+    """Loads the model or method that the options name."""
     from impasto.loader import load
 
     return load(**given(model=model), engine=engine, threads=threads, precision=precision, **read_settings(set_option))
@@ -91,7 +91,7 @@ def load_painter(
 def take_styles(
     painter: Stylizer, sources: Sequence[str], style_size: int | None, limit: dict[str, int]
 ) -> list[Style]:
-    """The styles that arguments name, each taken once."""
+    """Takes the styles that arguments name, each once."""
     options = given(size=style_size) | limit
     styles = [painter.style(open_source(source), name=name_of(source), **options) for source in sources]
     if style_size is not None and all(style.picture is None for style in styles):
@@ -102,7 +102,7 @@ def take_styles(
 
 
 def expand(arguments: Sequence[str], *also: str) -> list[str]:
-    """Folders replaced by the pictures in them, in order, and by files with the endings in `also`."""
+    """Replaces folders by the pictures in them, in order, and by files with the endings in `also`."""
     from impasto.image import ENDINGS
 
     endings = {*(f".{ending}" for ending in ENDINGS), *also}
@@ -124,7 +124,7 @@ def name_of(source: str) -> str:
 
 
 def open_source(source: str) -> ImageSource:
-    """What an argument names: a path, or the picture on stdin."""
+    """Gives what an argument names: a path, or the picture on stdin."""
     return sys.stdin.buffer.read() if source == "-" else source
 
 

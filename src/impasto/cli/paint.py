@@ -172,7 +172,7 @@ def stylize(
 
 
 def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, format: str | None) -> list[_Job]:
-    """What to make and where to write it, checked as far as that goes without reading a picture."""
+    """Plans what to make and where to write it, checked as far as that goes without reading a picture."""
     from impasto.image import ENDINGS
 
     paintings = [(index,) for index in range(len(styles))] if each else [tuple(range(len(styles)))]
@@ -270,7 +270,7 @@ def _paint(
 def _paint_files(
     painter: Stylizer, mixes: Mapping[_Job, Mix], controls: Controls, unread: list[str], **options: Any
 ) -> Iterator[_Made]:
-    """The same from file to file."""
+    """Paints job after job from file to file, without reading a picture whole."""
     from impasto.huge import stylize_file
 
     for job, mix in mixes.items():

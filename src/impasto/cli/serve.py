@@ -177,7 +177,7 @@ def serve(
 
 
 def _read_credentials(auth: str | None) -> tuple[str, str] | None:
-    """User and password."""
+    """Reads user and password."""
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):
         raise ImpastoError("--auth takes a name and a password with a colon between them, like --auth me:secret")
@@ -185,7 +185,7 @@ def _read_credentials(auth: str | None) -> tuple[str, str] | None:
 
 
 def _read_limits(**options: float | None) -> dict[str, Any]:
-    """Those of the limits that were given, in the library's units."""
+    """Reads those of the limits that were given, in the library's units."""
     limits: dict[str, Any] = given(**options)
     for name, value in limits.items():
         option = f"--{name.replace('_', '-')}"

@@ -226,7 +226,7 @@ def _default_target(clip: Path, styles: Sequence[str]) -> Path:
 
 @contextlib.contextmanager
 def _catch_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second ends the program as ever."""
+    """Gives an event that the first Ctrl-C sets; the second ends the program as ever."""
     from impasto.video import StoppedError
 
     stop = threading.Event()
@@ -247,7 +247,7 @@ def _catch_interrupt() -> Iterator[threading.Event]:
 
 
 def _report(result: VideoResult, resume: bool) -> None:
-    """What the person should know beside the path, on stderr."""
+    """Says on stderr what the person should know beside the path."""
     if result.broken:
         complain(f"{result.broken} broken frames were passed over")
     if result.left_out:

@@ -24,7 +24,7 @@ _EVERY = 5.0  # seconds between parts
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """A painting.
+    """One painting of a data set, or why there is none.
 
     Attributes:
         input: the picture's name in the source; of a tar shard, the shard's name, a slash, the member's.

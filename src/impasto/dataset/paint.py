@@ -83,7 +83,7 @@ class SourcePainter:
         return replace(row, sha256=_sha256(data))
 
     def _paint_shard(self, name: str, known: Mapping[str, ManifestRow]) -> list[ManifestRow]:
-        """A WebDataset shard: samples are files with a name in common up to the first dot. All but pictures is copied.
+        """Paints a WebDataset shard, whose samples are files alike in name up to the first dot; all else is copied.
 
         Of a sample whose picture cannot be read nothing is written.
         """
@@ -134,7 +134,7 @@ class SourcePainter:
         return done
 
     def _draw_rows(self, entry: str, outputs: Sequence[str]) -> list[tuple[ManifestRow, Style]]:
-        """What is to be made of a picture: for each output its row so far, and its style."""
+        """Draws what is to be made of a picture: for each output its row so far, and its style."""
         made = []
         for output, (number, strength) in zip(outputs, self.recipe.draw(entry, len(self.styles)), strict=True):
             style = self.styles[number]
@@ -147,7 +147,7 @@ class SourcePainter:
     def _find_kept(
         row: ManifestRow, known: Mapping[str, ManifestRow], read: Callable[[str], bytes | None]
     ) -> ManifestRow | None:
-        """The row of a painting that is there as it should be."""
+        """Finds the row of a painting that is there as it should be."""
         before = known.get(row.output)
         if before is None or not before.sha256 or not before.made_like(row):
             return None
@@ -155,7 +155,7 @@ class SourcePainter:
         return before if data is not None and _sha256(data) == before.sha256 else None
 
     def _frame_picture(self, data: bytes) -> Picture:
-        """The picture at the size that it is painted at."""
+        """Reads a picture and brings it to the size that it is painted at."""
         picture = read_image(data)
         recipe = self.recipe
         if recipe.size is not None:
@@ -175,14 +175,14 @@ class SourcePainter:
 
 
 def split_sample_name(name: str) -> tuple[str, str]:
-    """The key of a WebDataset member, up to the first dot of its file name, and the rest."""
+    """Splits the name of a WebDataset member into its key, up to the first dot of the file name, and the rest."""
     folder, slash, file = name.rpartition("/")
     stem, dot, ending = file.partition(".")
     return f"{folder}{slash}{stem}", f"{dot}{ending}"
 
 
 def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
-    """The same change of pixels [H, W, 3] and of alpha."""
+    """Changes pixels [H, W, 3] and alpha alike."""
     alpha = None
     if picture.alpha is not None:
         alpha = change(np.repeat(picture.alpha[..., None], 3, 2))[..., 0]
@@ -190,7 +190,7 @@ def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Pictur
 
 
 def _read_members(data: bytes) -> dict[str, bytes]:
-    """The files of a shard."""
+    """Reads the files of a shard, by name."""
     return {name: data[start:end] for name, start, end in tar_members(io.BytesIO(data))}
 
 

@@ -45,7 +45,7 @@ class Recipe:
             raise ImpastoError(f"a crop of {self.crop} is larger than pictures with a short side of {self.size}")
 
     def draw(self, name: str, styles: int) -> list[tuple[int, float]]:
-        """The number of the style, out of so many, and the strength of each painting of a picture.
+        """Draws the number of the style, out of so many, and the strength of each painting of a picture.
 
         The styles of one picture differ as long as there are enough of them.
         """

@@ -99,7 +99,7 @@ def stylize_file(
 def _check_target(
     out: str | os.PathLike[str], target: Path, image: pyvips.Image, inputs: Sequence[Path], quality: int
 ) -> str:
-    """The kind of file to write; raises `ImpastoError` where it cannot be written."""
+    """Finds the kind of file to write; raises `ImpastoError` where it cannot be written."""
     kind = KINDS.get(target.suffix[1:].lower())
     if kind is None:
         raise ImpastoError(f"cannot write {out}: huge pictures are written as .tif, .png or .jpg")
@@ -184,7 +184,7 @@ class _Work:
         return shared.weights if shared else None
 
     def _share(self, rows: slice, columns: slice) -> Regions | None:
-        """The regions of a part of the picture; None where there are no masks."""
+        """Makes the regions of a part of the picture; None where there are no masks."""
         if not self._masks:
             return None
         masks = np.stack([mask.part(rows, columns)[..., 0] for mask in self._masks])
@@ -229,7 +229,7 @@ class _Work:
         write_file(self._statistics, stream.getvalue())
 
     def write(self, target: Path, kind: str, quality: int, exif: bytes | None, recolors: bool) -> None:
-        """Writes the file, all of it or nothing; if it `recolors`, with the palette of the photo."""
+        """Writes the file in one piece at the end; if it `recolors`, with the palette of the photo."""
         colors = color_map(palette(self._painted.strips()), palette(self.photo.strips())) if recolors else None
 
         def strips() -> Iterator[Pixels]:

@@ -43,13 +43,13 @@ class Method(Stylizer):
         self.encoder: Encoder = load_encoder().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def take(self, pixels: Pixels, name: str) -> Style:
-        """See :meth:`Stylizer.take`; the tensor stays empty."""
+        """Makes a style that is the picture itself; its tensor stays empty."""
         return Style(name, np.empty(0, np.float32), self.fingerprint, pixels)
 
     def paint(
         self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
     ) -> Pixels:
-        """See :meth:`Stylizer.paint`; there are no statistics to remember, nor tiles."""
+        """Paints as :meth:`Stylizer.paint` says; there are no statistics to remember, nor tiles."""
         strength = plan.controls.strength
         if strength == 0:
             return content

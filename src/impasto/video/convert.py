@@ -225,7 +225,7 @@ class _Conversion:
         return stopped
 
     def _look_at(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Sight | None]]:
-        """Each frame, and what it has to do with that before; None for one shown once more, for a higher rate."""
+        """Compares each frame with that before it; None for one that is shown once more, for a higher rate."""
         seen: Pixels | None = None
         for frame in frames:
             yield frame, None if frame.pixels is seen else self.steady.look(frame.pixels)
@@ -284,7 +284,7 @@ class Excerpt:
         return round((stop - self.begin) * (self.rate or source.rate))
 
     def frames(self, since: Fraction) -> Iterator[Frame]:
-        """The frames to paint, from `since` on, in seconds."""
+        """Decodes the frames to paint, from `since` on, in seconds."""
         source = self.source
         usual = max(1, round(1 / source.rate / source.time_base))
         kept = between(lasting(source.frames(since), usual), self.begin, self.end, source.time_base)
@@ -345,7 +345,7 @@ class Schedule:
 
 
 def _check_seconds(name: str, value: float | Fraction | None) -> Fraction | None:
-    """A number of seconds or frames a second, exactly; raises `ImpastoError` where it is none."""
+    """Makes a number of seconds or frames a second exact; raises `ImpastoError` where it is none."""
     if value is None:
         return None
     try:

@@ -162,7 +162,7 @@ class TemporalPainter:
 
 
 def histogram(frame: Pixels) -> npt.NDArray[np.float32]:
-    """How often each colour is in a frame, uint8 [H, W, 3]: shares in 8 x 8 x 8 bins, float32 [8, 8, 8]."""
+    """Counts how often each colour is in a frame, uint8 [H, W, 3]: shares in 8 x 8 x 8 bins, float32 [8, 8, 8]."""
     small = cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA)
     counts = cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3)
     return np.asarray(counts / small[..., 0].size, np.float32)
