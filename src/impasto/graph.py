@@ -52,7 +52,7 @@ class GraphStylizer(Stylizer):
         if self.engine.precision != "fp32":
             self.engine_name += f" {self.engine.precision}"
         # VGG-19 takes 1,200 bytes for each pixel, the others 250.
-        self.tile_above = 3_000_000 if model.card.get("encoder") else 16_000_000
+        self.tile_above = 3_000_000 if model.card.encoder else 16_000_000
         self.tile = 1024
 
     def take(self, pixels: Pixels, name: str) -> Style:
@@ -189,8 +189,8 @@ def paint_reference(stylizer: GraphStylizer) -> np.ndarray:
 
 def check_reference(stylizer: GraphStylizer) -> None:
     """Paints the test picture of the model's card, so that a model which computes nonsense here is noticed at once."""
-    card = stylizer.model.card["int8"] if stylizer.engine.precision == "int8" else stylizer.model.card
-    if np.abs(paint_reference(stylizer) - card["reference"]).max() > _REFERENCE_TOLERANCE:
+    expected = stylizer.model.reference(stylizer.engine.precision)
+    if np.abs(paint_reference(stylizer) - expected).max() > _REFERENCE_TOLERANCE:
         raise ImpastoError(
             f"model {stylizer.model.name} gives a wrong picture on {stylizer.engine.name} ({stylizer.engine.device}): "
             "try another engine, or install impasto again"

@@ -16,10 +16,11 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -34,6 +35,93 @@ DEFAULT = "adain"
 #: The content graph in eight bits; its weights lie beside it, in a ``.bin``.
 INT8 = "content-int8.xml"
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model's ``card.json`` tells: a field for each of its keys, in their order; what is None is left out.
+
+    Attributes:
+        name: of the model.
+        description: what it is, in a line.
+        network, arguments: which of :data:`impasto.nets.NETWORKS`, and what it was made with.
+        adaptive: channels of each adaptive layer.
+        strides: pixels from one feature of each adaptive layer to the next.
+        style_size: length of a style tensor, where that is not the length of the content statistics.
+        styles: names of those that it was trained on; empty where it takes the style of any picture.
+        made_with, licence: the version of impasto, and the terms of the weights.
+        training: its stages, each with settings, seed, steps and pictures.
+        encoder: "vgg19" where the network holds VGG-19, which does not ship with the model; else None.
+        external: names of the weights that the graph does not carry, in the order it wants them in.
+        fingerprint: see :func:`fingerprint`.
+        gallery: where the styles that come with it are from.
+        reach: how many pixels beyond a tile's edge count for what is inside.
+        reference: the means of 16 x 16 pixels of a test picture that it painted.
+        quality: what it scored, see :func:`impasto.evaluate.report.record`.
+        int8: "sha256" and "reference" of the graph in eight bits, and how it was made.
+        fitted: how the styles that come with it were fitted to their paintings.
+        more: keys that another version of impasto wrote.
+    """
+
+    name: str
+    description: str | None = None
+    network: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    adaptive: list[int]
+    strides: list[int] | None = None
+    style_size: int | None = None
+    styles: list[str] = field(default_factory=list)
+    made_with: str | None = None
+    licence: str | None = None
+    training: list[dict[str, Any]] = field(default_factory=list)
+    encoder: str | None = None
+    external: list[str] | None = None
+    fingerprint: str
+    gallery: str | None = None
+    reach: int | None = None
+    reference: list[Any] | None = None
+    quality: dict[str, Any] | None = None
+    int8: dict[str, Any] | None = None
+    fitted: list[dict[str, Any]] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """Reads the card of a model folder.
+
+        Raises:
+            ImpastoError: there is none, or it is damaged.
+        """
+        path = folder / "card.json"
+        try:
+            told = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ImpastoError(f"{path} is not a model card: {error}") from error
+        if not isinstance(told, dict):
+            raise ImpastoError(f"{path} is not a model card: it holds no keys")
+        kinds = get_type_hints(cls)
+        del kinds["more"]
+        known = {key: value for key, value in told.items() if key in kinds}
+        for key in ("name", "network", "adaptive", "fingerprint", *known):
+            if not _fits(known.get(key), kinds[key]):
+                raise ImpastoError(f"{path} is not a model card: its {key} is missing or damaged")
+        return cls(**known, more={key: value for key, value in told.items() if key not in kinds})
+
+    def write(self, folder: Path) -> None:
+        """Writes ``card.json`` into a model folder."""
+        told = {key: value for key, value in vars(self).items() if value is not None and key != "more"}
+        write_file(folder / "card.json", (json.dumps(told | self.more, indent=1) + "\n").encode())
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value read from JSON is of a type such as ``list[int] | None``."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(one, get_args(kind)[0]) for one in value)
+    return kind is Any or isinstance(value, get_origin(kind) or kind)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -45,35 +133,40 @@ class Model:
     """
 
     folder: Path
-    card: dict[str, Any]
+    card: Card
 
     @property
     def name(self) -> str:
-        return str(self.card["name"])
+        return self.card.name
 
     @property
     def fingerprint(self) -> str:
-        return str(self.card["fingerprint"])
+        return self.card.fingerprint
 
     @property
     def channels(self) -> list[int]:
         """Of each adaptive layer."""
-        return [int(channels) for channels in self.card["adaptive"]]
+        return self.card.adaptive
 
     @property
     def strides(self) -> list[int]:
         """Pixels from one feature of each adaptive layer to the next; a tile begins at a multiple of the largest."""
-        return [int(stride) for stride in self._measured("strides")]
+        return self._require(self.card.strides, "strides")
 
     @property
     def reach(self) -> int:
         """How many pixels beyond a tile's edge count for what is inside, see :func:`impasto.export.measure_reach`."""
-        return int(self._measured("reach"))
+        return self._require(self.card.reach, "reach")
 
-    def _measured(self, key: str) -> Any:
-        if key not in self.card:
+    def _require(self, told: T | None, key: str) -> T:
+        if told is None:
             raise ImpastoError(f"the card of the model {self.name} does not tell its {key}: export the model again")
-        return self.card[key]
+        return told
+
+    def reference(self, precision: str) -> list[Any]:
+        """The means of 16 x 16 pixels of what :func:`impasto.graph.paint_reference` paints, at "int8" or another."""
+        in_bytes = (self.card.int8 or {}).get("reference")
+        return self._require(in_bytes if precision == "int8" else self.card.reference, "reference")
 
     @property
     def stats_size(self) -> int:
@@ -83,12 +176,12 @@ class Model:
     @property
     def style_size(self) -> int:
         """S, the length of a style tensor: T, unless the card says otherwise."""
-        return int(self.card.get("style_size", self.stats_size))
+        return self.card.style_size or self.stats_size
 
     @property
     def trained_styles(self) -> list[str]:
         """Names of the styles that the model was trained on; empty where it takes the style of any picture."""
-        return [str(name) for name in self.card.get("styles", [])]
+        return self.card.styles
 
     @cached_property
     def gallery(self) -> dict[str, Style]:
@@ -98,7 +191,7 @@ class Model:
     def weights(self) -> dict[str, np.ndarray]:
         """All weights of the network by their PyTorch names, float32; the encoder's from where this machine has it."""
         trained = load_file(self.folder / "weights.safetensors")
-        if self.card.get("encoder") == "vgg19":
+        if self.card.encoder == "vgg19":
             trained |= {f"encoder.{key}": value for key, value in find_weights().items()}
         return {key: value.astype(np.float32) for key, value in trained.items()}
 
@@ -110,9 +203,9 @@ class Model:
         """
         if fingerprint(self.folder) != self.fingerprint:
             raise ImpastoError(f"the files of model {self.name} in {self.folder} are damaged: install impasto again")
-        if "external" not in self.card:
+        if self.card.external is None:
             return self.folder / "content.onnx"
-        return self._assembled()
+        return self._assemble(self.card.external)
 
     def style_graph(self) -> Path | None:
         """The path of the graph that makes a picture's style; None where that is its feature statistics."""
@@ -125,18 +218,19 @@ class Model:
         Raises:
             ImpastoError: its files are damaged.
         """
-        if "int8" not in self.card:
+        if self.card.int8 is None:
             return None
         path = self.folder / INT8
         try:
-            sound = digest_of_int8(self.folder) == self.card["int8"]["sha256"]
+            sound = digest_of_int8(self.folder) == self.card.int8.get("sha256")
         except OSError:
             sound = False
         if not sound:
             raise ImpastoError(f"{path} is damaged: install impasto again, or give --precision fp32")
         return path
 
-    def _assembled(self) -> Path:
+    def _assemble(self, external: list[str]) -> Path:
+        """Puts the graph and its weights together in the cache, unless they lie there."""
         # Which VGG-19 it was made from is told by the file, not by its contents: those need not be read every time.
         source = locate()
         stamp = (str(source), source.stat().st_size, source.stat().st_mtime_ns) if source else ()
@@ -145,7 +239,7 @@ class Model:
         if folder.is_dir():
             return folder / "content.onnx"
         weights = self.weights()
-        blob = b"".join(np.ascontiguousarray(weights[name]).tobytes() for name in self.card["external"])
+        blob = b"".join(np.ascontiguousarray(weights[name]).tobytes() for name in external)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
@@ -197,17 +291,7 @@ def find_model(name_or_path: str | os.PathLike[str] = DEFAULT) -> Model:
 
 
 def _read_model(folder: Path) -> Model:
-    try:
-        card = json.loads((folder / "card.json").read_text("utf-8"))
-        model = Model(folder, card)
-        _ = model.name, model.fingerprint, model.style_size
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImpastoError(f"{folder / 'card.json'} is not a model card: {error}") from error
+    model = Model(folder, Card.read(folder))
     if missing := [n for n in ("content.onnx", "weights.safetensors") if not (folder / n).is_file()]:
         raise ImpastoError(f"the model folder {folder} has no {missing[0]}")
     return model
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Writes ``card.json``."""
-    write_file(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())

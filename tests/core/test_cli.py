@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -325,7 +325,7 @@ def test_the_styles_of_a_model_that_was_trained_on_some(impasto_: Impasto, folde
     """One of them may be called like a shipped painting, the others are not."""
     model = find_model()
     shutil.copytree(model.folder, "mine")
-    Path("mine/card.json").write_text(json.dumps(model.card | {"styles": ["munch-scream", "brick"]}))
+    replace(model.card, styles=["munch-scream", "brick"]).write(Path("mine"))
     scream = model.gallery["munch-scream"].tensor
     save_file({"munch-scream": scream, "brick": scream}, "mine/gallery.safetensors")
     assert impasto_("styles", "--model", "mine").lines == ["munch-scream", "brick"]

@@ -58,7 +58,7 @@ def sheet(name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_control_paints_what_it_did(name: str, request: pytest.FixtureRequest) -> None:
-    if find_model(name).card.get("encoder"):
+    if find_model(name).card.encoder:
         request.getfixturevalue("vgg19")
     painted, before = sheet(name).astype(int), np.asarray(Image.open(FOLDER / f"{name}.png"))
     difference = np.abs(painted - before)  # processors round differently

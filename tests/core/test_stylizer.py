@@ -33,7 +33,7 @@ def small(photo) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request) -> impasto.Stylizer:
-    if find_model(request.param).card.get("encoder"):
+    if find_model(request.param).card.encoder:
         request.getfixturevalue("vgg19")
     return impasto.load(request.param, engine="onnxruntime")
 
@@ -225,7 +225,7 @@ def test_a_smooth_sky_stays_smooth(style):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_engines_agree(name, request, small, painting):
-    if find_model(name).card.get("encoder"):
+    if find_model(name).card.encoder:
         request.getfixturevalue("vgg19")
     assert installed() == ["onnxruntime", "openvino", "torch"]
     mask = np.linspace(0, 1, 200, dtype=np.float32)[None].repeat(160, 0)

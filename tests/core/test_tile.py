@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,7 +25,7 @@ WHOLE = np.ones((1, 1, 1, 1), np.float32)
 
 @pytest.fixture(params=[model.name for model in shipped_models()])
 def model(request) -> GraphStylizer:
-    if find_model(request.param).card.get("encoder"):
+    if find_model(request.param).card.encoder:
         request.getfixturevalue("vgg19")
     return load(request.param)
 
@@ -189,6 +191,6 @@ def test_an_unknown_kind_of_statistics_is_one_line(photo):
 
 def test_a_model_that_does_not_tell_its_reach_says_so(photo, tmp_path):
     model = load("adain")
-    del model.model.card["reach"]
+    model.model = replace(model.model, card=replace(model.model.card, reach=None))
     with pytest.raises(impasto.ImpastoError, match="export the model again"):
         model.stylize(photo, "munch-scream")

@@ -49,7 +49,7 @@ def test_a_checkpoint_becomes_a_model_for_every_engine(checkpoint, paintings, tm
     assert card["name"] == "mine"
     assert card["training"] == [{"settings": {"seed": 0}}]
     shipped = find_model("adain").card  # the same network, with other weights
-    assert [card["strides"], card["reach"]] == [shipped["strides"], shipped["reach"]]
+    assert [card["strides"], card["reach"]] == [shipped.strides, shipped.reach]
     small = photo[:96, :96]
     results = [np.asarray(impasto.load(folder, engine=engine).stylize(small, "hokusai-great-wave"))
                for engine in ("onnxruntime", "openvino", "torch")]  # fmt: skip
@@ -67,7 +67,7 @@ def test_the_mean_of_checkpoints_and_models(checkpoint, tmp_path):
     for name, weight in mean.weights().items():
         expected = 2 * state["average"][f"module.{name}"].float()  # (1 + 1 + 4) / 3
         assert np.allclose(weight, expected, rtol=2e-3, atol=1e-6), name
-    assert mean.card["training"] == [*state["stages"][:-1], state["stages"][-1] | {
+    assert mean.card.training == [*state["stages"][:-1], state["stages"][-1] | {
         "mean_with": [state["stages"], other["stages"]]}]  # fmt: skip
 
     again = find_model(export(checkpoint, tmp_path / "again", "again", mean_with=[mean.folder]))  # with a model
@@ -82,7 +82,7 @@ def test_the_mean_of_checkpoints_and_models(checkpoint, tmp_path):
 
 @pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
 def test_graph_and_weight_file_hold_the_same_numbers(model, request):
-    if model.card.get("encoder"):
+    if model.card.encoder:
         request.getfixturevalue("vgg19")
     graph = onnx.load(model.graph())
     stored = {i.name.removesuffix(".half"): numpy_helper.to_array(i) for i in graph.graph.initializer}

@@ -105,7 +105,7 @@ def test_a_model_is_quantized(tmp_path, vgg19, photo, painting, capfd):
     assert end.value.code == 0
     assert (folder / INT8).read_bytes() != before
     model = find_model(folder)
-    assert model.card["int8"]["pairs"] == 4
+    assert model.card.int8["pairs"] == 4
     size = sum((folder / name).stat().st_size for name in (INT8, "content-int8.bin"))
     assert size < 3_000_000
     eight, full = GraphStylizer(model, precision="int8"), GraphStylizer(model, "onnxruntime")

@@ -47,7 +47,7 @@ def test_operations_of_the_compact_network_keep_to_the_budget():
 
 def test_operations_of_the_papers_network_are_those_of_its_convolutions():
     model = find_model("adain")
-    paper = replace(model, card=model.card | {"network": "adain", "adaptive": [512]})
+    paper = replace(model, card=replace(model.card, network="adain", adaptive=[512]))
     encoder = [(1, 3, 3 / 9), (1, 3, 64), (1, 64, 64), (2, 64, 128), (2, 128, 128), (4, 128, 256),
                *3 * [(4, 256, 256)], (8, 256, 512)]  # fmt: skip
     decoder = [(8, 512, 256), *3 * [(4, 256, 256)], (4, 256, 128), (2, 128, 128), (2, 128, 64), (1, 64, 64), (1, 64, 3)]

@@ -97,7 +97,7 @@ def test_the_styles_of_a_model_are_fitted(vgg19, photos, painting, tmp_path, cap
     before, after = find_model().gallery, find_model(folder).gallery
     assert list(after) == list(before)
     assert [name for name in after if not np.array_equal(after[name].tensor, before[name].tensor)] == ["klimt-kiss"]
-    told = find_model(folder).card["fitted"][-1]
+    told = find_model(folder).card.fitted[-1]
     assert told["styles"] == ["klimt-kiss"]
     assert told["settings"]["steps"] == 2
     assert impasto.load(folder).stylize(painting, "klimt-kiss").size == (451, 300)

@@ -125,7 +125,7 @@ def test_a_fitted_decoder_gives_pictures_back_before_it_is_trained(vgg19, folder
 def test_training_starts_from_a_model(vgg19, folders, tmp_path):
     settings = replace(TINY, steps=1, lr=0.0)
     state = read_checkpoint(run("compact", settings, folders, tmp_path, start="adain"))
-    assert state["stages"][:-1] == find_model("adain").card["training"]
+    assert state["stages"][:-1] == find_model("adain").card.training
     shipped = find_model("adain").weights()
     assert all(np.allclose(state["network"][name], weight) for name, weight in shipped.items())
     with pytest.raises(ImpastoError, match="not adain"):

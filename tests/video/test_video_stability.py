@@ -147,7 +147,7 @@ def test_statistics_are_a_running_mean(model, coffee):
     frames = [shifted(coffee, time, (20, 3)) for time in range(5)]
     memory, style = Memory(0.8), model.style(STYLE)
     plan = model.plan(model.mix(style), Controls())
-    channels = model.model.card["adaptive"][0]
+    channels = model.model.channels[0]
     expected = None
     for frame in frames:
         model.paint(frame, plan, memory=memory)

@@ -47,11 +47,11 @@ def models(as_json: JsonOption = False) -> None:
     rows: list[dict[str, Any]] = [
         {
             "name": model.name,
-            "description": model.card.get("description", model.card["network"]),
+            "description": model.card.description or model.card.network,
             "bytes": sum(file.stat().st_size for file in model.folder.iterdir()),
-            "quality": model.card.get("quality"),
+            "quality": model.card.quality,
             "styles": len(model.gallery),
-            "missing": encoder if model.card.get("encoder") else None,
+            "missing": encoder if model.card.encoder else None,
         }
         for model in shipped_models()
     ]

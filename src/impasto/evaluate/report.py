@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from impasto.errors import ImpastoError
 from impasto.evaluate.page import Cell, Page
-from impasto.model import find_model, write_card
+from impasto.model import find_model
 
 UNCHANGED = "unchanged content"
 RESIZE = "short side to size (Lanczos), centre square"
@@ -164,7 +164,7 @@ def record(evaluation: Evaluation, model: str | os.PathLike[str]) -> None:
         "strength_0_ssim": _rounded(row.reconstruction_ssim),
         "strength_0_psnr": _rounded(row.reconstruction_psnr),
     }
-    write_card(found.folder, found.card | {"quality": quality})
+    replace(found.card, quality=quality).write(found.folder)
 
 
 def _label(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.export.beside import made_beside
 from impasto.graph import GraphStylizer, paint_reference
-from impasto.model import find_model, fingerprint, write_card
+from impasto.model import Card, find_model, fingerprint
 from impasto.nets import make_network
 from impasto.nets.norm import Network
 from impasto.nets.vgg import load_encoder
@@ -153,12 +154,12 @@ def _read_trained(source: str | Path) -> dict[str, Any]:
     if Path(source).is_file():
         return read_checkpoint(Path(source))
     model = find_model(source)
-    kind = model.card["network"]
+    kind = model.card.network
     return {
         "kind": kind,
-        "arguments": model.card.get("arguments", {}),
-        "styles": model.card.get("styles", ()),
-        "stages": model.card["training"],
+        "arguments": model.card.arguments,
+        "styles": model.card.styles,
+        "stages": model.card.training,
         "average": {
             f"module.{name.removeprefix(PREFIX.get(kind, ''))}": torch.from_numpy(weight)
             for name, weight in model.weights().items()
@@ -222,7 +223,7 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
         for key, weight in state["average"].items()
         if key.startswith("module.")
     }
-    network = make_network({"network": kind, "arguments": state.get("arguments", {})})
+    network = make_network(kind, state.get("arguments", {}))
     if network.arguments.get("decoder", "adain") != "adain":
         raise ImpastoError(
             f"the checkpoint holds the decoder {network.arguments['decoder']}, which is for comparison in training: "
@@ -233,47 +234,44 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
     weights = network.state_dict() | {key: torch.from_numpy(weight).float() for key, weight in trained.items()}
     network.load_state_dict(weights)
 
-    graph = content_graph(network)
-    card: dict[str, Any] = {
-        "name": name,
-        "description": DESCRIPTIONS[kind].format(**network.arguments),
-        "network": kind,
-        "arguments": dict(network.arguments),
-        "adaptive": list(network.adaptive),
-        "strides": list(network.strides),
-        "style_size": network.style_size,
-        "styles": list(state.get("styles", ())),
-        "made_with": f"impasto {__version__}",
-        "licence": "MIT",
-        "training": state["stages"],
-    }
+    graph, head, external = content_graph(network), style_graph(network), None
     if kind == "adain":
-        card |= {"encoder": "vgg19", "external": detach_weights(graph, set(weights))}
+        external = detach_weights(graph, set(weights))
     else:
         halve_weights(graph)
-    head = style_graph(network)
-
     (made / "content.onnx").write_bytes(graph.SerializeToString())
     if head is not None:
         halve_weights(head)
         (made / "style.onnx").write_bytes(head.SerializeToString())
     save_file(trained, made / "weights.safetensors")
-    card["fingerprint"] = fingerprint(made)
-    write_card(made, card)
-    stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
-    if card["styles"]:
-        vectors = dict(zip(card["styles"], network.styles().half().numpy(), strict=True))
+    card = Card(
+        name=name,
+        description=DESCRIPTIONS[kind].format(**network.arguments),
+        network=kind,
+        arguments=dict(network.arguments),
+        adaptive=list(network.adaptive),
+        strides=list(network.strides),
+        style_size=network.style_size,
+        styles=list(state.get("styles", ())),
+        made_with=f"impasto {__version__}",
+        licence="MIT",
+        training=state["stages"],
+        encoder="vgg19" if kind == "adain" else None,
+        external=external,
+        fingerprint=fingerprint(made),
+    )
+    card.write(made)
+    if card.styles:
+        vectors = dict(zip(card.styles, network.styles().half().numpy(), strict=True))
         save_file(vectors, made / "gallery.safetensors")
-        # The reference picture below is painted in the first of them.
-        stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
-    elif gallery is not None:
-        card["gallery"] = f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}"
+    stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
+    if gallery is not None and not card.styles:
+        card = replace(card, gallery=f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}")
         styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
         vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
         save_file(vectors, made / "gallery.safetensors")
-    write_card(
-        made, card | {"reach": measure_reach(stylizer), "reference": paint_reference(stylizer).round(2).tolist()}
-    )
+    reference = paint_reference(stylizer).round(2).tolist()
+    replace(card, reach=measure_reach(stylizer), reference=reference).write(made)
     for file in made.iterdir():
         file.chmod(0o644)  # safetensors makes its files for their owner alone
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from impasto.files import reason
 from impasto.graph import GraphStylizer, paint_reference
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
 from impasto.losses import Statistics
-from impasto.model import INT8, digest_of_int8, find_model, write_card
+from impasto.model import INT8, digest_of_int8, find_model
 from impasto.progress import track
 from impasto.train.augment import bolder
 from impasto.train.data import find_pictures
@@ -71,7 +72,7 @@ def quantize(
         ImpastoError: the model takes no style of any picture, or a folder holds too few pictures.
     """
     found = find_model(model)
-    if found.trained_styles or found.card.get("encoder"):
+    if found.trained_styles or found.card.encoder:
         raise ImpastoError(f"{found.name} cannot be quantized: only compact models are")
     painter = GraphStylizer(found, "onnxruntime")
     photos, paintings = (_draw(sources, pairs + checked, size, seed) for sources in (content, style))
@@ -114,12 +115,12 @@ def quantize(
             "seed": seed,
             "made_with": f"nncf {nncf.__version__}, openvino {openvino.__version__}",
         }
-        write_card(made, {**found.card, "int8": told})
+        replace(found.card, int8=told).write(made)
         painted = paint_reference(GraphStylizer(find_model(made), "openvino", precision="int8"))
         for file in (made / INT8, (made / INT8).with_suffix(".bin")):
             file.chmod(0o644)
             file.replace(found.folder / file.name)
-        write_card(found.folder, {**found.card, "int8": told | {"reference": painted.round(2).tolist()}})
+        replace(found.card, int8=told | {"reference": painted.round(2).tolist()}).write(found.folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return found.folder / INT8

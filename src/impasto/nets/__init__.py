@@ -29,13 +29,13 @@ NETWORKS: dict[str, type[Network]] = {
 }
 
 
-def make_network(card: Mapping[str, Any]) -> Network:
+def make_network(kind: str, arguments: Mapping[str, Any]) -> Network:
     """A fresh network as a model card or a checkpoint describes it: its kind, and the arguments it was made with."""
-    return NETWORKS[card["network"]](**card.get("arguments", {}))
+    return NETWORKS[kind](**arguments)
 
 
 def load_network(model: Model) -> Network:
     """The network of a model with its trained weights, ready to run."""
-    network = make_network(model.card)
+    network = make_network(model.card.network, model.card.arguments)
     network.load_state_dict({name: torch.from_numpy(weight) for name, weight in model.weights().items()})
     return network.eval().requires_grad_(False)

@@ -23,7 +23,7 @@ from impasto.files import write_file
 from impasto.graph import GraphStylizer
 from impasto.image import to_float
 from impasto.losses import content_loss, style_loss, style_statistics, total_variation
-from impasto.model import find_model, write_card
+from impasto.model import find_model
 from impasto.nets import load_network
 from impasto.nets.norm import Network
 from impasto.nets.vgg import Encoder, load_encoder
@@ -169,12 +169,12 @@ def fit_gallery(
     pictures = {file.stem: file for file in sorted(gallery.glob("*.*")) if file.stem in found.gallery}
     if not pictures:
         raise ImpastoError(f"{gallery} has no picture named like a style of {found.name}: see `impasto styles`")
-    write_card(found.folder, found.card)  # as it is: where that is not allowed, it is better known now than at the end
+    found.card.write(found.folder)  # as it is: where that is not allowed, it is better known now than at the end
     photos = Pictures(content, label="photos")
     styles = [painter.style(file, name=name) for name, file in pictures.items()]
     fitted = fit_styles(painter, styles, photos, fitting)
     path = found.folder / "gallery.safetensors"
     write_file(path, save(load_file(path) | {style.name: style.tensor.astype(np.float16) for style in fitted}))
     told = {"settings": asdict(fitting), "styles": sorted(pictures), "photos": manifest(photos.entries, "photos")}
-    write_card(found.folder, {**found.card, "fitted": [*found.card.get("fitted", []), told]})
+    replace(found.card, fitted=[*(found.card.fitted or []), told]).write(found.folder)
     return path

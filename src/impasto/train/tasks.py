@@ -341,17 +341,17 @@ def make_task(
             assert isinstance(made, Compact)
             task = CompactTask(made.requires_grad_(True), load_encoder(), settings)
     if start is not None:
-        task.stages = find_model(start).card["training"]
+        task.stages = find_model(start).card.training
     return task
 
 
 def start_network(network: str, start: str | None, arguments: Mapping[str, Any]) -> Network:
     """A fresh network, or that of the model to start with, which must be of the same kind."""
     if start is None:
-        return make_network({"network": network, "arguments": arguments})
+        return make_network(network, arguments)
     model = find_model(start)
-    if model.card["network"] != network:
-        raise ImpastoError(f"the model {start} is a {model.card['network']} network, not {network}")
+    if model.card.network != network:
+        raise ImpastoError(f"the model {start} is a {model.card.network} network, not {network}")
     if arguments:
         raise ImpastoError(f"{', '.join(arguments)}: the model {start} has decided that already, leave it out")
     return load_network(model)
