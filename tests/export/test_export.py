@@ -17,7 +17,8 @@ import impasto
 from impasto.errors import ImpastoError
 from impasto.export import INPUTS, ContentGraph, content_graph, export, style_graph
 from impasto.model import find_model, shipped_models
-from impasto.nets import NETWORKS
+from impasto.nets import make_network
+from impasto.networks import NETWORKS
 from impasto.style import gallery
 
 
@@ -25,7 +26,7 @@ from impasto.style import gallery
 def checkpoint(tmp_path_factory) -> Path:
     """A checkpoint as `impasto train` writes it, of a network fresh from its initialisation, channels last."""
     torch.manual_seed(0)
-    network = NETWORKS["compact"]().to(memory_format=torch.channels_last)
+    network = make_network("compact").to(memory_format=torch.channels_last)
     path = tmp_path_factory.mktemp("run") / "checkpoint.pt"
     weights = network.state_dict()
     average = {f"module.{key}": value for key, value in weights.items()} | {"n_averaged": torch.tensor(1)}
@@ -95,7 +96,7 @@ def test_graph_and_weight_file_hold_the_same_numbers(model, request):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tmp_path):
     torch.manual_seed(0)
-    network = NETWORKS[name]().eval()
+    network = make_network(name).eval()
     path = tmp_path / "content.onnx"
     onnx.save(content_graph(network), path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -115,7 +116,7 @@ def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tm
 
 def test_style_graph_is_the_style_of_the_compact_network(tmp_path):
     torch.manual_seed(0)
-    network = NETWORKS["compact"]().eval()
+    network = make_network("compact").eval()
     for weight in (network.style_head.layers[-1].weight, network.style_head.widen.weight):
         weight.data.normal_(0, 0.1)
     network.photo_std.uniform_(0.1, 0.5)
@@ -131,7 +132,7 @@ def test_style_graph_is_the_style_of_the_compact_network(tmp_path):
         assert np.allclose(got, expected, atol=1e-4)
         styles.append(got)
     assert np.abs(styles[0] - styles[1]).max() > 0.01  # it looks at the picture, too
-    assert style_graph(NETWORKS["adain"]()) is None  # the paper's own: a picture's statistics are its style
+    assert style_graph(make_network("adain")) is None  # the paper's own: a picture's statistics are its style
 
 
 def test_export_replaces_a_model_or_leaves_it(checkpoint, paintings, tmp_path):

@@ -19,7 +19,7 @@ from impasto.export.exported import compared
 from impasto.export.formats import FORMATS
 from impasto.export.runtimes import Painter, write_model
 from impasto.image import to_float, to_uint8
-from impasto.nets import NETWORKS
+from impasto.nets import make_network
 
 EXTRAS = {"executorch": "executorch", "coreml": "coremltools", "openvino": "openvino"}
 SIZE = (64, 96)
@@ -91,7 +91,11 @@ def test_style_and_strength_can_be_built_in(painter, content, tmp_path, capsys):
 def test_networks_with_styles_of_their_own_can_be_exported_too(tmp_path):
     """Population statistics, and filters for styles: their own forms of the adaptive layer."""
     torch.manual_seed(0)
-    for network in (NETWORKS["feedforward"](norm="batch"), NETWORKS["stylebank"](styles=2), NETWORKS["adain"]()):
+    for network in (
+        make_network("feedforward", {"norm": "batch"}),
+        make_network("stylebank", {"styles": 2}),
+        make_network("adain"),
+    ):
         network.eval()
         image, style = torch.rand(1, 3, 40, 56), torch.rand(1, network.style_size) * 0.1 + 0.5
         stats = torch.ones(1, 2 * sum(network.adaptive))

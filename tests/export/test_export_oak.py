@@ -20,7 +20,7 @@ from impasto.export.checkpoint import traced
 from impasto.export.oak import OPSET, estimates, write_oak
 from impasto.export.plain import Plain
 from impasto.model import find_model
-from impasto.nets import NETWORKS, load_network
+from impasto.nets import load_network, make_network
 
 # What each ONNX operator becomes among the layers that the MYRIAD plug-in parses: OpenVINO 2022.3,
 # src/plugins/intel_myriad/graph_transformer/src/frontend/frontend.cpp (`parsers`, after ConvertOpSet1ToLegacy).
@@ -77,7 +77,7 @@ def test_plain_operators_paint_what_the_network_paints(network, style, photo, he
 def test_plain_operators_are_equal_for_any_weights():
     """Weights of all sizes: what is small in the trained network cannot hide a wrong place or sign."""
     torch.manual_seed(0)
-    network = NETWORKS["compact"]().eval()
+    network = make_network("compact").eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, 0, 0.1)
     network.photo_std.uniform_(2, 4)  # a floor so high that nothing lies 8 times above it, where the ratio is bounded
@@ -182,7 +182,7 @@ def test_what_a_camera_cannot_have_is_said(tmp_path):
         write_oak(painter, tmp_path / "camera", (64, 100))
     assert not (tmp_path / "camera").exists()
     with pytest.raises(ImpastoError, match="the compact network only"):
-        Plain(NETWORKS["adain"](), (64, 64))
+        Plain(make_network("adain"), (64, 64))
 
 
 def test_a_picture_of_the_camera_network_is_that_of_the_library(camera_files, photo):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plain import plain_settings
 from skimage import data
 from torch import nn
 
@@ -20,11 +20,12 @@ from impasto.image import to_float
 from impasto.nets.adain import DECODERS, AdaIN, Decoder
 from impasto.nets.norm import feature_statistics
 from impasto.nets.vgg import load_encoder
-from impasto.train.loop import Settings, read_checkpoint, train
-from impasto.train.tasks import make_task
+from impasto.train.checkpoint import read_checkpoint
+from impasto.train.loop import train
+from impasto.train.task import make_task
 
-TINY = Settings(steps=2, batch=2, crop=32, lr=1e-3, pairings=2, identity_weight=1, autoencoder_steps=1,
-                precision="fp32")  # fmt: skip
+TINY = {"steps": 2, "batch": 2, "crop": 32, "lr": 1e-3, "pairings": 2, "identity_weight": 1, "autoencoder_steps": 1,
+                "precision": "fp32"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,9 @@ def test_what_a_decoder_is_made_of(kind):
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_checkpoints_know_their_decoder_and_the_papers_alone_is_exported(vgg19, pictures, tmp_path, kind):
-    task = make_task("adain", TINY, decoder=kind)
+    task = make_task("adain", plain_settings("adain", **TINY), decoder=kind)
     content, style = str(pictures / "photos"), str(pictures / "styles")
-    checkpoint = train(task, [content], [style], TINY, tmp_path, short_side=64, device="cpu")
+    checkpoint = train(task, [content], [style], task.settings, tmp_path, short_side=64, device="cpu")
     assert read_checkpoint(checkpoint)["arguments"] == {"decoder": kind, "layer": "relu4_1"}
     if kind != "adain":
         with pytest.raises(ImpastoError, match=f"holds the decoder {kind}, .* --decoder adain$"):
@@ -59,7 +60,7 @@ def test_checkpoints_know_their_decoder_and_the_papers_alone_is_exported(vgg19, 
 
 
 def test_the_concatenating_decoder_sees_both_pictures(vgg19):
-    task = make_task("adain", replace(TINY, identity_weight=0), decoder="concat").eval()
+    task = make_task("adain", plain_settings("adain", **dict(TINY, identity_weight=0)), decoder="concat").eval()
     content, style = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         painted, swapped = (task.preview(task.network, content, seen) for seen in (style, style.flip(0)))
@@ -79,11 +80,13 @@ def test_curves_of_all_variants(vgg19, pictures):
 
 
 def test_a_decoder_of_a_shallower_layer(vgg19, pictures, tmp_path):
-    task = make_task("adain", TINY, layer="relu3_1")
+    task = make_task("adain", plain_settings("adain", **TINY), layer="relu3_1")
     assert [w.shape for w in task.network.state_dict().values()] == [w.shape for w in Decoder().state_dict().values()][
         -len(task.network.state_dict()) :
     ]
-    checkpoint = train(task, [str(pictures / "photos")], [str(pictures / "styles")], TINY, tmp_path, short_side=64)
+    checkpoint = train(
+        task, [str(pictures / "photos")], [str(pictures / "styles")], task.settings, tmp_path, short_side=64
+    )
     model = impasto.load(export(checkpoint, tmp_path / "model", "mine"), engine="onnxruntime")
     photo = np.asarray(Image.open(pictures / "photos" / "a.png"))
     # AdaIN at relu3_1: its statistics are the style.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from plain import plain_settings
 from skimage import data
 
 import impasto
@@ -21,19 +21,23 @@ from impasto.evaluate.norms import equalised, norm_curves
 from impasto.export import export
 from impasto.graph import GraphStylizer
 from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
+from impasto.networks import choose_settings
 from impasto.style import EPS
+from impasto.train.checkpoint import read_checkpoint
 from impasto.train.data import Pictures, batches
-from impasto.train.loop import Settings, read_checkpoint, train
-from impasto.train.tasks import make_task
+from impasto.train.loop import train
+from impasto.train.task import make_task
 
-TINY = Settings(steps=6, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, style_size=48, autoencoder_steps=2,
-                tv_weight=1, identity_weight=50, precision="fp32", seed=3)  # fmt: skip
+TINY = {"steps": 6, "batch": 2, "crop": 32, "scale": (0.5, 1.0), "lr": 1e-3, "style_size": 48, "autoencoder_steps": 2,
+                "tv_weight": 1, "identity_weight": 50, "precision": "fp32", "seed": 3}  # fmt: skip
 
 
 def run(kind, settings, pictures, out, style=(), start=None, add=(), **arguments) -> Path:
     styles, added = ([str(pictures / f"{name}.png") for name in names] for names in (style, add))
-    task = make_task(kind, settings, start, style=styles, add=added, **arguments)
-    return train(task, [str(pictures / "photos")], None, settings, out, short_side=96, device="cpu")
+    task = make_task(kind, plain_settings(kind, **settings), start, style=styles, add=added, **arguments)
+    return train(
+        task, [str(pictures / "photos")], None, plain_settings(kind, **settings), out, short_side=96, device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +130,20 @@ def test_same_seed_same_losses(vgg19, pictures, tmp_path, capsys, kind, style, a
     for name in "ab":
         run(kind, TINY, pictures, tmp_path / name, style, width=8, **arguments)
         losses.append(re.findall(r"^step \d+/\d+  (loss .*?)  [\d.]+ images/s", capsys.readouterr().out, re.MULTILINE))
-    assert len(losses[0]) == TINY.steps
+    assert len(losses[0]) == TINY["steps"]
     assert losses[0] == losses[1]
 
 
 def test_every_process_and_batch_draws_its_own_styles(vgg19, pictures):
-    task = make_task("cin", TINY, style=[str(pictures / f"{name}.png") for name in ("brick", "cell", "grass")])
+    task = make_task(
+        "cin",
+        plain_settings("cin", **TINY),
+        style=[str(pictures / f"{name}.png") for name in ("brick", "cell", "grass")],
+    )
     photos = Pictures([str(pictures / "photos")], 48)
 
     def styles(process: int, start: int = 0) -> list[list[int]]:
-        source = batches(photos, None, 32, (0.5, 1.0), 16, TINY.seed, process, start)
+        source = batches(photos, None, 32, (0.5, 1.0), 16, TINY.get("seed", 0), process, start)
         drawn = [task.draw(16, next(source)[2]).tolist() for _ in range(3)]
         source.close()
         return drawn
@@ -162,7 +170,7 @@ def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_p
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_an_exported_model_runs_alike_on_every_engine(vgg19, pictures, tmp_path, photo, norm):
-    checkpoint = run("feedforward", replace(TINY, steps=2), pictures, tmp_path, ["cell"], norm=norm, width=8)
+    checkpoint = run("feedforward", dict(TINY, steps=2), pictures, tmp_path, ["cell"], norm=norm, width=8)
     folder = export(checkpoint, tmp_path / "model", "mine")
     small = photo[:70, 100:195]
     painted = [np.asarray(impasto.load(folder, engine=engine).stylize(small, "cell")).astype(int)
@@ -223,16 +231,16 @@ def test_what_cannot_be_trained_is_said_in_a_line(vgg19, pictures, model, tmp_pa
     with pytest.raises(ImpastoError, match="has the styles brick, cell"):
         run("cin", TINY, pictures, tmp_path, ["brick"], start=str(model))
     with pytest.raises(ImpastoError, match="the same name"):
-        make_task("cin", TINY, style=[str(pictures / "brick.png"), str(pictures)])
+        make_task("cin", plain_settings("cin", **TINY), style=[str(pictures / "brick.png"), str(pictures)])
     with pytest.raises(ImpastoError, match="style_emphasis has no meaning for cin, only for adain, compact"):
-        run("cin", replace(TINY, style_emphasis=1), pictures, tmp_path, ["brick"])
+        choose_settings("cin", style_emphasis=1)
     with pytest.raises(ImpastoError, match="no normalisation layer"):
         Feedforward(norm="layer")
 
 
 def test_a_network_learns_its_style(vgg19, pictures, tmp_path):
     """The one that fails if these systems stop transferring style."""
-    settings = replace(TINY, steps=160, crop=64, batch=2, autoencoder_steps=40, schedule="cosine", lr=3e-3, ema=0.98,
+    settings = dict(TINY, steps=160, crop=64, batch=2, autoencoder_steps=40, schedule="cosine", lr=3e-3, ema=0.98,
                        scale=(0.7, 1.0), style_size=96, style_weight=5)  # fmt: skip
     folder = export(run("feedforward", settings, pictures, tmp_path, ["cell"], width=16), tmp_path / "model", "mine")
     photo, style, other = (

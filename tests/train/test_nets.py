@@ -12,11 +12,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from impasto.errors import ImpastoError
 from impasto.image import to_float
 from impasto.losses import content_loss, style_loss, style_statistics
-from impasto.nets import NETWORKS
+from impasto.nets import make_network
 from impasto.nets.adain import AdaIN, Decoder
 from impasto.nets.compact import Compact, DoubleToPicture, StyleHead
 from impasto.nets.norm import Control, Observe, Transfer, adain, feature_statistics
 from impasto.nets.vgg import Encoder, load_encoder
+from impasto.networks import NETWORKS
 from impasto.vgg19 import find_weights, read_weights
 
 #: Networks whose style is feature statistics; those with filters in their place have tests of their own.
@@ -143,7 +144,7 @@ def test_pickle_with_code_is_refused(tmp_path):
 
 def build(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    return NETWORKS[name]().eval().requires_grad_(False)
+    return make_network(name).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from plain import plain_settings
 
 import impasto
 from impasto.errors import ImpastoError
@@ -18,27 +18,28 @@ from impasto.evaluate.metrics import Observer, ssim
 from impasto.export import export
 from impasto.graph import GraphStylizer
 from impasto.nets.stylebank import BankControl, Banks, Plain, StyleBank, as_filters, identity_bank
-from impasto.train.loop import Settings, read_checkpoint, train
+from impasto.train.checkpoint import read_checkpoint
+from impasto.train.loop import train
 from impasto.train.stylebank import TURNS, StyleBankTask
-from impasto.train.tasks import make_task
+from impasto.train.task import make_task
 
-TINY = Settings(steps=8, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, style_size=48, autoencoder_steps=2,
-                tv_weight=1, identity_weight=0.5, precision="fp32", seed=3)  # fmt: skip
-LEARNING = replace(TINY, steps=220, crop=64, autoencoder_steps=60, schedule="cosine", lr=3e-3, ema=0.98,
+TINY = {"steps": 8, "batch": 2, "crop": 32, "scale": (0.5, 1.0), "lr": 1e-3, "style_size": 48, "autoencoder_steps": 2,
+                "tv_weight": 1, "identity_weight": 0.5, "precision": "fp32", "seed": 3}  # fmt: skip
+LEARNING = dict(TINY, steps=220, crop=64, autoencoder_steps=60, schedule="cosine", lr=3e-3, ema=0.98,
                    scale=(0.7, 1.0), style_size=96, style_weight=10, identity_weight=1)  # fmt: skip
 WHOLE, ONE = torch.ones(1, 1, 1, 1), torch.ones(())
 
 
 def task_for(settings, pictures, style=(), start=None, add=(), **arguments) -> StyleBankTask:
     styles, added = ([str(pictures / f"{name}.png") for name in names] for names in (style, add))
-    task = make_task("stylebank", settings, start, style=styles, add=added, **arguments)
+    task = make_task("stylebank", plain_settings("stylebank", **settings), start, style=styles, add=added, **arguments)
     assert isinstance(task, StyleBankTask)
     return task
 
 
 def run(settings, pictures, out, *arguments, **options) -> Path:
     task = task_for(settings, pictures, *arguments, **options)
-    return train(task, [str(pictures / "photos")], None, settings, out, short_side=96, device="cpu")
+    return train(task, [str(pictures / "photos")], None, task.settings, out, short_side=96, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_turns_and_the_gradient_of_the_auto_encoders(vgg19, pictures):
     style, _ = gradient(3)
     assert any(bank.grad.any() for bank in task.network.banks)
     mended, before = gradient(4)
-    assert mended == pytest.approx(TINY.identity_weight * style, rel=1e-4)
+    assert mended == pytest.approx(TINY["identity_weight"] * style, rel=1e-4)
     assert mended != pytest.approx(warming, rel=0.1)
     after = task.network.up[0].convolution.weight.grad
     assert F.cosine_similarity(after.flatten(), before.flatten(), dim=0) == pytest.approx(1, abs=1e-5)
@@ -155,13 +156,13 @@ def test_turns_and_the_gradient_of_the_auto_encoders(vgg19, pictures):
 
 
 def test_a_run_resumed_before_an_auto_encoder_step_is_the_undisturbed_one(vgg19, pictures, tmp_path):
-    settings = replace(TINY, steps=3, autoencoder_steps=0, schedule="paper")
+    settings = dict(TINY, steps=3, autoencoder_steps=0, schedule="paper")
     whole = read_checkpoint(run(settings, pictures, tmp_path / "whole", ["brick"], width=4))
-    run(replace(settings, steps=2), pictures, tmp_path / "half", ["brick"], width=4)
+    run(dict(settings, steps=2), pictures, tmp_path / "half", ["brick"], width=4)
     task = task_for(settings, pictures, ["brick"], width=4)
     assert not task.is_style_step(2)
     resumed = read_checkpoint(
-        train(task, [str(pictures / "photos")], None, settings, tmp_path / "half", resume=True, short_side=96,
+        train(task, [str(pictures / "photos")], None, task.settings, tmp_path / "half", resume=True, short_side=96,
               device="cpu")
     )  # fmt: skip
     for name, weight in whole["network"].items():
@@ -175,7 +176,7 @@ def test_same_seed_same_losses(vgg19, pictures, tmp_path, capsys):
     for name in "ab":
         run(TINY, pictures, tmp_path / name, ["brick", "cell"], width=4)
         losses.append(re.findall(r"^step \d+/\d+  (loss .*?)  [\d.]+ images/s", capsys.readouterr().out, re.MULTILINE))
-    assert len(losses[0]) == TINY.steps
+    assert len(losses[0]) == TINY["steps"]
     assert losses[0] == losses[1]
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,19 +19,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from plain import plain_settings
 from skimage import data
 
 from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.image import read_image, to_float
 from impasto.model import find_model
-from impasto.train.augment import altered, bolder, brushed, grained, graphic, varied
+from impasto.networks import AdaINSettings
+from impasto.train.augment import add_grain, alter_styles, brush, draw_graphic, embolden, vary
+from impasto.train.checkpoint import read_checkpoint
 from impasto.train.data import Pictures, batches, find_pictures, manifest
-from impasto.train.loop import Settings, read_checkpoint, train
-from impasto.train.tasks import make_task
+from impasto.train.loop import train
+from impasto.train.task import make_task
 
-TINY = Settings(steps=20, batch=2, crop=32, scale=(0.5, 1.0), lr=1e-3, schedule="cosine", pairings=2,
-                autoencoder_steps=8, identity_weight=50, precision="fp32", seed=3)  # fmt: skip
+TINY = {"steps": 20, "batch": 2, "crop": 32, "scale": (0.5, 1.0), "lr": 1e-3, "schedule": "cosine", "pairings": 2,
+                "autoencoder_steps": 8, "identity_weight": 50, "precision": "fp32", "seed": 3}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +63,9 @@ def losses(output: str) -> list[str]:
 
 
 def run(kind, settings, folders, out, start=None, **options) -> Path:
-    task = make_task(kind, settings, start)
+    task = make_task(kind, plain_settings(kind, **settings), start)
     content, style = folders
-    return train(task, [content], [style], settings, out, short_side=64, device="cpu", **options)
+    return train(task, [content], [style], task.settings, out, short_side=64, device="cpu", **options)
 
 
 @pytest.mark.parametrize("kind", ["compact", "adain"])
@@ -74,19 +76,19 @@ def test_same_seed_same_first_20_losses(vgg19, folders, tmp_path, capsys, kind):
     second = capsys.readouterr().out
     assert len(losses(first)) == 20
     assert losses(first) == losses(second)
-    run(kind, replace(TINY, seed=4, steps=2), folders, tmp_path / "c")
+    run(kind, dict(TINY, seed=4, steps=2), folders, tmp_path / "c")
     assert losses(capsys.readouterr().out) != losses(first)[:2]
     assert "1 broken pictures skipped" in first
 
 
 def test_the_compact_network_learns_to_give_its_input_back(vgg19, folders, tmp_path, capsys):
-    run("compact", replace(TINY, steps=40, autoencoder_steps=40), folders, tmp_path)
+    run("compact", dict(TINY, steps=40, autoencoder_steps=40), folders, tmp_path)
     identity = [float(re.search(r"identity ([\d.]+)", line)[1]) for line in losses(capsys.readouterr().out)]
     assert identity[-1] < 0.8 * identity[0]
 
 
 def test_the_style_encoder_learns_what_vgg19_sees(vgg19, folders, tmp_path, capsys):
-    settings = replace(TINY, steps=40, encoder_steps=40)
+    settings = dict(TINY, steps=40, encoder_steps=40)
     state = read_checkpoint(run("compact", settings, folders, tmp_path, start="adain"))
     guess = [float(re.search(r"guess ([\d.]+)", line)[1]) for line in losses(capsys.readouterr().out)]
     assert guess[-1] < 0.9 * guess[0]
@@ -97,12 +99,12 @@ def test_the_style_encoder_learns_what_vgg19_sees(vgg19, folders, tmp_path, caps
 
 
 def test_muon_turns_every_direction_of_a_matrix_alike(vgg19, folders, tmp_path):
-    settings = replace(TINY, steps=1, optimiser="muon", autoencoder_steps=0)
-    before = make_task("adain", settings, layer="relu3_1").network.state_dict()
-    task = make_task("adain", settings, layer="relu3_1")
-    train(task, [folders[0]], [folders[1]], settings, tmp_path, short_side=64, device="cpu")
+    settings = dict(TINY, steps=1, optimiser="muon", autoencoder_steps=0)
+    before = make_task("adain", plain_settings("adain", **settings), layer="relu3_1").network.state_dict()
+    task = make_task("adain", plain_settings("adain", **settings), layer="relu3_1")
+    train(task, [folders[0]], [folders[1]], task.settings, tmp_path, short_side=64, device="cpu")
     change = (task.network.state_dict()["1.weight"] - before["1.weight"]).flatten(1)
-    spread = torch.linalg.svdvals(change) / (0.2 * settings.lr * max(change.shape) ** 0.5)  # steps as long as Adam's
+    spread = torch.linalg.svdvals(change) / (0.2 * settings["lr"] * max(change.shape) ** 0.5)  # steps as long as Adam's
     assert spread.median() > 0.7
     assert spread.max() < 1.3
 
@@ -110,20 +112,20 @@ def test_muon_turns_every_direction_of_a_matrix_alike(vgg19, folders, tmp_path):
 def test_a_fitted_decoder_gives_pictures_back_before_it_is_trained(vgg19, folders, tmp_path, capsys):
     identity = []
     for crops in (0, 40):
-        settings = replace(TINY, steps=1, lr=0.0, crop=64, fit_crops=crops)
-        task = make_task("adain", settings, layer="relu3_1")
-        train(task, [folders[0]], [folders[1]], settings, tmp_path / str(crops), short_side=64, device="cpu")
+        settings = dict(TINY, steps=1, lr=0.0, crop=64, fit_crops=crops)
+        task = make_task("adain", plain_settings("adain", **settings), layer="relu3_1")
+        train(task, [folders[0]], [folders[1]], task.settings, tmp_path / str(crops), short_side=64, device="cpu")
         identity.append(float(re.search(r"identity ([\d.]+)", capsys.readouterr().out)[1]))
     fresh, fitted = identity
     assert fitted < 0.1 * fresh
     with pytest.raises(ImpastoError, match=r"only the paper's decoder .* leave out --fit-crops"):
-        make_task("adain", settings, decoder="bn")
+        make_task("adain", plain_settings("adain", **settings), decoder="bn")
     with pytest.raises(ImpastoError, match=r"adain-vgg19 has weights .* leave out --fit-crops"):
-        make_task("adain", settings, "adain-vgg19")
+        make_task("adain", plain_settings("adain", **settings), "adain-vgg19")
 
 
 def test_training_starts_from_a_model(vgg19, folders, tmp_path):
-    settings = replace(TINY, steps=1, lr=0.0)
+    settings = dict(TINY, steps=1, lr=0.0)
     state = read_checkpoint(run("compact", settings, folders, tmp_path, start="adain"))
     assert state["stages"][:-1] == find_model("adain").card.training
     shipped = find_model("adain").weights()
@@ -134,7 +136,7 @@ def test_training_starts_from_a_model(vgg19, folders, tmp_path):
 
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 def test_resumed_run_is_the_undisturbed_one(vgg19, folders, tmp_path, optimiser):
-    settings = replace(TINY, steps=5, autoencoder_steps=2, optimiser=optimiser)
+    settings = dict(TINY, steps=5, autoencoder_steps=2, optimiser=optimiser)
     whole = read_checkpoint(run("compact", settings, folders, tmp_path / "whole"))
     half = run("compact", settings, folders, tmp_path / "half", max_minutes=0)
     assert read_checkpoint(half)["step"] == 1
@@ -149,8 +151,8 @@ def test_resumed_run_is_the_undisturbed_one(vgg19, folders, tmp_path, optimiser)
 
 def test_a_checkpoint_of_several_gpus_goes_on_without_them(vgg19, folders, tmp_path):
     """As checkpoints were once: with the random state of every GPU, and nothing of the task's own."""
-    settings = replace(TINY, steps=2)
-    path = run("compact", replace(settings, steps=1), folders, tmp_path / "run")
+    settings = dict(TINY, steps=2)
+    path = run("compact", dict(settings, steps=1), folders, tmp_path / "run")
     state = read_checkpoint(path)
     state["random"]["cuda"] = [torch.zeros(16, dtype=torch.uint8)] * 4
     torch.save({key: value for key, value in state.items() if key != "memory"}, path)
@@ -158,7 +160,7 @@ def test_a_checkpoint_of_several_gpus_goes_on_without_them(vgg19, folders, tmp_p
 
 
 def test_a_run_that_is_over_records_nothing_more(vgg19, folders, tmp_path, capsys):
-    settings = replace(TINY, steps=1)
+    settings = dict(TINY, steps=1)
     path = run("compact", settings, folders, tmp_path)
     before, _ = path.read_bytes(), capsys.readouterr()
     run("compact", settings, folders, tmp_path, resume=True)
@@ -167,10 +169,12 @@ def test_a_run_that_is_over_records_nothing_more(vgg19, folders, tmp_path, capsy
 
 
 def test_the_time_limit_counts_what_comes_before_the_first_step(vgg19, folders, tmp_path):
-    settings = replace(TINY, steps=10_000)
-    task = make_task("compact", settings)
+    settings = dict(TINY, steps=10_000)
+    task = make_task("compact", plain_settings("compact", **settings))
     task.begin = lambda content, style: time.sleep(2.5)
-    path = train(task, [folders[0]], [folders[1]], settings, tmp_path, max_minutes=2 / 60, short_side=64, device="cpu")
+    path = train(
+        task, [folders[0]], [folders[1]], task.settings, tmp_path, max_minutes=2 / 60, short_side=64, device="cpu"
+    )
     assert read_checkpoint(path)["step"] == 1
 
 
@@ -178,12 +182,14 @@ def test_the_time_limit_counts_what_comes_before_the_first_step(vgg19, folders, 
 INTERRUPTED = """if True:
     import os, signal, sys, time
     from pathlib import Path
-    from impasto.train.loop import Settings, train
-    from impasto.train.tasks import make_task
+    from plain import plain_settings
+
+    from impasto.train.loop import train
+    from impasto.train.task import make_task
 
     content, style, out, again_after = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it would be ignored
-    settings = Settings(steps=4, batch=2, crop=32, precision="fp32", autoencoder_steps=4)
+    settings = plain_settings("compact", steps=4, batch=2, crop=32, precision="fp32", autoencoder_steps=4)
     task = make_task("compact", settings)
     forward = task.forward
 
@@ -215,9 +221,11 @@ def test_ctrl_c_saves_and_a_second_one_ends_the_run_at_once(vgg19, folders, tmp_
 
 @pytest.mark.parametrize("layer", ["relu4_1", "relu3_1"])
 def test_crops_need_be_no_multiple_of_what_the_encoder_divides_by(vgg19, folders, tmp_path, layer):
-    settings = replace(TINY, steps=2, crop=35, autoencoder_steps=1, fit_crops=2)
-    task = make_task("adain", settings, layer=layer)
-    state = read_checkpoint(train(task, [folders[0]], [folders[1]], settings, tmp_path, short_side=64, device="cpu"))
+    settings = dict(TINY, steps=2, crop=35, autoencoder_steps=1, fit_crops=2)
+    task = make_task("adain", plain_settings("adain", **settings), layer=layer)
+    state = read_checkpoint(
+        train(task, [folders[0]], [folders[1]], task.settings, tmp_path, short_side=64, device="cpu")
+    )
     assert state["step"] == 2
     picture = task.preview(task.network, torch.rand(2, 3, 35, 35), torch.rand(2, 3, 35, 35))
     assert picture.shape == (3, 3 * 35, 3 * 35)
@@ -225,8 +233,8 @@ def test_crops_need_be_no_multiple_of_what_the_encoder_divides_by(vgg19, folders
 
 def test_made_up_skies_are_drawn_with_their_batch(vgg19):
     """And not from what the process's own random state happens to be, which a resumed one does not share."""
-    settings = replace(TINY, autoencoder_steps=0, smooth_weight=1.0)
-    task = make_task("compact", settings)
+    settings = dict(TINY, autoencoder_steps=0, smooth_weight=1.0)
+    task = make_task("compact", plain_settings("compact", **settings))
     photos, paintings = torch.rand(2, 2, 3, 32, 32)
 
     def smooth(seed: int, elsewhere: int) -> float:
@@ -239,21 +247,21 @@ def test_made_up_skies_are_drawn_with_their_batch(vgg19):
 
 
 def test_a_run_does_not_go_on_as_another(vgg19, folders, tmp_path):
-    run("compact", replace(TINY, steps=1), folders, tmp_path)
+    run("compact", dict(TINY, steps=1), folders, tmp_path)
     with pytest.raises(ImpastoError, match="another optimiser"):
-        run("compact", replace(TINY, optimiser="muon"), folders, tmp_path, resume=True)
+        run("compact", dict(TINY, optimiser="muon"), folders, tmp_path, resume=True)
     with pytest.raises(ImpastoError, match="another network"):
         run("adain", TINY, folders, tmp_path, resume=True)
 
 
 def test_a_run_is_never_overwritten(vgg19, folders, tmp_path):
-    run("compact", replace(TINY, steps=1), folders, tmp_path)
+    run("compact", dict(TINY, steps=1), folders, tmp_path)
     with pytest.raises(ImpastoError, match="--resume"):
-        run("compact", replace(TINY, steps=1), folders, tmp_path)
+        run("compact", dict(TINY, steps=1), folders, tmp_path)
 
 
 def test_checkpoint_records_what_made_it(vgg19, folders, tmp_path):
-    state = read_checkpoint(run("compact", replace(TINY, steps=2, accumulate=2), folders, tmp_path))
+    state = read_checkpoint(run("compact", dict(TINY, steps=2, accumulate=2), folders, tmp_path))
     (stage,) = state["stages"]
     assert state["kind"] == "compact"
     assert stage["settings"]["seed"] == 3
@@ -294,10 +302,10 @@ def test_two_processes_train_one_network(vgg19, folders, tmp_path):
 
 
 def test_learning_rate_schedules():
-    paper = Settings(schedule="paper", warmup=0)
+    paper = AdaINSettings(schedule="paper", warmup=0)
     assert paper.learning_rate(0) == 1
     assert paper.learning_rate(20_000) == pytest.approx(0.5)
-    cosine = Settings(schedule="cosine", steps=1000, warmup=100)
+    cosine = AdaINSettings(schedule="cosine", steps=1000, warmup=100)
     assert cosine.learning_rate(0) < 0.01
     assert cosine.learning_rate(100) == pytest.approx(1, abs=0.03)
     assert cosine.learning_rate(1000) == pytest.approx(0.02)
@@ -354,7 +362,7 @@ def test_pictures_are_read_as_everywhere_else(tmp_path):
 
 def test_difficult_styles_are_drawn_more_often(vgg19, folders, tmp_path):
     content, styles = Pictures([folders[0]], 64), Pictures([folders[1]], 64)
-    task = make_task("compact", TINY)
+    task = make_task("compact", plain_settings("compact", **TINY))
     with torch.no_grad():
         difficulty = task.difficulty(content, styles)
         assert torch.allclose(task.difficulty(content, Pictures([folders[1]], 64, memory=0)), difficulty)
@@ -368,8 +376,8 @@ def test_difficult_styles_are_drawn_more_often(vgg19, folders, tmp_path):
 
 def test_bolder_pictures_have_more_contrast_and_sharper_edges(folders):
     crops = Pictures([folders[0]], 64).crops(16, 64, (1.0, 1.0), torch.Generator().manual_seed(0))
-    assert torch.equal(bolder(crops, 0.0, torch.Generator().manual_seed(1)), crops)
-    stark = bolder(crops, 1.0, torch.Generator().manual_seed(1))
+    assert torch.equal(embolden(crops, 0.0, torch.Generator().manual_seed(1)), crops)
+    stark = embolden(crops, 1.0, torch.Generator().manual_seed(1))
     assert stark.min() >= 0
     assert stark.max() <= 1
     assert (stark.std((1, 2, 3)) > crops.std((1, 2, 3))).all()
@@ -378,9 +386,9 @@ def test_bolder_pictures_have_more_contrast_and_sharper_edges(folders):
 
 def test_varied_pictures_are_turned_recoloured_stretched_pasted_flattened_or_negatives(folders):
     crops = Pictures([folders[0]], 64).crops(100, 64, (0.5, 1.0), torch.Generator().manual_seed(0))
-    assert torch.equal(varied(crops, 0.0, torch.Generator().manual_seed(1)), crops)
-    made = varied(crops, 1.0, torch.Generator().manual_seed(1))
-    assert torch.equal(made, varied(crops, 1.0, torch.Generator().manual_seed(1)))
+    assert torch.equal(vary(crops, 0.0, torch.Generator().manual_seed(1)), crops)
+    made = vary(crops, 1.0, torch.Generator().manual_seed(1))
+    assert torch.equal(made, vary(crops, 1.0, torch.Generator().manual_seed(1)))
     assert made.shape == crops.shape
     assert made.min() >= 0
     assert made.max() <= 1
@@ -398,8 +406,8 @@ def test_varied_pictures_are_turned_recoloured_stretched_pasted_flattened_or_neg
 
 
 def test_graphics_are_drawn_by_their_seed_and_are_starker_than_photos(folders):
-    drawn = [graphic(64, seed) for seed in range(40)]
-    assert all(torch.equal(picture, graphic(64, seed)) for seed, picture in enumerate(drawn[:5]))
+    drawn = [draw_graphic(64, seed) for seed in range(40)]
+    assert all(torch.equal(picture, draw_graphic(64, seed)) for seed, picture in enumerate(drawn[:5]))
     assert all(picture.shape == (3, 64, 64) and picture.min() >= 0 and picture.max() <= 1 for picture in drawn)
     photos = Pictures([folders[0]], 64).crops(40, 64, (1.0, 1.0), torch.Generator().manual_seed(0))
     steepest = [pictures.diff(dim=-1).abs().amax((1, 2, 3)).mean() for pictures in (torch.stack(drawn), photos)]
@@ -409,8 +417,8 @@ def test_graphics_are_drawn_by_their_seed_and_are_starker_than_photos(folders):
 def test_made_up_paintings_have_the_colours_of_a_picture_and_directions():
     color = torch.tensor([0.8, 0.3, 0.1])[:, None, None]
     noise = (color + 0.02 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    made = [brushed(noise, torch.Generator().manual_seed(seed)) for seed in range(20)]
-    assert torch.equal(made[7], brushed(noise, torch.Generator().manual_seed(7)))
+    made = [brush(noise, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    assert torch.equal(made[7], brush(noise, torch.Generator().manual_seed(7)))
     assert all(picture.shape == noise.shape for picture in made)
     assert all(0 <= picture.min() <= picture.max() <= 1 for picture in made)
     typical = torch.stack(made).median(0)[0]  # some have dark outlines
@@ -420,8 +428,8 @@ def test_made_up_paintings_have_the_colours_of_a_picture_and_directions():
 
 def test_grain_is_fine_and_leaves_the_picture_as_it_is():
     picture = torch.linspace(0.3, 0.7, 64).expand(3, 64, 64)
-    made = torch.stack([grained(picture, torch.Generator().manual_seed(seed)) for seed in range(20)])
-    assert torch.equal(made[3], grained(picture, torch.Generator().manual_seed(3)))
+    made = torch.stack([add_grain(picture, torch.Generator().manual_seed(seed)) for seed in range(20)])
+    assert torch.equal(made[3], add_grain(picture, torch.Generator().manual_seed(3)))
     assert (made - picture).std((1, 2, 3)).max() < 0.15
     coarse = F.avg_pool2d(made - picture, 16)
     assert coarse.abs().max() < 0.03
@@ -440,7 +448,9 @@ def test_shares_of_the_style_pictures_are_altered(folders):
     content, style = Pictures([folders[0]], 64), Pictures([folders[1]], 64)
 
     def first(**shares: float) -> torch.Tensor:
-        source = batches(content, style, 32, (0.5, 1.0), 8, 0, 0, 0, partial(altered, **shares) if shares else None)
+        source = batches(
+            content, style, 32, (0.5, 1.0), 8, 0, 0, 0, partial(alter_styles, **shares) if shares else None
+        )
         pictures = next(source)[1]
         source.close()
         return pictures
@@ -491,7 +501,7 @@ def test_training_from_shards_by_url_is_training_from_the_folder(vgg19, folders,
                     member = tarfile.TarInfo(name)
                     member.size = len(contents)
                     tar.addfile(member, io.BytesIO(contents))
-    settings = replace(TINY, steps=2, autoencoder_steps=1)
+    settings = dict(TINY, steps=2, autoencoder_steps=1)
     run("compact", settings, folders, tmp_path / "folder")
     whole = losses(capfd.readouterr().out)
     url = uploaded(shards, f"memory://{tmp_path}/shards")
@@ -546,11 +556,13 @@ def test_folders_without_pictures_are_named(tmp_path):
 )
 def test_settings_out_of_range_are_one_line(changes, said):
     with pytest.raises(ImpastoError, match=f"^{said}$"):
-        Settings(**changes)
+        AdaINSettings(**changes)
 
 
 def test_the_largest_seed_is_one(folders):
-    source = batches(Pictures([folders[0]], 64), None, 32, (0.5, 1.0), 1, Settings(seed=100_000_000).seed, 7, 10**6)
+    source = batches(
+        Pictures([folders[0]], 64), None, 32, (0.5, 1.0), 1, AdaINSettings(seed=100_000_000).seed, 7, 10**6
+    )
     assert next(source)[0].shape == (1, 3, 32, 32)
     source.close()
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import dataset, look, make, paint, serve, video
+from impasto.cli import dataset, look, make, paint, serve, train, video
 from impasto.cli.common import UsageError, complain
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
@@ -21,7 +21,15 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
     "Live": (serve.app, serve.serve, serve.camera),
     "Look around": (look.styles, look.models, look.info, look.fetch),
-    "Train and measure": (make.train, make.export, make.quantize, make.fit, make.evaluate, make.bench, make.reproduce),
+    "Train and measure": (
+        train.train,
+        make.export,
+        make.quantize,
+        train.fit,
+        make.evaluate,
+        make.bench,
+        make.reproduce,
+    ),
 }
 
 app = typer.Typer(

@@ -12,9 +12,9 @@ from typing import Any
 
 from impasto.evaluate.curves import device, loss_curves
 from impasto.nets.adain import DecoderKind
+from impasto.networks import choose_settings
 from impasto.train.data import Pictures
-from impasto.train.loop import Settings
-from impasto.train.tasks import make_task
+from impasto.train.task import make_task
 
 #: The variants by the paper's names.
 VARIANTS: dict[str, DecoderKind] = {
@@ -39,7 +39,9 @@ def decoder_curves(
     Returns:
         For each variant, by the paper's name, its "content" and its "style" loss at every step.
     """
-    chosen = Settings(**{"batch": 4, "crop": 128, "lr": 5e-4, "warmup": 20, **(settings or {}), "steps": steps})
+    chosen = choose_settings(
+        "adain", **{"batch": 4, "crop": 128, "lr": 5e-4, "warmup": 20, **(settings or {}), "steps": steps}
+    )
     photos, paintings = (Pictures(sources, 2 * chosen.crop, device()) for sources in (content, style))
     found = {}
     for name, decoder in VARIANTS.items():

@@ -11,8 +11,10 @@ from impasto.progress import track
 with explain_missing(__name__):
     import torch
 
+    from impasto.networks import Settings
     from impasto.train.data import Pictures, batches
-    from impasto.train.loop import Settings, Task, has_fast_bf16
+    from impasto.train.hardware import autocast_where_faster
+    from impasto.train.task import Task
 
 
 def device() -> torch.device:
@@ -37,7 +39,7 @@ def loss_curves(
         for step, crops in enumerate(track(islice(source, settings.steps), label, settings.steps)):
             for group in optimiser.param_groups:
                 group["lr"] = settings.lr * settings.learning_rate(step)
-            with torch.autocast(where.type, torch.bfloat16, enabled=has_fast_bf16(where)):
+            with autocast_where_faster(where):
                 losses = task(*crops, step)
             optimiser.zero_grad()
             losses["loss"].backward()

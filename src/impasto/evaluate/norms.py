@@ -25,10 +25,9 @@ with explain_missing(__name__):
 
     from impasto.evaluate.curves import device, loss_curves
     from impasto.nets.feedforward import NORMS, Norm
+    from impasto.networks import choose_settings
     from impasto.train.data import Pictures, find_pictures
-    from impasto.train.feedforward import make_task
-    from impasto.train.loop import Settings
-    from impasto.train.tasks import RECIPES
+    from impasto.train.task import make_task
 
 #: What is done to the photos beforehand.
 IMAGES = ("original", "contrast", "style")
@@ -59,7 +58,7 @@ def norm_curves(
         For each normalisation and kind of images, the content plus weighted style loss at every step.
     """
     plain = {"autoencoder_steps": 0, "identity_weight": 0.0, "tv_weight": 0.0}
-    chosen = Settings(**{**RECIPES["feedforward"], **plain, **(settings or {}), "steps": steps})
+    chosen = choose_settings("feedforward", **{**plain, **(settings or {}), "steps": steps})
     changes: dict[str, Callable[[Pixels], Pixels]] = {
         "original": lambda pixels: pixels,
         "contrast": equalised,
@@ -74,7 +73,7 @@ def norm_curves(
             crops = Pictures([folder], chosen.crop, device())
             for norm in NORMS:
                 torch.manual_seed(chosen.seed)
-                task = make_task("feedforward", chosen, None, style=[style], add=[], norm=norm, width=width)
+                task = make_task("feedforward", chosen, style=[style], norm=norm, width=width)
                 found = loss_curves(task, crops, None, chosen, f"{norm} norm, {images} photos")
                 curves[norm, images] = found["loss"]
     return curves

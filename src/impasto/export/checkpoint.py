@@ -27,22 +27,13 @@ from impasto.model import Card, find_model, fingerprint
 from impasto.nets import make_network
 from impasto.nets.norm import Network
 from impasto.nets.vgg import load_encoder
+from impasto.networks import NETWORKS
 from impasto.style import gallery as paintings
-from impasto.train.loop import read_checkpoint
+from impasto.train.checkpoint import read_checkpoint
 
 OPSET = 18
 INPUTS = ["image", "style", "mask", "strength", "stats", "inertia"]
 OUTPUTS = ["painted", "used"]
-#: What a network is, in a line.
-DESCRIPTIONS = {
-    "adain": "the network of the paper: VGG-19 encoder, AdaIN at {layer}, mirrored decoder",
-    "compact": "a compact auto-encoder with AdaIN at every depth, for real time on a CPU",
-    "feedforward": "a transform network for the one style it was trained on",
-    "stylebank": "an auto-encoder with a bank of filters for each of the styles it was trained on",
-    "cin": "a transform network with conditional instance normalisation, for the styles it was trained on",
-}
-#: Where the trained weights of a network stand among all its weights, if they are only a part.
-PREFIX = {"adain": "decoder."}
 _DYNAMIC = {
     "image": {2: "height", 3: "width"},
     "style": {0: "regions"},
@@ -155,14 +146,14 @@ def _read_trained(source: str | Path) -> dict[str, Any]:
         return read_checkpoint(Path(source))
     model = find_model(source)
     kind = model.card.network
+    prefix = NETWORKS[kind].network_class().prefix
     return {
         "kind": kind,
         "arguments": model.card.arguments,
         "styles": model.card.styles,
         "stages": model.card.training,
         "average": {
-            f"module.{name.removeprefix(PREFIX.get(kind, ''))}": torch.from_numpy(weight)
-            for name, weight in model.weights().items()
+            f"module.{name.removeprefix(prefix)}": torch.from_numpy(weight) for name, weight in model.weights().items()
         },
     }
 
@@ -218,8 +209,9 @@ def export(
 def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -> None:
     """Writes the files of a model into an empty folder, see :func:`export`."""
     kind = state["kind"]
+    prefix = NETWORKS[kind].network_class().prefix
     trained = {
-        f"{PREFIX.get(kind, '')}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
+        f"{prefix}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
         for key, weight in state["average"].items()
         if key.startswith("module.")
     }
@@ -246,7 +238,7 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
     save_file(trained, made / "weights.safetensors")
     card = Card(
         name=name,
-        description=DESCRIPTIONS[kind].format(**network.arguments),
+        description=network.description.format(**network.arguments),
         network=kind,
         arguments=dict(network.arguments),
         adaptive=list(network.adaptive),

@@ -30,7 +30,7 @@ from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
 from impasto.losses import Statistics
 from impasto.model import INT8, digest_of_int8, find_model
 from impasto.progress import track
-from impasto.train.augment import bolder
+from impasto.train.augment import embolden
 from impasto.train.data import find_pictures
 
 with explain_missing(__name__):
@@ -147,9 +147,9 @@ def _draw(sources: Sequence[str], count: int, size: int, seed: int) -> list[Pixe
 
 
 def _bolder(paintings: Sequence[Pixels], seed: int) -> list[Pixels]:
-    """Half of the paintings sharper and starker, see :func:`impasto.train.augment.bolder`."""
+    """Half of the paintings sharper and starker, see :func:`impasto.train.augment.embolden`."""
     batch = torch.from_numpy(np.concatenate([to_float(painting) for painting in paintings]))
-    return [to_uint8(one[None].numpy()) for one in bolder(batch, 0.5, torch.Generator().manual_seed(seed))]
+    return [to_uint8(one[None].numpy()) for one in embolden(batch, 0.5, torch.Generator().manual_seed(seed))]
 
 
 def _inputs(painter: GraphStylizer, photo: Pixels, painting: Pixels) -> dict[str, np.ndarray]:

@@ -76,6 +76,10 @@ class AdaIN(Network):
         layer: where f ends: "relu4_1" as in the paper, or "relu3_1", which keeps more of the photo.
     """
 
+    description = "the network of the paper: VGG-19 encoder, AdaIN at {layer}, mirrored decoder"
+    choices = ("decoder", "layer")
+    prefix = "decoder."
+
     def __init__(self, decoder: DecoderKind = "adain", layer: str = "relu4_1") -> None:
         super().__init__()
         if decoder not in DECODERS:

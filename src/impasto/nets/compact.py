@@ -173,6 +173,8 @@ class Compact(Network):
     strides = (8, 8, 8, 4, 4, 2, 2)
     photo_std: Tensor
 
+    description = "a compact auto-encoder with AdaIN at every depth, for real time on a CPU"
+
     def __init__(self) -> None:
         super().__init__()
         half, quarter, eighth = self.widths

@@ -7,7 +7,7 @@ the shift and the scale that follow each normalisation. Those of N styles are ro
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +57,9 @@ class Feedforward(Network):
         population: [T], running statistics of the features, which batch normalisation runs with once trained.
     """
 
+    description = "a transform network for the one style it was trained on"
+    choices: ClassVar[tuple[str, ...]] = ("norm", "width")
+    own_styles = True
     population: Tensor
 
     def __init__(self, styles: int = 1, norm: Norm = "instance", width: int = 32, blocks: int = 5) -> None:
@@ -131,6 +134,13 @@ class Feedforward(Network):
         features = F.relu(adapt(self.paint_half(F.relu(self.up_half(features)))))
         painted: Tensor = self.to_picture(features) + 0.5
         return painted[..., :height, :width]
+
+
+class ConditionalNet(Feedforward):
+    """The transform network with several styles: conditional instance normalisation (Dumoulin et al. 2017)."""
+
+    description = "a transform network with conditional instance normalisation, for the styles it was trained on"
+    choices = ("width",)
 
 
 class BatchTransfer:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +30,22 @@ Adapt = Callable[[Tensor], Tensor]
 class Network(nn.Module):
     """A picture-to-picture network with adaptive layers: ``forward(image, adapt)``.
 
+    A class of networks declares itself by its first four attributes; :mod:`impasto.networks` names it.
+
     Attributes:
+        description: what it is, in a line that may name its `arguments` in braces.
+        choices: those of its arguments that the user may choose.
+        prefix: where the trained weights stand among all weights, if they are only a part.
+        own_styles: whether it learns certain styles, instead of taking the style of any picture.
         adaptive: channels of each adaptive layer, in the order the network comes to them.
         strides: of each adaptive layer, pixels of the picture from one feature to the next.
         arguments: what it was made with, so that the same can be made again.
     """
 
+    description: ClassVar[str]
+    choices: ClassVar[tuple[str, ...]] = ()
+    prefix: ClassVar[str] = ""
+    own_styles: ClassVar[bool] = False
     adaptive: tuple[int, ...]
     strides: tuple[int, ...]
     arguments: Mapping[str, Any] = MappingProxyType({})

@@ -120,6 +120,10 @@ class StyleBank(Network):
         width: channels at full size; twice as many at half size, and four times (C) at a quarter. The paper has 32.
     """
 
+    description = "an auto-encoder with a bank of filters for each of the styles it was trained on"
+    choices = ("width",)
+    own_styles = True
+
     def __init__(self, styles: int = 1, width: int = 16) -> None:
         super().__init__()
         if min(styles, width) < 1:

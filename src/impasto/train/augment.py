@@ -23,7 +23,7 @@ _FINER = 3  # graphics are drawn at this multiple of their size, so that edges a
 Color = tuple[int, int, int]
 
 
-def altered(
+def alter_styles(
     pictures: Tensor,
     generator: torch.Generator,
     *,
@@ -33,33 +33,33 @@ def altered(
     graphic_share: float = 0.0,
     grained_share: float = 0.0,
 ) -> Tensor:
-    """A batch of style crops [N, 3, H, H] in 0..1 of which shares are altered or replaced, in this order.
+    """Alters or replaces shares of a batch of style crops [N, 3, H, H] in 0..1, in this order.
 
     Args:
-        varied_share, bold_share: see :func:`varied` and :func:`bolder`.
-        brushed_share, graphic_share: give way to what :func:`brushed` and :func:`graphic` make up.
-        grained_share: see :func:`grained`.
+        varied_share, bold_share: see :func:`vary` and :func:`embolden`.
+        brushed_share, graphic_share: give way to what :func:`brush` and :func:`draw_graphic` make up.
+        grained_share: see :func:`add_grain`.
     """
-    pictures = varied(pictures, varied_share, generator) if varied_share else pictures.clone()
-    for index in _chosen(len(pictures), brushed_share, generator):
-        pictures[index] = brushed(pictures[index], generator)
+    pictures = vary(pictures, varied_share, generator) if varied_share else pictures.clone()
+    for index in _draw_share(len(pictures), brushed_share, generator):
+        pictures[index] = brush(pictures[index], generator)
     if bold_share:
-        pictures = bolder(pictures, bold_share, generator)
-    for index in _chosen(len(pictures), graphic_share, generator):
-        drawn = graphic(pictures.shape[3], int(torch.randint(2**31, (), generator=generator)))
+        pictures = embolden(pictures, bold_share, generator)
+    for index in _draw_share(len(pictures), graphic_share, generator):
+        drawn = draw_graphic(pictures.shape[3], int(torch.randint(2**31, (), generator=generator)))
         pictures[index] = drawn.to(pictures.device)
-    for index in _chosen(len(pictures), grained_share, generator):
-        pictures[index] = grained(pictures[index], generator)
+    for index in _draw_share(len(pictures), grained_share, generator):
+        pictures[index] = add_grain(pictures[index], generator)
     return pictures
 
 
-def _chosen(count: int, share: float, generator: torch.Generator) -> list[int]:
+def _draw_share(count: int, share: float, generator: torch.Generator) -> list[int]:
     chosen: list[int] = torch.nonzero(torch.rand(count, generator=generator) < share).flatten().tolist()
     return chosen
 
 
-def bolder(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """The batch [N, 3, H, W] in 0..1 with a share of its pictures sharpened and given more contrast.
+def embolden(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Sharpens a share of a batch of pictures [N, 3, H, W] in 0..1 and gives them more contrast.
 
     Contrast grows around each channel's mean, so that colours become stronger as well.
     """
@@ -71,8 +71,8 @@ def bolder(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor
     return torch.where(chosen < share, mean + (1 + 1.5 * contrast) * (sharp - mean), pictures).clamp(0, 1)
 
 
-def grained(picture: Tensor, generator: torch.Generator) -> Tensor:
-    """The picture [3, H, H] in 0..1 on a surface: the grain of paper, or the weave of a canvas, in its paint.
+def add_grain(picture: Tensor, generator: torch.Generator) -> Tensor:
+    """Gives a picture [3, H, H] in 0..1 a surface: the grain of paper, or the weave of a canvas, in its paint.
 
     Good scans show these. Pictures of a few hundred pixels do not, and a crop of one is soft at its finest.
     """
@@ -95,8 +95,8 @@ def grained(picture: Tensor, generator: torch.Generator) -> Tensor:
     return made.clamp(0, 1)
 
 
-def varied(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """The batch [N, 3, H, H] in 0..1 with a share of its pictures made into others that might as well be artworks.
+def vary(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Makes a share of a batch of pictures [N, 3, H, H] in 0..1 into others that might as well be artworks.
 
     Each of these is turned by a right angle or none. Half exchange their colour channels, a quarter are stretched along
     a line up to six times, a quarter are pasted together with another of the batch, a quarter have a few levels only,
@@ -112,7 +112,7 @@ def varied(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor
             if rest[1] < 0.5:
                 picture = picture[order]
             if stretch < 0.25:
-                picture = _stretched(picture, 1 + 5 * rest[4], math.pi * rest[5])
+                picture = _stretch(picture, 1 + 5 * rest[4], math.pi * rest[5])
             if cut < 0.25:
                 other = pictures[int(rest[2] * len(pictures))]
                 mask = F.interpolate(patches, picture.shape[1:], mode="bicubic", align_corners=True)[0] > 0.5
@@ -126,8 +126,8 @@ def varied(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor
     return torch.stack(made).to(memory_format=torch.channels_last)
 
 
-def _stretched(picture: Tensor, times: float, angle: float) -> Tensor:
-    """The picture [3, H, H] as if its surface were stretched along the direction at an angle: strokes, all one way."""
+def _stretch(picture: Tensor, times: float, angle: float) -> Tensor:
+    """Stretches the surface of a picture [3, H, H] along the direction at an angle: strokes, all one way."""
     along = torch.tensor([math.cos(angle), math.sin(angle)])
     # Where each pixel comes from: along that direction, from a point nearer to the centre.
     source = torch.eye(2) - (1 - 1 / times) * torch.outer(along, along)
@@ -137,8 +137,8 @@ def _stretched(picture: Tensor, times: float, angle: float) -> Tensor:
     return F.grid_sample(picture[None], grid.to(picture.device), padding_mode="reflection", align_corners=False)[0]
 
 
-def graphic(size: int, seed: int) -> Tensor:
-    """A drawn picture [3, size, size] in 0..1: shapes, outlines, lines, hatching and dots in a few flat colours."""
+def draw_graphic(size: int, seed: int) -> Tensor:
+    """Draws a picture [3, size, size] in 0..1: shapes, outlines, lines, hatching and dots in a few flat colours."""
     draw = _Drawing(size * _FINER, random.Random(seed))
     image = draw.picture().reduce(_FINER)
     if draw.random.random() < 0.5:
@@ -147,8 +147,8 @@ def graphic(size: int, seed: int) -> Tensor:
     return torch.from_numpy(np.clip(np.asarray(image) + noise, 0, 255) / 255).float().permute(2, 0, 1)
 
 
-def brushed(picture: Tensor, generator: torch.Generator) -> Tensor:
-    """A made-up abstract painting [3, H, H] in 0..1 in the colours of a picture: directed strokes, outlined forms.
+def brush(picture: Tensor, generator: torch.Generator) -> Tensor:
+    """Makes up an abstract painting [3, H, H] in 0..1 in the colours of a picture: directed strokes, outlined forms.
 
     The plane is divided into forms, each in a colour or two of the picture; these, and noise like the marks of
     bristles, are smeared along a smooth field of directions.
@@ -173,7 +173,7 @@ def brushed(picture: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(3, size, size, generator=generator)
     painted = painted + 0.7 * bristle**2 * min(1.0, steps / 10) * torch.lerp(noise[:1], noise, 0.3)
 
-    smeared = _smeared(painted, angle, steps)
+    smeared = _smear(painted, angle, steps)
     # Smearing takes contrast off: back to that of the picture.
     mean, std = smeared.mean((1, 2), keepdim=True), smeared.std((1, 2), keepdim=True)
     contrast = (pixels.std(1)[:, None, None] / std.clamp(min=1e-3)).clamp(1, 4)
@@ -199,8 +199,8 @@ def _forms(size: int, count: int, generator: torch.Generator) -> tuple[Tensor, T
     return aside.gather(0, part[:1])[0], part[0], distance[1] - distance[0]
 
 
-def _smeared(picture: Tensor, angle: Tensor, steps: int) -> Tensor:
-    """The picture [3, H, H] averaged along a field of directions [H, H], so many pixels each way.
+def _smear(picture: Tensor, angle: Tensor, steps: int) -> Tensor:
+    """Averages a picture [3, H, H] along a field of directions [H, H], so many pixels each way.
 
     That is line integral convolution (Cabral and Leedom 1993).
     """
@@ -222,7 +222,7 @@ def _smeared(picture: Tensor, angle: Tensor, steps: int) -> Tensor:
 
 
 def smooth_pictures(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Nothing but soft changes of colour, and noise of up to two levels of 255: [N, 3, size, size] in 0..1.
+    """Makes pictures of nothing but soft changes of colour and noise of up to two levels of 255: [N, 3, size, size].
 
     Instance normalisation makes much of little: on such pictures a network that has seen none paints the noise.
     """

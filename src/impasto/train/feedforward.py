@@ -29,9 +29,9 @@ from impasto.model import find_model
 from impasto.nets.feedforward import Feedforward
 from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
+from impasto.networks import FeedforwardSettings
 from impasto.train.data import find_pictures
-from impasto.train.loop import Settings, Task
-from impasto.train.tasks import grid, start_network
+from impasto.train.task import Task, grid, start_network
 
 
 def style_pictures(sources: Sequence[str], size: int) -> dict[str, Tensor]:
@@ -65,20 +65,21 @@ class FeedforwardTask(Task):
         pictures: [1, 3, H, W] in 0..1, one for each of the last rows.
     """
 
+    settings: FeedforwardSettings
+
     def __init__(
         self,
         kind: str,
         network: Feedforward | StyleBank,
         encoder: Encoder,
-        settings: Settings,
+        settings: FeedforwardSettings,
         styles: Sequence[str],
         pictures: Sequence[Tensor],
     ) -> None:
-        super().__init__()
+        super().__init__(settings)
         self.kind, self.arguments, self.styles = kind, network.arguments, styles
         self.network: nn.Module = network
         self.encoder = encoder
-        self.settings = settings
         self.first = len(styles) - len(pictures)
         self.pictures = pictures
         with torch.no_grad():
@@ -86,6 +87,48 @@ class FeedforwardTask(Task):
         self.targets = nn.ParameterList(
             nn.Parameter(torch.stack(layer), requires_grad=False) for layer in zip(*grams, strict=True)
         )
+
+    @classmethod
+    def make(
+        cls,
+        kind: str,
+        settings: FeedforwardSettings,
+        start: str | None,
+        *,
+        style: Sequence[str],
+        add: Sequence[str],
+        arguments: dict[str, Any],
+    ) -> FeedforwardTask:
+        """Makes the task; see :func:`impasto.train.task.make_task`.
+
+        With `add` only the rows of the new styles are trained, from the first step on for style.
+        """
+        pictures = style_pictures([*style, *add], settings.style_size)
+        names = list(pictures)
+        if add and style:
+            raise ImpastoError("--style and --add: the model of --start brings its styles with it, leave --style out")
+        if kind == "feedforward" and (add or len(names) != 1):
+            raise ImpastoError(f"feedforward is one network for one style, not {len(names)}: train cin for several")
+        network = start_network(kind, start, {**arguments, "styles": len(names)} if start is None else arguments)
+        assert isinstance(network, Feedforward | StyleBank)
+        if start is not None:
+            known = find_model(start).trained_styles
+            if add:
+                settings = replace(settings, autoencoder_steps=0, identity_weight=0.0)
+                if again := set(known) & set(names):
+                    raise ImpastoError(f"the model {start} knows {', '.join(sorted(again))} already")
+                for _ in names:
+                    network.add_style()
+                names = known + names
+            elif sorted(known) != sorted(names):
+                raise ImpastoError(
+                    f"the model {start} has the styles {', '.join(known)}: give their pictures with --style"
+                )
+            else:
+                names, pictures = known, {name: pictures[name] for name in known}
+        if not add:
+            network.requires_grad_(True)
+        return cls(kind, network, load_encoder(), settings, names, list(pictures.values()))
 
     def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
         which = self.draw(len(content), generator)
@@ -97,7 +140,7 @@ class FeedforwardTask(Task):
             losses["identity"] = F.mse_loss(unstyled, content[:1])
         if step < self.settings.autoencoder_steps:
             return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values()]).sum(), **losses}
-        return self.settings.weigh({**losses, **self.perceptual(painted, content, which)})
+        return self.weigh({**losses, **self.perceptual(painted, content, which)})
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """[count], the number of the style, among those with a picture, for each photo of a batch."""
@@ -136,45 +179,3 @@ class FeedforwardTask(Task):
         side = content.shape[-1]
         squares = [F.interpolate(p, (side, side), mode="bilinear", antialias=True) for p in self.pictures]
         return grid(content, torch.cat(squares).to(content.device), torch.cat(painted))
-
-
-def make_task(
-    kind: str,
-    settings: Settings,
-    start: str | None,
-    *,
-    style: Sequence[str],
-    add: Sequence[str],
-    task: type[FeedforwardTask] | None = None,
-    **arguments: Any,
-) -> FeedforwardTask:
-    """The task that trains "feedforward" or "cin", or another `task`; see :func:`impasto.train.tasks.make_task`.
-
-    With `add` only the rows of the new styles are trained, from the first step on for style.
-    """
-    pictures = style_pictures([*style, *add], settings.style_size)
-    names = list(pictures)
-    if add and style:
-        raise ImpastoError("--style and --add: the model of --start brings its styles with it, leave --style out")
-    if kind == "feedforward" and (add or len(names) != 1):
-        raise ImpastoError(f"feedforward is one network for one style, not {len(names)}: train cin for several")
-    if start is None:
-        arguments["styles"] = len(names)
-    network = start_network(kind, start, arguments)
-    assert isinstance(network, Feedforward | StyleBank)
-    if start is not None:
-        known = find_model(start).trained_styles
-        if add:
-            settings = replace(settings, autoencoder_steps=0, identity_weight=0.0)
-            if again := set(known) & set(names):
-                raise ImpastoError(f"the model {start} knows {', '.join(sorted(again))} already")
-            for _ in names:
-                network.add_style()
-            names = known + names
-        elif sorted(known) != sorted(names):
-            raise ImpastoError(f"the model {start} has the styles {', '.join(known)}: give their pictures with --style")
-        else:
-            names, pictures = known, {name: pictures[name] for name in known}
-    if not add:
-        network.requires_grad_(True)
-    return (task or FeedforwardTask)(kind, network, load_encoder(), settings, names, list(pictures.values()))

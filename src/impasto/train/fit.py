@@ -32,7 +32,7 @@ from impasto.style import Style
 from impasto.stylizer import Stylizer
 from impasto.train.augment import smooth_pictures
 from impasto.train.data import Pictures, manifest
-from impasto.train.loop import has_fast_bf16, keep_freed_memory
+from impasto.train.hardware import autocast_where_faster, keep_freed_memory
 
 _LARGEST = 3.0  # of the logarithm of a standard deviation's factor: as far as the style head of `compact` goes
 
@@ -126,7 +126,7 @@ def _train(
     for step in range(1, fitting.steps + 1):
         crops = photos.crops(fitting.batch, fitting.crop, fitting.scale, generator)
         skies = smooth_pictures(1, fitting.crop, of_skies)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16(torch.device("cpu"))):
+        with autocast_where_faster(torch.device("cpu")):
             with torch.no_grad():
                 unpainted = encoder.taps(crops)
                 far = style_loss(style_statistics(unpainted), target)

@@ -1,236 +1,35 @@
 """The training loop that every network shares: optimiser, schedule, checkpoints, logs, any number of devices.
 
-What is trained is a *task*: a module whose ``forward(content, style, generator, step)`` returns its losses by name, the
-one to minimise under ``"loss"``; whose ``network`` holds the trained weights; and whose
-``preview(network, content, style)`` returns a picture grid.
+What is trained is a :class:`impasto.train.task.Task`.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import math
-import os
-import platform
-import signal
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType, MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-from impasto.checks import SMALLEST, make_folder, require_at_least, require_between
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
+
+from impasto.checks import make_folder
 from impasto.errors import ImpastoError
-from impasto.extras import explain_missing
+from impasto.networks import Settings
 from impasto.progress import pace
-from impasto.train.augment import altered
+from impasto.train.checkpoint import check_same, read_checkpoint, write_checkpoint
 from impasto.train.data import Pictures, batches, manifest
+from impasto.train.hardware import StopRequest, has_fast_bf16, keep_freed_memory, name_device
+from impasto.train.task import Task
 
-with explain_missing(__package__):
-    import torch
-    from accelerate import Accelerator
-    from accelerate.utils import set_seed
-    from torch import Tensor, nn
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-    from torch.utils.tensorboard import SummaryWriter
-
-_LARGEST_SEED = 10**8  # seeds of single batches are 10^11 times as large, and have 64 bits
 _SMALLEST_MATRIX = 16  # inputs and outputs of what Muon updates: the convolution that gives out colours is Adam's
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides what a run computes; recorded in the checkpoint and in the model card."""
-
-    steps: int = 160_000
-    batch: int = 8
-    accumulate: int = 1
-    crop: int = 256
-    scale: tuple[float, float] = (0.5, 1.0)
-    """The crop's side as a fraction of the picture's short side, drawn between these."""
-    optimiser: Literal["adam", "muon"] = "adam"
-    lr: float = 1e-4
-    schedule: Literal["paper", "cosine"] = "paper"
-    warmup: int = 0
-    clip: float = 5.0
-    ema: float = 0.999
-    content_weight: float = 1.0
-    content_target: Literal["adain", "photo"] = "adain"
-    """What relu4_1 of a painted picture is held to: the paper's t, or relu4_1 of the photo, as quality is measured."""
-    style_weight: float = 10.0
-    style_softness: float = 0.0
-    """k: a picture's style loss L counts as k log(1 + L / k), lest the farthest drown the others; 0: as L."""
-    identity_weight: float = 0.0
-    tv_weight: float = 0.0
-    smooth_weight: float = 0.0
-    """Of the total variation of what becomes of smooth pictures with a little noise: skies shall stay skies."""
-    style_size: int = 256
-    """Short side that the pictures of a network's own styles are scaled to."""
-    guess_weight: float = 0.0
-    """Of how far the style encoder's guess is from the features of VGG-19."""
-    encoder_steps: int = 0
-    """First steps, spent on the style encoder alone."""
-    fit_crops: int = 0
-    """Crops that a fresh decoder is fitted to before the first step, see :mod:`impasto.train.inverse`."""
-    autoencoder_steps: int = 0
-    """First steps, spent on reconstruction alone."""
-    pairings: int = 1
-    """Styles that each content crop of a batch is painted in: amortises the encoding of both."""
-    style_emphasis: float = 0.0
-    """Style pictures are drawn in proportion to their difficulty, how far photos are from them, to this power."""
-    varied_share: float = 0.0
-    """Of the style pictures of a batch, made into others: turned, recoloured, stretched, pasted together."""
-    brushed_share: float = 0.0
-    """Of the style pictures of a batch, made up in the colours of those they replace: strokes, outlined forms."""
-    bold_share: float = 0.0
-    """Of the style pictures of a batch, made bolder: sharper, with more contrast."""
-    graphic_share: float = 0.0
-    """Of the style pictures of a batch, drawn instead of taken from the style set: shapes, outlines, lines, dots."""
-    grained_share: float = 0.0
-    """Of the style pictures of a batch, given the grain of paper or the weave of canvas."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name in ("steps", "batch", "accumulate", "pairings"):
-                require_at_least(1, **{name: value})
-            elif name in ("crop", "style_size"):
-                require_at_least(SMALLEST, **{name: value})
-            elif name == "ema" or name.endswith("_share"):
-                require_between(0, 1, **{name: value})
-            elif name == "seed":
-                require_between(0, _LARGEST_SEED, seed=value)
-            elif isinstance(value, int | float):
-                require_between(0, math.inf, **{name: value})
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ImpastoError("scale must be two shares of the short side above 0, the larger last and at most 1, "
-                               f"not {self.scale[0]:g} {self.scale[1]:g}")  # fmt: skip
-
-    def weigh(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses, and under "loss" their sum, each weighted by the setting of its name: "content", "style", ..."""
-        weighted = [getattr(self, f"{name}_weight") * loss for name, loss in losses.items()]
-        return {"loss": torch.stack(weighted).sum(), **losses}
-
-    def alter(self, style: Tensor, generator: torch.Generator) -> Tensor:
-        """Style crops with the shares of them altered that the settings say."""
-        return altered(
-            style,
-            generator,
-            varied_share=self.varied_share,
-            brushed_share=self.brushed_share,
-            bold_share=self.bold_share,
-            graphic_share=self.graphic_share,
-            grained_share=self.grained_share,
-        )
-
-    def learning_rate(self, step: int) -> float:
-        """Share of `lr` at a step: linear warm-up, then 1 / (1 + 5e-5 t) as in the paper's code, or a cosine to 2 %."""
-        ramp = min(1.0, (step + 1) / (self.warmup + 1))
-        if self.schedule == "paper":
-            return ramp / (1 + 5e-5 * step)
-        return ramp * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps))))
-
-
-class Task(nn.Module):
-    """What :func:`train` needs of a task; see the module's first lines.
-
-    What a task draws by lot it draws from the generator that comes with a batch: another one for each process and
-    batch, the same one after a resumption.
-
-    Attributes:
-        kind: the network's name in :data:`impasto.nets.NETWORKS`.
-        network: holds what is trained: those of its parameters that require a gradient.
-        arguments: what the network was made with.
-        styles: names of the styles that the network itself learns; empty where any picture will do.
-        stages: records of the runs that the weights it begins with come from.
-        memory: what the task itself must know in the next step, kept in the checkpoint.
-    """
-
-    kind: str
-    network: nn.Module
-    arguments: Mapping[str, Any] = MappingProxyType({})
-    styles: Sequence[str] = ()
-    stages: Sequence[dict[str, Any]] = ()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.memory: dict[str, Tensor] = {}
-
-    def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def begin(self, content: Pictures, style: Pictures) -> None:
-        """Called once, before the first step of a run that does not go on from a checkpoint."""
-
-    def adjust_gradients(self, step: int) -> None:
-        """Called between the backward pass and the optimiser's step."""
-
-    def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
-        """[number of style pictures], float64: how far photos are from each, for `Settings.style_emphasis`."""
-        raise NotImplementedError
-
-    def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        """[3, H, W] in 0..1: what the network makes of a few pairs."""
-        raise NotImplementedError
-
-
-def keep_freed_memory() -> None:
-    """Asks glibc to keep freed blocks in the process instead of handing them back to the system.
-
-    A training step frees and takes gigabytes; by default every large block is unmapped and its pages are faulted in
-    again, which on a virtual machine took four fifths of a step's time.
-    """
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL("libc.so.6")
-        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 500_000_000)):  # MMAP_MAX, TRIM_THRESHOLD, TOP_PAD
-            libc.mallopt(option, value)
-
-
-@functools.cache
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device computes convolutions faster in bfloat16 than in float32; a CPU is put to the test, once.
-
-    What a processor says of itself does not tell: of two that have AVX-512's bfloat16 instructions and no AMX, an EPYC
-    (Zen 4) took half the time of float32, a Xeon 1.7 times as long.
-    """
-    if device.type != "cpu":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-    def seconds(dtype: torch.dtype) -> float:
-        features = torch.ones(1, 64, 96, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        kernels = torch.ones(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        times = []
-        for _ in range(5):  # the first prepares the kernels; of the rest the one least disturbed counts
-            start = time.perf_counter()
-            torch.nn.functional.conv2d(features, kernels)
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
-    with torch.no_grad():
-        return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
-
-
-class _Stop:
-    """Turns SIGTERM and SIGINT into a request to save and stop; Ctrl-C once more ends the run at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._asked_at = math.inf
-        self._previous = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        # Launchers of several processes hand on what the terminal has sent to each already: that is no second Ctrl-C.
-        if number == signal.SIGINT and time.monotonic() - self._asked_at > 1:
-            raise KeyboardInterrupt
-        self._asked_at = min(self._asked_at, time.monotonic())
-        self.asked = True
-
-    def restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
 
 def train(
@@ -261,8 +60,6 @@ def train(
     if device not in (None, "cpu"):
         raise ImpastoError(f"device can only be cpu, not {device}: leave it out to train on the accelerator there is")
     keep_freed_memory()
-    probe = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(probe))
     accelerator = Accelerator(
         mixed_precision="no",  # autocast below does it, whatever an earlier run in this process has chosen
         gradient_accumulation_steps=settings.accumulate,
@@ -275,142 +72,191 @@ def train(
     if state is None and checkpoint.exists():
         raise ImpastoError(f"{checkpoint} exists: pass --resume to go on from it, or choose another --out")
     if state is not None:
-        _check_same(state, task, settings, checkpoint)
+        check_same(state, task, settings, checkpoint)
         if state["step"] >= settings.steps:
             accelerator.print(f"Done at step {state['step']}: {checkpoint}")
             return checkpoint
     make_folder(out)
-
     photos = Pictures(content, short_side, accelerator.device, label="content pictures")
     paintings = photos if style is None else Pictures(style, short_side, accelerator.device, label="style pictures")
-    task.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if settings.style_emphasis:
-        with torch.no_grad(), torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
-            paintings.weights = task.difficulty(photos, paintings) ** settings.style_emphasis
-    if state is None:
-        task.begin(photos, paintings)
-    optimiser = _optimiser(task.network, settings)
-    average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
-    step, stages = 0, list(task.stages)
-    if state is not None:
-        task.network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, stages = state["step"], state["stages"]
-        task.memory = state.get("memory", {})
-        torch.set_rng_state(state["random"]["torch"])
-    wrapped, optimiser = accelerator.prepare(task, optimiser)
-    # The schedule is a function of the step and the settings alone, so a resumed run may change its settings.
-    for group in optimiser.param_groups:
-        group["initial_lr"] = settings.lr
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda at: settings.learning_rate(at), step - 1)
-    stage: dict[str, Any] = {
-        "settings": asdict(settings),
-        "first_step": step,
-        "device": _device_name(accelerator),
-        "precision": "bf16" if bf16 else "fp32",
-        "content": manifest(photos.entries, "content pictures"),
-        "style": manifest(paintings.entries, "style pictures") if style else list(task.styles),
-    }
+    run = _Run(task, settings, photos, None if style is None else paintings, accelerator, checkpoint, state)
+    run.go(None if max_minutes is None else began + 60 * max_minutes, 60 * save_minutes)
+    return checkpoint
 
-    main = accelerator.is_main_process
-    writer = SummaryWriter(str(out / "log")) if main else None
-    sample = [
-        p.crops(4, settings.crop, (1.0, 1.0), torch.Generator().manual_seed(settings.seed)) for p in (photos, paintings)
-    ]
 
-    def save() -> None:
-        if not main:
+class _Run:
+    """One run of :func:`train`: its optimiser, schedule and running mean of the weights, and where it stands."""
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        photos: Pictures,
+        paintings: Pictures | None,
+        accelerator: Accelerator,
+        checkpoint: Path,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self._task, self._settings, self._accelerator, self._checkpoint = task, settings, accelerator, checkpoint
+        self._photos, self._paintings = photos, paintings
+        where = accelerator.device
+        self._bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bf16(where))
+        task.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad(), self._autocast():
+            task.prepare(photos, paintings or photos)
+        if state is None:
+            task.begin(photos, paintings or photos)
+        optimiser = _make_optimiser(task.network, settings)
+        self._average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
+        self._step, self._stages = 0, list(task.stages)
+        if state is not None:
+            task.network.load_state_dict(state["network"])
+            self._average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            self._step, self._stages = state["step"], state["stages"]
+            task.memory = state.get("memory", {})
+            torch.set_rng_state(state["random"]["torch"])
+        self._wrapped, self._optimiser = accelerator.prepare(task, optimiser)
+        # The schedule is a function of the step and the settings alone, so a resumed run may change its settings.
+        for group in self._optimiser.param_groups:
+            group["initial_lr"] = settings.lr
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self._optimiser, lambda at: settings.learning_rate(at), self._step - 1
+        )
+        self._stage: dict[str, Any] = {
+            "settings": asdict(settings),
+            "first_step": self._step,
+            "device": name_device(accelerator),
+            "precision": "bf16" if self._bf16 else "fp32",
+            "content": manifest(photos.entries, "content pictures"),
+            "style": manifest(paintings.entries, "style pictures") if paintings else list(task.styles),
+        }
+        self._means = _Means()
+        self._writer = SummaryWriter(str(checkpoint.parent / "log")) if accelerator.is_main_process else None
+        self._sample = [
+            pictures.crops(4, settings.crop, (1.0, 1.0), torch.Generator().manual_seed(settings.seed))
+            for pictures in (photos, paintings or photos)
+        ]
+
+    def go(self, deadline: float | None, save_every: float) -> None:
+        """Takes step after step until all are done, it is asked to stop, or time is up; saves now and then.
+
+        Args:
+            deadline: of `time.monotonic`, or None.
+            save_every: seconds.
+        """
+        settings, accelerator = self._settings, self._accelerator
+        stop = StopRequest()
+        self._start = saved = time.monotonic()
+        self._first, self._logged = self._step, self._start
+        source = batches(
+            self._photos,
+            self._paintings,
+            settings.crop,
+            settings.scale,
+            settings.batch,
+            settings.seed,
+            accelerator.process_index,
+            self._step * settings.accumulate,
+            settings.alter_styles,
+        )
+        self._wrapped.train()
+        try:
+            with closing(source):
+                while self._step < settings.steps:
+                    self._take_step(source)
+                    self._tell()
+                    out_of_time = deadline is not None and time.monotonic() > deadline
+                    # All processes stop after the same step, or one would wait for the others' gradients for ever.
+                    asked = torch.tensor(float(stop.asked or out_of_time), device=accelerator.device)
+                    if accelerator.reduce(asked, "sum").item():
+                        break
+                    if time.monotonic() - saved > save_every:
+                        saved = time.monotonic()
+                        self._save()
+            self._save()
+        finally:
+            stop.restore()
+            if self._writer is not None:
+                self._writer.close()
+        broken = sum(len(pictures.broken) for pictures in {self._photos, self._paintings or self._photos})
+        skipped = self._means.skipped
+        accelerator.print(
+            f"{'Done' if self._step >= settings.steps else 'Stopped'} at step {self._step}: {self._checkpoint}"
+            + (f"; {broken} broken pictures skipped" if broken else "")
+            + (f"; {skipped} steps without finite gradients skipped" if skipped else "")
+        )
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._accelerator.device.type, torch.bfloat16, enabled=self._bf16)
+
+    def _take_step(self, source: Iterator[tuple[Tensor, Tensor, torch.Generator]]) -> None:
+        """Draws the batches of one step, and moves the weights and their running mean."""
+        task, settings, accelerator = self._task, self._settings, self._accelerator
+        for _ in range(settings.accumulate):
+            with accelerator.accumulate(self._wrapped):
+                with self._autocast():
+                    losses = self._wrapped(*next(source), self._step)
+                accelerator.backward(losses["loss"])
+                if accelerator.sync_gradients:
+                    task.adjust_gradients(self._step)
+                    norm = accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
+                    if bool(torch.isfinite(norm)):
+                        self._optimiser.step()
+                    else:
+                        self._means.skipped += 1
+                self._optimiser.zero_grad()
+        self._scheduler.step()
+        # The average of the first weights would drag for a thousand steps; follow them closely at first.
+        self._average.multi_avg_fn = _ema(min(settings.ema, (self._step + 1) / (self._step + 10)))
+        self._average.update_parameters(task.network)
+        self._step += 1
+        self._means.add(losses)
+
+    def _tell(self) -> None:
+        """Prints and logs the losses, at each of the first steps and then every ten seconds."""
+        settings, now, step = self._settings, time.monotonic(), self._step
+        done = step - self._first
+        if self._writer is None or not (now - self._logged > 10 or done <= 20 or step == settings.steps):
             return
-        record = {**stage, "last_step": step, "seconds": round(time.monotonic() - start), "losses": means.values()}
+        self._logged = now
+        values = self._means.values()
+        for name, value in {**values, "lr": settings.lr * settings.learning_rate(step)}.items():
+            self._writer.add_scalar(name, value, step)
+        images = settings.batch * settings.accumulate * self._accelerator.num_processes
+        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        print(f"step {step}/{settings.steps}  {text}  {done * images / (now - self._start):.1f} images/s  "
+              f"{pace(done, settings.steps - self._first, now - self._start)}", flush=True)  # fmt: skip
+
+    def _save(self) -> None:
+        """Writes the checkpoint, and a preview to the log."""
+        if self._writer is None:
+            return
+        task = self._task
+        record = {
+            **self._stage,
+            "last_step": self._step,
+            "seconds": round(time.monotonic() - self._start),
+            "losses": self._means.values(),
+        }
         contents = {
-            "step": step,
+            "step": self._step,
             "kind": task.kind,
             "arguments": dict(task.arguments),
             "styles": list(task.styles),
             "network": task.network.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
+            "average": self._average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
             "memory": task.memory,
             "random": {"torch": torch.get_rng_state()},
-            "stages": [*stages, record],
+            "stages": [*self._stages, record],
         }
-        temporary = checkpoint.with_suffix(".tmp")
-        torch.save(contents, temporary)
-        os.replace(temporary, checkpoint)
-        assert writer is not None
-        writer.add_image("preview", task.preview(average.module, *sample), step)
-        writer.flush()
-
-    stop = _Stop()
-    means = _Means()
-    start = saved = logged = time.monotonic()
-    first = step
-    source = batches(
-        photos,
-        None if style is None else paintings,
-        settings.crop,
-        settings.scale,
-        settings.batch,
-        settings.seed,
-        accelerator.process_index,
-        step * settings.accumulate,
-        settings.alter,
-    )
-    wrapped.train()
-    try:
-        while step < settings.steps:
-            for _ in range(settings.accumulate):
-                with accelerator.accumulate(wrapped):
-                    with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
-                        losses = wrapped(*next(source), step)
-                    accelerator.backward(losses["loss"])
-                    if accelerator.sync_gradients:
-                        task.adjust_gradients(step)
-                        norm = accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
-                        if bool(torch.isfinite(norm)):
-                            optimiser.step()
-                        else:
-                            means.skipped += 1
-                    optimiser.zero_grad()
-            scheduler.step()
-            # The average of the first weights would drag for a thousand steps; follow them closely at first.
-            average.multi_avg_fn = _ema(min(settings.ema, (step + 1) / (step + 10)))
-            average.update_parameters(task.network)
-            step += 1
-            means.add(losses)
-            now = time.monotonic()
-            if main and (now - logged > 10 or step - first <= 20 or step == settings.steps):
-                logged = now
-                _log(writer, step, means.values(), settings.lr * settings.learning_rate(step))
-                images = settings.batch * settings.accumulate * accelerator.num_processes
-                rate = (step - first) * images / (now - start)
-                text = "  ".join(f"{name} {value:.4f}" for name, value in means.values().items())
-                print(f"step {step}/{settings.steps}  {text}  {rate:.1f} images/s  "
-                      f"{pace(step - first, settings.steps - first, now - start)}", flush=True)  # fmt: skip
-            out_of_time = max_minutes is not None and now - began > 60 * max_minutes
-            # All processes stop after the same step, or one would wait for the others' gradients for ever.
-            asked = torch.tensor(float(stop.asked or out_of_time), device=accelerator.device)
-            if accelerator.reduce(asked, "sum").item():
-                break
-            if now - saved > 60 * save_minutes:
-                saved = now
-                save()
-        save()
-    finally:
-        stop.restore()
-        source.close()
-        if writer is not None:
-            writer.close()
-    broken = sum(len(p.broken) for p in {photos, paintings})
-    if main:
-        print(f"{'Done' if step >= settings.steps else 'Stopped'} at step {step}: {checkpoint}"
-              + (f"; {broken} broken pictures skipped" if broken else "")
-              + (f"; {means.skipped} steps without finite gradients skipped" if means.skipped else ""))  # fmt: skip
-    return checkpoint
+        write_checkpoint(self._checkpoint, contents)
+        self._writer.add_image("preview", task.preview(self._average.module, *self._sample), self._step)
+        self._writer.flush()
 
 
-def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _make_optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Adam, or Muon (Jordan et al. 2024) with steps of Adam's size and Adam for what is no matrix.
 
     Muon makes the update of a matrix (a convolution is one, of outputs by all else) orthogonal: all directions alike,
@@ -464,43 +310,3 @@ class _Means:
 
     def values(self) -> dict[str, float]:
         return dict(self._means)
-
-
-def _log(writer: SummaryWriter | None, step: int, values: dict[str, float], lr: float) -> None:
-    if writer is not None:
-        for name, value in {**values, "lr": lr}.items():
-            writer.add_scalar(name, value, step)
-
-
-#: What every checkpoint holds, however old.
-_NEEDED = {"kind", "network", "average", "stages"}
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What :func:`train` saved."""
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ImpastoError(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception:  # on other files unpickling raises nearly anything
-        state = None
-    if not (isinstance(state, dict) and state.keys() >= _NEEDED):
-        raise ImpastoError(f"{path} is not a readable checkpoint: give one that impasto train wrote")
-    return state
-
-
-def _check_same(state: Mapping[str, Any], task: Task, settings: Settings, checkpoint: Path) -> None:
-    """Complains of a checkpoint whose weights, or whose optimiser's state, would not fit."""
-    made = state["kind"], state.get("arguments", {}), state.get("styles", [])
-    wanted = task.kind, {**task.arguments}, [*task.styles]
-    optimiser = state["stages"][-1]["settings"].get("optimiser", "adam")
-    if made != wanted:
-        raise ImpastoError(f"{checkpoint} is of another network: --resume with that, or choose another --out")
-    if optimiser != settings.optimiser:
-        raise ImpastoError(f"{checkpoint} is of another optimiser, {optimiser}: --resume with that")
-
-
-def _device_name(accelerator: Accelerator) -> str:
-    device = accelerator.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    return f"{accelerator.num_processes} x {name}"

@@ -14,14 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.nets.stylebank import Plain
-from impasto.train import feedforward
-from impasto.train.loop import Settings
+from impasto.train.feedforward import FeedforwardTask
 
 #: T, the style steps between two auto-encoder steps.
 TURNS = 2
 
 
-class StyleBankTask(feedforward.FeedforwardTask):
+class StyleBankTask(FeedforwardTask):
     """Trains banks and auto-encoder, or, where the auto-encoder is frozen, the banks that are not.
 
     The first `autoencoder_steps` are auto-encoder steps all, so that style begins where photos already come through.
@@ -45,7 +44,7 @@ class StyleBankTask(feedforward.FeedforwardTask):
         if self.is_style_step(step):
             which = self.draw(len(content), generator)
             painted = self.network(content, self.network.transfer(self.first + which)).float()  # type: ignore[operator]
-            return self.settings.weigh(self.perceptual(painted, content, which))
+            return self.weigh(self.perceptual(painted, content, which))
         identity = F.mse_loss(self.network(content, Plain()).float(), content)
         # Several processes wait for a gradient of every parameter: the banks' is 0.
         unused = torch.stack([bank.sum() for bank in self._banks]).sum()
@@ -68,8 +67,3 @@ class StyleBankTask(feedforward.FeedforwardTask):
         """Of the gradient of the auto-encoder."""
         norms = [parameter.grad.norm() for parameter in self._shared if parameter.grad is not None]
         return torch.stack(norms).norm() if norms else torch.zeros(())
-
-
-def make_task(kind: str, settings: Settings, start: str | None, **options: Any) -> feedforward.FeedforwardTask:
-    """The task that trains "stylebank"; see :func:`impasto.train.tasks.make_task`."""
-    return feedforward.make_task(kind, settings, start, task=StyleBankTask, **options)

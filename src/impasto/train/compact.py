@@ -1,0 +1,102 @@
+"""Trains the compact network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.losses import style_loss, style_statistics, total_variation
+from impasto.nets.compact import Compact
+from impasto.nets.norm import Observe, adain
+from impasto.nets.vgg import load_encoder
+from impasto.networks import CompactSettings
+from impasto.train.augment import smooth_pictures
+from impasto.train.task import (
+    StyleTransferTask,
+    grid,
+    pair_statistics,
+    repeat,
+    roll_pairings,
+    start_network,
+)
+
+
+class CompactTask(StyleTransferTask):
+    """Trains the compact network: reconstruction first, then the paper's losses with its own statistics as style."""
+
+    kind = "compact"
+    network: Compact
+    settings: CompactSettings
+
+    @classmethod
+    def make(
+        cls, kind: str, settings: CompactSettings, start: str | None, *, arguments: dict[str, Any], **_: Any
+    ) -> CompactTask:
+        """Makes the task; see :func:`impasto.train.task.make_task`."""
+        network = start_network(kind, start, arguments)
+        return cls(network.requires_grad_(True), load_encoder(), settings)
+
+    def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
+        pictures = torch.cat([style, content])
+        if step < self.settings.encoder_steps:
+            return self._encoder_alone(pictures, len(style))
+        observe = Observe()
+        again = self.network(pictures, observe).float()
+        identity = F.mse_loss(again, pictures)
+        if step < self.settings.encoder_steps + self.settings.autoencoder_steps:
+            unused = _nothing(self.network.style_head, self.network.style_encoder)
+            return {"loss": F.l1_loss(again, pictures) + 2 * identity + unused, "identity": identity}
+        times = self.settings.pairings
+        with torch.no_grad():
+            features = self.encoder(content).float()
+            taps = self.encoder.taps(style)
+            statistics = pair_statistics(style_statistics(taps), times)
+            target = repeat(features, times)
+            if self.settings.content_target == "adain":
+                target = adain(target, *statistics[-1])
+        noted, seen = observe.style(), self.network.style_encoder(style)
+        guess = measure_guess(seen, taps)
+        seen = [features.detach() for features in seen]  # it shall see what VGG-19 sees, and nothing else
+        self.network.remember(noted[len(style) :], noted[: len(style)])
+        self.network.remember_seen(seen)
+        taken = roll_pairings(self.network.style_of(noted[: len(style)], seen), times)
+        painted = self.network(repeat(content, times), self.network.adapt_to(taken))
+        losses = {**self.losses(painted, target, statistics), "identity": identity, "guess": guess}
+        if self.settings.smooth_weight:
+            skies = smooth_pictures(len(style), content.shape[-1], generator).to(content)
+            losses["smooth"] = total_variation(self.network(skies, self.network.adapt_to(taken[: len(style)])).float())
+        return self.weigh(losses)
+
+    def _encoder_alone(self, pictures: Tensor, styles: int) -> dict[str, Tensor]:
+        """Learns from photos as well; the first `styles` of the pictures are paintings."""
+        with torch.no_grad():
+            taps = self.encoder.taps(pictures)
+        seen = self.network.style_encoder(pictures)
+        self.network.remember_seen([features[:styles] for features in seen])
+        guess = measure_guess(seen, taps)
+        return {"loss": guess + _nothing(self.network), "guess": guess}
+
+    @torch.no_grad()
+    def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        assert isinstance(network, Compact)
+        observe = Observe()
+        network(style, observe)
+        styles = network.style_from(observe.style(), style)[:, None].expand(-1, len(content), -1)
+        painted = [network(content, network.adapt_to(style)) for style in styles]
+        return grid(content, style, torch.cat(painted))
+
+
+def measure_guess(guess: Sequence[Tensor], taps: Sequence[Tensor]) -> Tensor:
+    """Measures how far a style encoder's guess is from VGG-19's features, at each pixel and in their statistics."""
+    true = taps[-len(guess) :]
+    pixels = torch.stack([F.mse_loss(g.float(), t.float()) for g, t in zip(guess, true, strict=True)]).sum()
+    return pixels + style_loss(style_statistics(guess), style_statistics(true))
+
+
+def _nothing(*modules: nn.Module) -> Tensor:
+    """0, with a gradient of 0 for all parameters: of several processes, each waits for a gradient of every one."""
+    return 0 * torch.stack([parameter.sum() for module in modules for parameter in module.parameters()]).sum()
