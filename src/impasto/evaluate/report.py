@@ -36,7 +36,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Row:
+class QualityRow:
     """A model's means over all pairs.
 
     Attributes:
@@ -87,7 +87,7 @@ class Evaluation:
 
     size: int
     engine: str
-    rows: list[Row]
+    rows: list[QualityRow]
     scores: list[Score]
     photos: dict[str, bytes] = field(repr=False)
     styles: dict[str, bytes] = field(repr=False)

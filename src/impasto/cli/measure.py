@@ -1,0 +1,148 @@
+"""Commands that measure models: evaluate, bench, reproduce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from impasto.cli.common import (
+    EngineOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    expand,
+    given,
+    print_json,
+    print_table,
+)
+from impasto.errors import ImpastoError
+
+
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
+    style: Annotated[str, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")],
+    content: Annotated[Path | None, typer.Option(help="Folder of photos.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Measure how steadily this clip is painted; --limit counts frames.")
+    ] = None,
+    max_size: Annotated[int | None, typer.Option(help="Scale the clip down to this long side.")] = None,
+    size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
+    limit: Annotated[int | None, typer.Option(help="Take only so many photos.")] = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with a contact sheet.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Write the results into the models' cards.")] = False,
+) -> None:
+    """Measure content loss, style loss, SSIM and seconds on pairs of pictures; or the warping error on a clip.
+
+    impasto evaluate adain --content photos/ --style paintings/
+    impasto evaluate adain --video clip.mp4 --style munch-scream
+    """
+    if (content is None) == (video is None):
+        raise ImpastoError("give either --content, a folder of photos, or --video, a clip")
+    if video is not None:
+        if html is not None or record:
+            raise ImpastoError("--html and --record are for photos: leave them out with --video")
+        from impasto.evaluate.video import evaluate_video
+
+        clip = given(max_size=max_size, limit=limit)
+        steadiness = evaluate_video(
+            models, video, expand([style], ".style"), engine=engine, threads=threads, precision=precision, **clip
+        )
+        if as_json:
+            print_json(steadiness.to_json())
+        else:
+            print_table(steadiness.table())
+        return
+    from impasto.evaluate import quality as evaluating
+
+    assert content is not None
+    evaluation = evaluating.evaluate(
+        models, content, style, size=size, engine=engine, threads=threads, precision=precision, limit=limit
+    )
+    if html is not None:
+        evaluation.write_html(html)
+    if record:
+        for model in models:
+            evaluating.record(evaluation, model)
+    if as_json:
+        print_json(evaluation.to_json())
+    else:
+        print_table(evaluating.table(evaluation))
+
+
+def bench(
+    model: ModelOption = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="all installed")] = None,
+    size: Annotated[list[int] | None, typer.Option(help="Repeatable.", show_default="256, 512, 1024")] = None,
+    threads: ThreadsOption = None,
+    device: Annotated[
+        str, typer.Option(help="An accelerator, as PyTorch names it, e.g. cuda: times PyTorch alone, on it.")
+    ] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Time a model on this machine, beside VGG-19 AdaIN."""
+    from impasto.evaluate import bench as benching
+
+    report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads, device=device))
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_table(report.table())
+
+
+def reproduce(
+    experiment: Annotated[
+        Literal["losses", "speed", "controls", "ablation", "norms"],
+        typer.Argument(metavar="losses|speed|controls|ablation|norms", help="Which experiment."),
+    ],
+    content: Annotated[Path, typer.Option(help="Folder of photos.")],
+    style: Annotated[Path, typer.Option(help="Folder of style pictures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page and the CSV.")] = Path("reproduced"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all; controls: adain"
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side in pixels, for controls; with --fast 256.")] = 512,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each training, for ablation and norms.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Repeat an experiment of the AdaIN paper on your pictures.
+
+    losses: content and style loss of every system, and how long Gatys' method takes to get there.
+    speed: seconds for a picture. controls: strength, mixing, colours, regions.
+    ablation: the paper's four decoders, trained. norms: instance against batch normalisation, trained.
+    """
+    from impasto.checks import make_folder
+    from impasto.evaluate import paper
+    from impasto.evaluate.controls import controls
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    if model and experiment in ("ablation", "norms"):
+        raise ImpastoError(f"{experiment} trains its own networks: leave out --model")
+    if experiment == "controls" and model and len(model) > 1:
+        raise ImpastoError("controls are those of one model: give --model once")
+    make_folder(out)
+    sources = str(content), str(style), out
+    if experiment == "losses":
+        paper.losses(*sources, fast=fast, **given(systems=model))
+    elif experiment == "speed":
+        paper.speed(*sources, fast=fast, **given(systems=model))
+    elif experiment == "controls":
+        controls(*sources, size=256 if fast else size, **given(model=model and model[0]))
+    elif experiment == "ablation":
+        paper.ablation(*sources, **given(steps=steps or (40 if fast else None)))
+    else:
+        paper.norms(*sources, **given(steps=steps or (150 if fast else None)))
+    print(out / f"{experiment}.html")
