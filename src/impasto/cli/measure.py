@@ -59,21 +59,21 @@ def evaluate(
         else:
             print_table(steadiness.table())
         return
-    from impasto.evaluate import quality as evaluating
+    from impasto.evaluate import quality, report
 
     assert content is not None
-    evaluation = evaluating.evaluate(
+    evaluation = quality.evaluate(
         models, content, style, size=size, engine=engine, threads=threads, precision=precision, limit=limit
     )
     if html is not None:
         evaluation.write_html(html)
     if record:
         for model in models:
-            evaluating.record(evaluation, model)
+            report.record(evaluation, model)
     if as_json:
         print_json(evaluation.to_json())
     else:
-        print_table(evaluating.table(evaluation))
+        print_table(evaluation.table())
 
 
 def bench(

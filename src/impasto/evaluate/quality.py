@@ -23,7 +23,7 @@ import numpy as np
 from impasto.checks import SMALLEST, require_at_least
 from impasto.errors import ImpastoError
 from impasto.evaluate.page import thumbnail
-from impasto.evaluate.report import UNCHANGED, Evaluation, QualityRow, Score, record, table
+from impasto.evaluate.report import UNCHANGED, Evaluation, QualityRow, Score
 from impasto.extras import explain_missing
 from impasto.graph import GraphStylizer
 from impasto.image import Pixels, center_crop, read_image
@@ -39,8 +39,6 @@ with explain_missing(__name__):
     from impasto.losses import Statistics
     from impasto.place import Entry
     from impasto.train.data import find_pictures
-
-__all__ = ["Evaluation", "QualityRow", "Score", "evaluate", "record", "table"]
 
 
 def evaluate(
@@ -154,7 +152,7 @@ class _Judge:
 
 
 def square(entry: Entry, size: int) -> Pixels:
-    """The centre square of a picture whose short side is scaled to `size`, uint8 [size, size, 3]."""
+    """Reads a picture, scales its short side to `size` and cuts out the centre square, uint8 [size, size, 3]."""
     require_at_least(SMALLEST, size=size)
     try:
         return center_crop(read_image(entry.read()).pixels, size)
@@ -163,7 +161,7 @@ def square(entry: Entry, size: int) -> Pixels:
 
 
 def squares(folder: str, size: int, count: int | None = None) -> dict[str, Pixels]:
-    """The first so many pictures of a folder, scaled and cropped to squares, by name."""
+    """Reads the first so many pictures of a folder, scaled and cropped to squares, by name."""
     return {PurePath(entry.name).stem: square(entry, size) for entry in find_pictures([folder])[:count]}
 
 

@@ -22,7 +22,7 @@ import onnxruntime
 
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
-from impasto.evaluate.metrics import Features, Observer
+from impasto.evaluate.metrics import STYLE_WEIGHT, Features, Observer
 from impasto.extras import explain_missing
 from impasto.files import reason
 from impasto.graph import GraphStylizer, paint_reference
@@ -42,7 +42,6 @@ with explain_missing(__name__):
 _IN_FLOAT = ["Add", "Divide", "Interpolate", "MatMul", "Multiply", "Power", "ReduceMean", "ReduceSum", "Sqrt",
              "Subtract"]  # fmt: skip
 _LARGEST_DROP = 0.02
-_STYLE_WEIGHT = 10.0  # the paper's
 
 
 def quantize(
@@ -184,4 +183,4 @@ class _Check:
 
     def _score(self, compiled: openvino.CompiledModel, pair: _Pair) -> float:
         features = self._observe(to_uint8(compiled(pair.inputs)["painted"]))
-        return 1 / (features.content_loss(pair.photo) + _STYLE_WEIGHT * features.style_loss(pair.style))
+        return 1 / (features.content_loss(pair.photo) + STYLE_WEIGHT * features.style_loss(pair.style))
