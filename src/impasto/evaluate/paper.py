@@ -61,7 +61,7 @@ def losses(
         evaluation = evaluate(loaded, content, style, size=size, limit=limit, style_limit=limit)
         found.append(evaluation)
         iterations, measured = _gatys_curve(content, style, size, 50 if fast else 500)
-        cells = [[*row.cells()[:6], _find_even(row.model, evaluation, iterations, measured)] for row in evaluation.rows]
+        cells = [[*row.cells()[:6], _catch_up(row.model, evaluation, iterations, measured)] for row in evaluation.rows]
         rows += [[size, *cell] for cell in cells]
         page.heading(f"{size} x {size}")
         page.text(evaluation.title())
@@ -110,7 +110,7 @@ def _gatys_curve(content: str, style: str, size: int, iterations: int) -> tuple[
     return at, measured
 
 
-def _find_even(
+def _catch_up(
     model: str, evaluation: Evaluation, iterations: Sequence[int], measured: Sequence[tuple[float, float]]
 ) -> str:
     """Finds the first iteration with an objective as low as a system's on the same pair."""

@@ -99,8 +99,8 @@ def compare(
     return check
 
 
-def any_style(stylizer: GraphStylizer) -> Tensor:
-    """Gives a style of the model to try it with, [1, S]."""
+def pick_style(stylizer: GraphStylizer) -> Tensor:
+    """Picks a style of the model to try it with, [1, S]."""
     style = next(iter(stylizer.gallery.values()), None) or stylizer.take(255 - read_photo((256, 256)), "negative")
     return torch.from_numpy(style.tensor)[None]
 
@@ -119,6 +119,6 @@ def silence_warnings() -> Iterator[None]:
         yield
 
 
-def size_of(folder: Path) -> float:
+def count_megabytes(folder: Path) -> float:
     """Adds up what the files in a folder take, in megabytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

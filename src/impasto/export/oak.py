@@ -22,12 +22,12 @@ from impasto.checks import make_folder
 from impasto.export.beside import make_beside
 from impasto.export.exported import (
     Exported,
-    any_style,
     compare,
+    count_megabytes,
     describe_built_in,
+    pick_style,
     read_photo,
     silence_warnings,
-    size_of,
 )
 from impasto.export.formats import Job, Run, Size, run_onnx, run_openvino, write_onnx, write_openvino
 from impasto.export.plain import Plain
@@ -108,7 +108,7 @@ def write_oak(
     network = load_network(stylizer.model)
     built_in = None if style is None else torch.from_numpy(style.tensor)[None]
     module = Plain(network, size, built_in, strength, camera=True).eval()
-    tried = built_in if built_in is not None else any_style(stylizer)
+    tried = built_in if built_in is not None else pick_style(stylizer)
     photo = torch.from_numpy(read_photo(size).copy()).permute(2, 0, 1)[None].float()
     arguments = (photo.flip(1),) if style else (photo.flip(1), tried)
     shapes = dict(zip(("image", "style"), (list(argument.shape) for argument in arguments), strict=False))
@@ -132,7 +132,7 @@ def write_oak(
         checks = [compare(run, arguments, expected, size, _LIMIT, unit=1) for run in (*runs, _run_half(module))]
         show(5, 5)
         made.with_suffix(".json").write_text(json.dumps(_settings(made.name, shapes), indent=1) + "\n", "utf-8")
-        megabytes = size_of(made.parent)
+        megabytes = count_megabytes(made.parent)
     kind = f"ONNX, opset {OPSET}, with OpenVINO IR (.xml, .bin) and modelconverter's settings (.json) beside it"
     exported = Exported(
         path,

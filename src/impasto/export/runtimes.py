@@ -17,12 +17,12 @@ from impasto.export.beside import make_beside
 from impasto.export.exported import (
     Check,
     Exported,
-    any_style,
     compare,
+    count_megabytes,
     describe_built_in,
+    pick_style,
     read_photo,
     silence_warnings,
-    size_of,
 )
 from impasto.export.formats import FORMATS, Job, Size, format_of
 from impasto.export.plain import Plain
@@ -97,7 +97,7 @@ def write_model(
 
     def arguments(at: Size) -> tuple[Tensor, ...]:
         image = torch.from_numpy(to_float(read_photo(at)))
-        return (image,) if style else (image, any_style(stylizer), torch.tensor([1.0]))
+        return (image,) if style else (image, pick_style(stylizer), torch.tensor([1.0]))
 
     height, width = size or ("height", "width")
     shape = f"[1, 3, {height}, {width}] in 0..1"
@@ -117,6 +117,6 @@ def write_model(
                 expected = painter(*arguments(at)).numpy()
                 checks.append(compare(target.run(made), arguments(at), expected, at, target.worst))
             show(done, 1 + len(sizes))
-        megabytes = size_of(made.parent)
+        megabytes = count_megabytes(made.parent)
     kind = target.name + describe_built_in(style, strength)
     return Exported(path, kind, megabytes, inputs, {"painted": shape}, checks, target.unrun)
