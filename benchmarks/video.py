@@ -31,7 +31,7 @@ from rich import print as show
 
 import impasto
 from impasto.engine import Inputs
-from impasto.evaluate.video import measure, thorough
+from impasto.evaluate.video import measure, search_thoroughly
 from impasto.image import to_float
 from impasto.video import TemporalPainter, stylize_video
 from impasto.video.flow import Motion, grid
@@ -114,7 +114,7 @@ def stability(folder: Path, engine: str) -> None:
         frames = [scene.frame(time) for time in range(16)]
         known = {"true motion": lambda *_, scene=scene, times=times: scene.motion(next(times))}
         if number == 1:
-            known["motion found"] = thorough()
+            known["motion found"] = search_thoroughly()
         for name, motion in known.items():
             found = measure({painter.name: painter}, STYLES, frames, motion=motion, name=f"scene {number}, {name}")
             show(found.table())

@@ -145,12 +145,12 @@ class Model:
 
     @property
     def channels(self) -> list[int]:
-        """Of each adaptive layer."""
+        """How many channels each adaptive layer has."""
         return self.card.adaptive
 
     @property
     def strides(self) -> list[int]:
-        """Pixels from one feature of each adaptive layer to the next; a tile begins at a multiple of the largest."""
+        """How many pixels lie between features of each adaptive layer; a tile begins at a multiple of the largest."""
         return self._require(self.card.strides, "strides")
 
     @property
@@ -189,14 +189,14 @@ class Model:
         return read_gallery(self.folder / "gallery.safetensors", self.fingerprint, self.trained_styles or gallery())
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All weights of the network by their PyTorch names, float32; the encoder's from where this machine has it."""
+        """Reads the network's weights by their PyTorch names, float32; the encoder's from where this machine has it."""
         trained = load_file(self.folder / "weights.safetensors")
         if self.card.encoder == "vgg19":
             trained |= {f"encoder.{key}": value for key, value in find_weights().items()}
         return {key: value.astype(np.float32) for key, value in trained.items()}
 
     def graph(self) -> Path:
-        """The path of a complete content graph.
+        """Gives the path of a complete content graph.
 
         Raises:
             ImpastoError: the files are damaged, or the encoder is not on this machine.
@@ -208,12 +208,12 @@ class Model:
         return self._assemble(self.card.external)
 
     def style_graph(self) -> Path | None:
-        """The path of the graph that makes a picture's style; None where that is its feature statistics."""
+        """Gives the path of the graph that makes a picture's style; None where that is its feature statistics."""
         path = self.folder / "style.onnx"
         return path if path.is_file() else None
 
     def int8_graph(self) -> Path | None:
-        """The path of the content graph in eight bits, for OpenVINO; None where there is none.
+        """Gives the path of the content graph in eight bits, for OpenVINO; None where there is none.
 
         Raises:
             ImpastoError: its files are damaged.
@@ -269,19 +269,19 @@ def fingerprint(folder: Path) -> str:
 
 
 def digest_of_int8(folder: Path) -> str:
-    """The sha256 of a content graph in eight bits and its weights."""
+    """Computes the sha256 of a content graph in eight bits and its weights."""
     path = folder / INT8
     return hashlib.sha256(path.read_bytes() + path.with_suffix(".bin").read_bytes()).hexdigest()
 
 
 def shipped_models() -> list[Model]:
-    """The models that come with impasto, the default first."""
+    """Reads the models that come with impasto, the default first."""
     folders = sorted((p.parent for p in _SHIPPED.glob("*/card.json")), key=lambda p: (p.name != DEFAULT, p.name))
     return [_read_model(folder) for folder in folders]
 
 
 def find_model(name_or_path: str | os.PathLike[str] = DEFAULT) -> Model:
-    """The model of that name, or in that folder."""
+    """Finds the model of that name, or in that folder."""
     if (_SHIPPED / name_or_path / "card.json").is_file() and os.sep not in str(name_or_path):
         return _read_model(_SHIPPED / name_or_path)
     if (Path(name_or_path) / "card.json").is_file():

@@ -15,7 +15,7 @@ from impasto.cli import main
 from impasto.controls import Controls
 from impasto.errors import ImpastoError
 from impasto.export import ContentGraph
-from impasto.export.exported import compared
+from impasto.export.exported import compare
 from impasto.export.formats import FORMATS
 from impasto.export.runtimes import Painter, write_model
 from impasto.image import to_float, to_uint8
@@ -144,8 +144,8 @@ def test_a_folder_of_another_kind_is_not_replaced(tmp_path, capsys):
 def test_a_file_that_paints_something_else_is_refused():
     expected = np.full((1, 3, 4, 4), 0.5, np.float32)
     image = (torch.zeros(1, 3, 4, 4),)
-    near = compared(("a runtime", lambda arrays: expected + 0.5 / 255), image, expected, (4, 4), 1.0)
+    near = compare(("a runtime", lambda arrays: expected + 0.5 / 255), image, expected, (4, 4), 1.0)
     assert near.worst == pytest.approx(0.5, abs=1e-3)
     for wrong in (expected + 2 / 255, expected * np.nan):
         with pytest.raises(ImpastoError, match="nothing written: a runtime at 4x4"):
-            compared(("a runtime", lambda arrays, wrong=wrong: wrong), image, expected, (4, 4), 1.0)
+            compare(("a runtime", lambda arrays, wrong=wrong: wrong), image, expected, (4, 4), 1.0)

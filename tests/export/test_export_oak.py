@@ -16,8 +16,8 @@ import impasto
 from impasto.controls import Controls
 from impasto.errors import ImpastoError
 from impasto.evaluate.bench import count_gflop
-from impasto.export.checkpoint import traced
-from impasto.export.oak import OPSET, estimates, write_oak
+from impasto.export.checkpoint import trace
+from impasto.export.oak import OPSET, estimate, write_oak
 from impasto.export.plain import Plain
 from impasto.model import find_model
 from impasto.nets import load_network, make_network
@@ -163,13 +163,13 @@ def test_estimates_follow_from_operations(camera_files):
     assert 0 < rvc2.slowest < rvc2.fastest < rvc4.fastest
     assert "an estimate" in str(rvc2)
     assert "never measured" in str(rvc2)
-    assert estimates(4 * rvc2.gflop)[0].fastest == pytest.approx(rvc2.fastest / 4)
+    assert estimate(4 * rvc2.gflop)[0].fastest == pytest.approx(rvc2.fastest / 4)
 
 
 @pytest.mark.parametrize("size", [(88, 104), (296, 88), (64, 296)])
 def test_sums_stay_short_at_sizes_with_large_prime_factors(network, style, size):
     """An eighth of 296 is 37, of which 37 x 37 values together have left the range of half precision."""
-    graph = traced(Plain(network, size, style), (torch.rand(1, 3, *size),), ["image"], ["painted"], {}, OPSET)
+    graph = trace(Plain(network, size, style), (torch.rand(1, 3, *size),), ["image"], ["painted"], {}, OPSET)
     pools = [node for node in graph.graph.node if node.op_type == "AveragePool"]
     windows = [attribute.ints for node in pools for attribute in node.attribute if attribute.name == "kernel_shape"]
     assert windows

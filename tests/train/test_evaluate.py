@@ -19,7 +19,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import impasto
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import psnr, ssim
-from impasto.evaluate.quality import Evaluation, evaluate, record, table
+from impasto.evaluate.quality import evaluate
+from impasto.evaluate.report import Evaluation, record
 from impasto.image import center_crop
 from impasto.model import find_model
 
@@ -157,7 +158,7 @@ def test_page_holds_the_table_and_every_picture(evaluation, tmp_path):
 
 
 def test_table_has_a_line_for_each_row(evaluation):
-    made = table(evaluation)
+    made = evaluation.table()
     assert made.row_count == 2
     assert list(made.columns[0].cells) == ["unchanged content", "adain"]
     assert list(made.columns[2].cells) == [f"{row.style:.3f}" for row in evaluation.rows]

@@ -17,7 +17,7 @@ import impasto
 from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer
-from impasto.evaluate.norms import equalised, norm_curves
+from impasto.evaluate.norms import equalise, norm_curves
 from impasto.export import export
 from impasto.graph import GraphStylizer
 from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
@@ -265,7 +265,7 @@ def test_the_experiment_of_the_norms_trains_each_on_each_kind_of_photos(vgg19, p
 
 def test_equalised_luma_is_spread_over_the_whole_range():
     dull = (data.coffee() // 4 + 90).astype(np.uint8)
-    luma = np.asarray(Image.fromarray(equalised(dull)).convert("L"))
+    luma = np.asarray(Image.fromarray(equalise(dull)).convert("L"))
     assert np.percentile(luma, 2) < 25
     assert np.percentile(luma, 98) > 230
 

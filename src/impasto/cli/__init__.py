@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from impasto.cli import dataset, look, make, paint, serve, train, video
+from impasto.cli import dataset, export, look, measure, paint, serve, train, video
 from impasto.cli.common import UsageError, complain
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
@@ -23,12 +23,12 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Look around": (look.styles, look.models, look.info, look.fetch),
     "Train and measure": (
         train.train,
-        make.export,
-        make.quantize,
+        export.export,
+        export.quantize,
         train.fit,
-        make.evaluate,
-        make.bench,
-        make.reproduce,
+        measure.evaluate,
+        measure.bench,
+        measure.reproduce,
     ),
 }
 

@@ -18,6 +18,10 @@ ENGINES = ("onnxruntime", "openvino", "torch")
 Precision = Literal["fp32", "fp16", "int8"]
 
 
+#: What a content graph gives: the painted image, and the content statistics that were used.
+OUTPUTS = ("painted", "used")
+
+
 class Inputs(NamedTuple):
     """What goes into a content graph, all float32.
 

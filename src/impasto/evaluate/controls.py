@@ -21,7 +21,7 @@ _CORNERS = 5  # pictures along a side of the interpolation
 
 
 def controls(content: str, style: str, out: Path, *, model: str = DEFAULT, size: int = 512) -> None:
-    """Strength, interpolation between four styles, colour keeping and two regions, on one page and as a CSV.
+    """Shows strength, interpolation between four styles, colour keeping and two regions on one page, and as a CSV.
 
     Args:
         content, style: folders; the first photo and the first four style pictures are taken.

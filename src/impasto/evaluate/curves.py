@@ -18,7 +18,7 @@ with explain_missing(__name__):
 
 
 def device() -> torch.device:
-    """Where such trainings run."""
+    """Tells which device such trainings run on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

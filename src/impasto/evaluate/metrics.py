@@ -18,6 +18,7 @@ with explain_missing(__name__):
     from impasto.losses import Statistics, content_loss, style_loss, style_statistics
     from impasto.nets.vgg import load_encoder
 
+STYLE_WEIGHT = 10.0  # of the paper's objective, L_c + 10 L_s
 _PEAK = 255.0
 _K1, _K2, _SIGMA, _RADIUS = 0.01, 0.03, 1.5, 5  # Wang et al. 2004
 
@@ -35,11 +36,11 @@ class Features:
     style: Statistics
 
     def content_loss(self, photo: Features) -> float:
-        """Mean squared distance of relu4_1 to the photo's."""
+        """Computes the mean squared distance of relu4_1 to the photo's."""
         return content_loss(self.content, photo.content).item()
 
     def style_loss(self, style: Statistics) -> float:
-        """Sum over the taps of the MSE of channel means plus that of standard deviations."""
+        """Sums, over the taps, the MSE of channel means and that of standard deviations."""
         return style_loss(self.style, style).item()
 
 
@@ -52,14 +53,14 @@ class Observer:
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Features:
-        """The features of a picture, uint8 [H, W, 3]."""
+        """Looks at a picture, uint8 [H, W, 3]."""
         image = torch.from_numpy(to_float(pixels)).contiguous(memory_format=torch.channels_last)
         taps = self._encoder.taps(image)
         return Features(taps[-1], style_statistics(taps))
 
 
 def ssim(first: Pixels, second: Pixels) -> float:
-    """Mean structural similarity of the lumas of two pictures, 1 for equal ones (Wang et al. 2004).
+    """Computes the mean structural similarity of the lumas of two pictures, 1 for equal ones (Wang et al. 2004).
 
     In Gaussian windows (11 x 11, sigma 1.5, whole ones only):
     (2 m1 m2 + C1) (2 cov + C2) / ((m1^2 + m2^2 + C1) (var1 + var2 + C2)) with C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2.
@@ -80,6 +81,6 @@ def ssim(first: Pixels, second: Pixels) -> float:
 
 
 def psnr(first: Pixels, second: Pixels) -> float:
-    """Peak signal to noise ratio of two pictures, uint8 [H, W, 3], in dB: 10 log10(255^2 / MSE); infinite if equal."""
+    """Computes the peak signal to noise ratio of two pictures, uint8 [H, W, 3], in dB; infinite if they are equal."""
     error = np.mean((first.astype(np.float64) - second) ** 2)
     return float(10 * np.log10(_PEAK**2 / error)) if error else float("inf")

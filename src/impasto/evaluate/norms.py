@@ -61,7 +61,7 @@ def norm_curves(
     chosen = choose_settings("feedforward", **{**plain, **(settings or {}), "steps": steps})
     changes: dict[str, Callable[[Pixels], Pixels]] = {
         "original": lambda pixels: pixels,
-        "contrast": equalised,
+        "contrast": equalise,
         "style": paint or _painter(style),
     }
     curves: dict[tuple[Norm, str], list[float]] = {}
@@ -85,7 +85,7 @@ def _painter(style: str) -> Callable[[Pixels], Pixels]:
     return lambda pixels: np.asarray(model.stylize(pixels, taken))
 
 
-def equalised(pixels: Pixels) -> Pixels:
-    """uint8 [H, W, 3] with its luma's histogram made level, its chroma left alone."""
+def equalise(pixels: Pixels) -> Pixels:
+    """Makes the histogram of a picture's luma level, uint8 [H, W, 3], and leaves its chroma alone."""
     luma, *chroma = Image.fromarray(pixels).convert("YCbCr").split()
     return np.array(Image.merge("YCbCr", (ImageOps.equalize(luma), *chroma)).convert("RGB"))

@@ -21,7 +21,7 @@ Cell = tuple[bytes, str] | str | None
 
 
 def thumbnail(pixels: Pixels, size: int = _THUMBNAIL) -> bytes:
-    """A small JPEG file of a picture, uint8 [H, W, 3]: no side is longer than `size` pixels."""
+    """Makes a small JPEG file of a picture, uint8 [H, W, 3]: no side is longer than `size` pixels."""
     image = Image.fromarray(pixels)
     image.thumbnail((size, size))
     stream = io.BytesIO()
@@ -30,7 +30,7 @@ def thumbnail(pixels: Pixels, size: int = _THUMBNAIL) -> bytes:
 
 
 class Page:
-    """A page that is put together from top to bottom.
+    """An HTML page that is put together from top to bottom.
 
     Args:
         title: its heading.
@@ -52,12 +52,12 @@ class Page:
         self._parts.append(f"<table>\n{''.join(lines)}</table>\n")
 
     def sheet(self, rows: Sequence[Sequence[Cell]]) -> None:
-        """Rows of pictures (JPEG files) with captions."""
+        """Adds rows of pictures (JPEG files) with captions."""
         lines = (_line("td", *map(_cell, row)) for row in rows)
         self._parts.append(f"<table class=sheet>\n{''.join(lines)}</table>\n")
 
     def curves(self, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str) -> None:
-        """Lines in one diagram, with a logarithmic axis upwards.
+        """Adds lines in one diagram, with a logarithmic axis upwards.
 
         Args:
             series: for each name its x and y values.

@@ -10,10 +10,10 @@ from pathlib import Path, PurePath
 from statistics import fmean, median
 from typing import Any
 
-from impasto.evaluate.metrics import Observer
+from impasto.evaluate.metrics import STYLE_WEIGHT, Observer
 from impasto.evaluate.page import Cell, Page, write_csv
-from impasto.evaluate.quality import Evaluation, evaluate, squares
-from impasto.evaluate.report import LOSSES, UNCHANGED
+from impasto.evaluate.quality import evaluate, squares
+from impasto.evaluate.report import LOSSES, UNCHANGED, Evaluation
 from impasto.graph import GraphStylizer
 from impasto.image import read_image
 from impasto.loader import load
@@ -26,7 +26,6 @@ from impasto.train.data import find_pictures
 #: What takes part unless told otherwise.
 SYSTEMS = ("adain", "adain-vgg19", "adain-relu3_1", *METHODS)
 SIZES = (256, 512)
-_STYLE_WEIGHT = 10.0  # of the paper's objective, L_c + 10 L_s
 _ROUNDS = 5
 _SMOOTH = 20  # steps that a point of a loss curve is the mean of
 
@@ -40,7 +39,7 @@ def losses(
     sizes: Sequence[int] = SIZES,
     fast: bool = False,
 ) -> list[Evaluation]:
-    """Content and style loss of every system, beside the objective of Gatys' method as it iterates.
+    """Measures content and style loss of every system, beside the objective of Gatys' method as it iterates.
 
     Figure 3 of the paper: the optimisation minimises the paper's own objective, L_c + 10 L_s on means and standard
     deviations, so the iteration at which it passes a feed-forward system says what that system is worth.
@@ -62,7 +61,7 @@ def losses(
         evaluation = evaluate(loaded, content, style, size=size, limit=limit, style_limit=limit)
         found.append(evaluation)
         iterations, measured = _gatys_curve(content, style, size, 50 if fast else 500)
-        cells = [[*row.cells()[:6], _reached(row.model, evaluation, iterations, measured)] for row in evaluation.rows]
+        cells = [[*row.cells()[:6], _catch_up(row.model, evaluation, iterations, measured)] for row in evaluation.rows]
         rows += [[size, *cell] for cell in cells]
         page.heading(f"{size} x {size}")
         page.text(evaluation.title())
@@ -78,7 +77,7 @@ def losses(
         )
         page.text(
             "The last column and the curves: Gatys' method on the first photo and style, from the photo on, with the "
-            f"paper's objective L_c + {_STYLE_WEIGHT:g} L_s, and the iteration at which it has come as far as a system."
+            f"paper's objective L_c + {STYLE_WEIGHT:g} L_s, and the iteration at which it has come as far as a system."
         )
         page.sheet(_contact_sheet(evaluation))
     page.write(out / "losses.html")
@@ -95,13 +94,13 @@ def _load(systems: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> d
 
 
 def _gatys_curve(content: str, style: str, size: int, iterations: int) -> tuple[list[int], list[tuple[float, float]]]:
-    """Content and style loss of the optimised picture after every fifth iteration, for the first pair."""
+    """Measures content and style loss of the first pair after every fifth iteration of Gatys' method."""
     [photo], [painting] = squares(content, size, 1).values(), squares(style, size, 1).values()
     observe = Observer()
     own, target = observe(photo), observe(painting).style
     at, measured = [0], [(0.0, own.style_loss(target))]
     with tempfile.TemporaryDirectory() as folder:
-        method = load("gatys", iterations=iterations, style_loss="mean_std", style_weight=_STYLE_WEIGHT, tv_weight=0,
+        method = load("gatys", iterations=iterations, style_loss="mean_std", style_weight=STYLE_WEIGHT, tv_weight=0,
                       levels=1, snapshots=folder, every=5)  # fmt: skip
         method.stylize(photo, method.style(painting, size=size))
         for file in sorted(Path(folder).iterdir()):
@@ -111,21 +110,21 @@ def _gatys_curve(content: str, style: str, size: int, iterations: int) -> tuple[
     return at, measured
 
 
-def _reached(
+def _catch_up(
     model: str, evaluation: Evaluation, iterations: Sequence[int], measured: Sequence[tuple[float, float]]
 ) -> str:
-    """The first iteration with an objective as low as a system's on the same pair."""
+    """Finds the first iteration with an objective as low as a system's on the same pair."""
     photo, style = next(iter(evaluation.photos)), next(iter(evaluation.styles))
     score = next((s for s in evaluation.scores if (s.model, s.photo, s.style) == (model, photo, style)), None)
     if score is None:
         return ""
-    goal = score.content + _STYLE_WEIGHT * score.style_loss
-    reached = (at for at, (c, s) in zip(iterations, measured, strict=True) if c + _STYLE_WEIGHT * s <= goal)
+    goal = score.content + STYLE_WEIGHT * score.style_loss
+    reached = (at for at, (c, s) in zip(iterations, measured, strict=True) if c + STYLE_WEIGHT * s <= goal)
     return str(next(reached, f"more than {iterations[-1]}"))
 
 
 def _contact_sheet(evaluation: Evaluation) -> list[list[Cell]]:
-    """A row for each pair of a photo and a style, a column for each system."""
+    """Lays out a row for each pair of a photo and a style, with a column for each system."""
     systems = [row.model for row in evaluation.rows if row.model != UNCHANGED]
     rows: list[list[Cell]] = [["photo", "style", *systems]]
     for photo, photo_data in evaluation.photos.items():
@@ -144,7 +143,7 @@ def speed(
     sizes: Sequence[int] = SIZES,
     fast: bool = False,
 ) -> None:
-    """Seconds for a picture, with the style taken beforehand and with it, as ratios.
+    """Times each system on a picture, with the style taken beforehand and with taking it, as ratios.
 
     Table 1 of the paper. All systems run in turn, in rounds of which the median counts; what takes longer than ten
     seconds runs once. The first system is the unit.
@@ -166,7 +165,7 @@ def speed(
             jobs[name, False] = partial(stylizer.stylize, photo, _known_style(stylizer) or stylizer.style(painting))
             if _known_style(stylizer) is None:
                 jobs[name, True] = partial(stylizer.stylize, photo, painting, style_size=size)
-        seconds = _rounds(jobs, f"speed at {size}")
+        seconds = _time_in_turn(jobs, f"speed at {size}")
         base = seconds[unit, False]
         for name in loaded:
             times = [10 * t if fast and name in _tenths(systems) else t for t in
@@ -179,19 +178,20 @@ def speed(
 
 
 def _tenths(systems: Sequence[str]) -> dict[str, dict[str, int]]:
-    """A tenth of the iterations, for each of the systems that optimises."""
+    """Gives a tenth of the iterations, for each of the systems that optimises."""
     wanted = [name for name in systems if name in METHODS]
     iterations = {name: getattr(method_options(name)(), "iterations", None) for name in wanted}
     return {name: {"iterations": max(1, count // 10)} for name, count in iterations.items() if count}
 
 
 def _known_style(stylizer: Stylizer) -> Style | None:
-    """The first of a system's own styles, where it has no others."""
+    """Gives the first of a system's own styles, where it has no others."""
     trained = isinstance(stylizer, GraphStylizer) and stylizer.model.trained_styles
     return next(iter(stylizer.gallery.values())) if trained else None
 
 
-def _rounds(jobs: Mapping[tuple[str, bool], Callable[[], object]], label: str) -> dict[tuple[str, bool], float]:
+def _time_in_turn(jobs: Mapping[tuple[str, bool], Callable[[], object]], label: str) -> dict[tuple[str, bool], float]:
+    """Runs all jobs in turn, in rounds, and gives the median seconds of each."""
     times: dict[tuple[str, bool], list[float]] = {job: [] for job in jobs}
     for turn in track(range(_ROUNDS), label, _ROUNDS):
         for job, action in jobs.items():
@@ -206,7 +206,7 @@ def _rounds(jobs: Mapping[tuple[str, bool], Callable[[], object]], label: str) -
 
 
 def ablation(content: str, style: str, out: Path, *, steps: int = 400) -> None:
-    """Loss curves of the paper's decoder variants under equal steps (section 7.1 of the paper).
+    """Draws loss curves of the paper's decoder variants under equal steps (section 7.1 of the paper).
 
     Args:
         content, style: folders or tar files of training pictures.
@@ -226,9 +226,9 @@ def ablation(content: str, style: str, out: Path, *, steps: int = 400) -> None:
 
 
 def norms(content: str, style: str, out: Path, *, steps: int = 1000) -> None:
-    """Loss curves of instance and batch normalisation on photos as they are, of equal contrast, and of one style.
+    """Draws loss curves of both normalisations on photos as they are, of equal contrast, and of one style.
 
-    Figure 1 of the paper.
+    Figure 1 of the paper compares instance with batch normalisation.
 
     Args:
         content: folder or tar file of photos.
@@ -254,7 +254,7 @@ def norms(content: str, style: str, out: Path, *, steps: int = 1000) -> None:
 
 
 def _smooth(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Steps and loss, means of `_SMOOTH` steps each."""
+    """Takes means of `_SMOOTH` steps each; gives the steps and the means."""
     parts = [values[at : at + _SMOOTH] for at in range(0, len(values), _SMOOTH)]
     return [at * _SMOOTH + len(part) / 2 for at, part in enumerate(parts)], [fmean(part) for part in parts]
 

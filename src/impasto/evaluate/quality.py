@@ -23,7 +23,7 @@ import numpy as np
 from impasto.checks import SMALLEST, require_at_least
 from impasto.errors import ImpastoError
 from impasto.evaluate.page import thumbnail
-from impasto.evaluate.report import UNCHANGED, Evaluation, Row, Score, record, table
+from impasto.evaluate.report import UNCHANGED, Evaluation, QualityRow, Score
 from impasto.extras import explain_missing
 from impasto.graph import GraphStylizer
 from impasto.image import Pixels, center_crop, read_image
@@ -36,10 +36,9 @@ with explain_missing(__name__):
     import torch
 
     from impasto.evaluate.metrics import Observer, psnr, ssim
+    from impasto.losses import Statistics
     from impasto.place import Entry
     from impasto.train.data import find_pictures
-
-__all__ = ["Evaluation", "Row", "Score", "evaluate", "record", "table"]
 
 
 def evaluate(
@@ -76,68 +75,84 @@ def evaluate(
     photos, paintings = find_pictures([content])[:limit], find_pictures([style])[:style_limit]
     if not isinstance(models, Mapping):
         models = {str(name): load(name, engine=engine, threads=threads, precision=precision) for name in models}
-    stylizers = models
     if threads is not None:
         torch.set_num_threads(threads)
-    observe = Observer()
-
-    targets, styles, style_thumbnails = {}, dict[tuple[str, str], Style](), {}
+    judge = _Judge(models, size)
     for painting in paintings:
-        pixels = square(painting, size)
-        targets[painting.name] = observe(pixels).style
-        for model, stylizer in stylizers.items():
-            own = _style(stylizer, painting.name, pixels, size)
-            if own is not None:
-                styles[model, painting.name] = own
-        style_thumbnails[painting.name] = thumbnail(pixels)
-
-    photo_thumbnails: dict[str, bytes] = {}
-    thumbnails: dict[tuple[str, str, str], bytes] = {}
-    rebuilt: dict[str, list[tuple[float, float]]] = {model: [] for model in stylizers}
-
-    def judge() -> Iterator[Score]:
-        # One photo at a time: its features are shared by all models and styles, and nothing of full size is kept.
-        for photo in photos:
-            pixels = square(photo, size)
-            photo_thumbnails[photo.name] = thumbnail(pixels)
-            own = observe(pixels)
-            for name, target in targets.items():
-                yield Score(UNCHANGED, photo.name, name, 0.0, own.style_loss(target), 1.0, None)
-            for model, stylizer in stylizers.items():
-                # First this, which also spares the timed runs the engine's preparations for a new size.
-                if isinstance(stylizer, GraphStylizer):
-                    back = stylizer.reconstruct(pixels)
-                    rebuilt[model].append((ssim(back, pixels), psnr(back, pixels)))
-                for name, target in targets.items():
-                    if (model, name) not in styles:
-                        continue
-                    start = time.perf_counter()
-                    painted = np.asarray(stylizer.stylize(pixels, styles[model, name]))
-                    seconds = time.perf_counter() - start
-                    thumbnails[model, photo.name, name] = thumbnail(painted)
-                    seen = observe(painted)
-                    yield Score(model, photo.name, name, seen.content_loss(own), seen.style_loss(target),
-                                ssim(painted, pixels), seconds)  # fmt: skip
-
-    if idle := [model for model in stylizers if not any(known == model for known, _ in styles)]:
+        judge.take(painting)
+    if idle := [model for model, styles in judge.styles.items() if not styles]:
         raise ImpastoError(f"the model {idle[0]} knows none of these styles: name the pictures like its styles")
-    total = len(photos) * (len(paintings) + len(styles))
-    scores = list(track(judge(), "evaluate", total))
-    rows = [_row(UNCHANGED, None, scores, [])]
-    rows += [_row(name, stylizer.fingerprint, scores, rebuilt[name]) for name, stylizer in stylizers.items()]
+    total = len(photos) * (len(paintings) + sum(map(len, judge.styles.values())))
+    # One photo at a time: its features are shared by all models and styles, and nothing of full size is kept.
+    scores = list(track((score for photo in photos for score in judge.measure(photo)), "evaluate", total))
+    rows = [_average(UNCHANGED, None, scores, [])]
+    rows += [_average(name, model.fingerprint, scores, judge.rebuilt[name]) for name, model in models.items()]
     return Evaluation(
         size=size,
-        engine=next(iter(stylizers.values())).engine_name,
+        engine=next(iter(models.values())).engine_name,
         rows=rows,
         scores=scores,
-        photos=photo_thumbnails,
-        styles=style_thumbnails,
-        thumbnails=thumbnails,
+        photos=judge.photo_thumbnails,
+        styles=judge.style_thumbnails,
+        thumbnails=judge.thumbnails,
     )
 
 
+class _Judge:
+    """Has models paint photo after photo in the same styles, scores what they paint, and keeps thumbnails of it.
+
+    Attributes:
+        styles: for each model those that it has taken, by the names of their pictures.
+        rebuilt: for each model luma SSIM and PSNR to each photo of what the network alone makes of it at strength 0.
+        photo_thumbnails, style_thumbnails, thumbnails: as in :class:`Evaluation`.
+    """
+
+    def __init__(self, stylizers: Mapping[str, Stylizer], size: int) -> None:
+        self._stylizers, self._size, self._observe = stylizers, size, Observer()
+        self._targets: dict[str, Statistics] = {}
+        self.styles: dict[str, dict[str, Style]] = {model: {} for model in stylizers}
+        self.rebuilt: dict[str, list[tuple[float, float]]] = {model: [] for model in stylizers}
+        self.photo_thumbnails: dict[str, bytes] = {}
+        self.style_thumbnails: dict[str, bytes] = {}
+        self.thumbnails: dict[tuple[str, str, str], bytes] = {}
+
+    def take(self, painting: Entry) -> None:
+        """Takes a painting's style in every model that can."""
+        pixels = square(painting, self._size)
+        self._targets[painting.name] = self._observe(pixels).style
+        self.style_thumbnails[painting.name] = thumbnail(pixels)
+        for model, stylizer in self._stylizers.items():
+            if isinstance(stylizer, GraphStylizer) and stylizer.model.trained_styles:
+                style = stylizer.gallery.get(PurePath(painting.name).stem)
+            else:
+                style = stylizer.style(pixels, size=self._size, name=painting.name)
+            if style is not None:
+                self.styles[model][painting.name] = style
+
+    def measure(self, photo: Entry) -> Iterator[Score]:
+        """Scores a photo as it is and as every model paints it, in every style."""
+        pixels = square(photo, self._size)
+        self.photo_thumbnails[photo.name] = thumbnail(pixels)
+        own = self._observe(pixels)
+        for name, target in self._targets.items():
+            yield Score(UNCHANGED, photo.name, name, 0.0, own.style_loss(target), 1.0, None)
+        for model, stylizer in self._stylizers.items():
+            # First this, which also spares the timed runs the engine's preparations for a new size.
+            if isinstance(stylizer, GraphStylizer):
+                back = stylizer.reconstruct(pixels)
+                self.rebuilt[model].append((ssim(back, pixels), psnr(back, pixels)))
+            for name, style in self.styles[model].items():
+                start = time.perf_counter()
+                painted = np.asarray(stylizer.stylize(pixels, style))
+                seconds = time.perf_counter() - start
+                self.thumbnails[model, photo.name, name] = thumbnail(painted)
+                seen = self._observe(painted)
+                yield Score(model, photo.name, name, seen.content_loss(own), seen.style_loss(self._targets[name]),
+                            ssim(painted, pixels), seconds)  # fmt: skip
+
+
 def square(entry: Entry, size: int) -> Pixels:
-    """The centre square of a picture whose short side is scaled to `size`, uint8 [size, size, 3]."""
+    """Reads a picture, scales its short side to `size` and cuts out the centre square, uint8 [size, size, 3]."""
     require_at_least(SMALLEST, size=size)
     try:
         return center_crop(read_image(entry.read()).pixels, size)
@@ -146,21 +161,17 @@ def square(entry: Entry, size: int) -> Pixels:
 
 
 def squares(folder: str, size: int, count: int | None = None) -> dict[str, Pixels]:
-    """The first so many pictures of a folder, scaled and cropped to squares, by name."""
+    """Reads the first so many pictures of a folder, scaled and cropped to squares, by name."""
     return {PurePath(entry.name).stem: square(entry, size) for entry in find_pictures([folder])[:count]}
 
 
-def _style(stylizer: Stylizer, name: str, pixels: Pixels, size: int) -> Style | None:
-    if isinstance(stylizer, GraphStylizer) and stylizer.model.trained_styles:
-        return stylizer.gallery.get(PurePath(name).stem)
-    return stylizer.style(pixels, size=size, name=name)
-
-
-def _row(model: str, fingerprint: str | None, scores: list[Score], rebuilt: list[tuple[float, float]]) -> Row:
-    """Means over a model's pairs; median of the seconds, which a busy machine stretches now and then."""
+def _average(
+    model: str, fingerprint: str | None, scores: list[Score], rebuilt: list[tuple[float, float]]
+) -> QualityRow:
+    """Takes means over a model's pairs; of the seconds the median, since a busy machine stretches them now and then."""
     own = [score for score in scores if score.model == model]
     seconds = [score.seconds for score in own if score.seconds is not None]
-    return Row(
+    return QualityRow(
         model=model,
         content=fmean(score.content for score in own),
         style=fmean(score.style_loss for score in own),

@@ -24,7 +24,7 @@ _COLUMNS = ("model", "content loss", "style loss", "SSIM", "s/picture", "pairs",
 
 @dataclass(frozen=True)
 class Score:
-    """One photo painted in one style by one model; losses and SSIM as :mod:`impasto.evaluate` defines them."""
+    """What one photo scores, painted in one style by one model; see :mod:`impasto.evaluate.quality`."""
 
     model: str
     photo: str
@@ -36,8 +36,8 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A model's means over all pairs.
+class QualityRow:
+    """What a model scores on average over all pairs of a photo and a style.
 
     Attributes:
         content, style: the two losses; ssim: luma SSIM to the photo.
@@ -59,22 +59,22 @@ class Row:
     fingerprint: str | None
 
     def cells(self) -> list[str]:
-        """The figures as text, in the order of the table's columns."""
+        """Gives the figures as text, in the order of the table's columns."""
         return [
             self.model,
             f"{self.content:.2f}",
             f"{self.style:.3f}",
             f"{self.ssim:.3f}",
-            _text(self.seconds, ".3f"),
+            format_figure(self.seconds, ".3f"),
             str(self.pairs),
-            _text(self.reconstruction_ssim, ".3f"),
-            _text(self.reconstruction_psnr, ".1f"),
+            format_figure(self.reconstruction_ssim, ".3f"),
+            format_figure(self.reconstruction_psnr, ".1f"),
         ]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`impasto.evaluate.evaluate` found.
+    """Everything that :func:`impasto.evaluate.quality.evaluate` found out about models.
 
     Attributes:
         size: side of the squares in pixels.
@@ -87,18 +87,18 @@ class Evaluation:
 
     size: int
     engine: str
-    rows: list[Row]
+    rows: list[QualityRow]
     scores: list[Score]
     photos: dict[str, bytes] = field(repr=False)
     styles: dict[str, bytes] = field(repr=False)
     thumbnails: dict[tuple[str, str, str], bytes] = field(repr=False)
 
     def title(self) -> str:
-        """Under which conditions the figures hold."""
+        """Says under which conditions the figures hold."""
         return f"{len(self.photos)} photos x {len(self.styles)} styles, size {self.size}: {RESIZE}; {self.engine}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the pictures, ready for ``json.dumps``."""
+        """Gives everything but the pictures, ready for ``json.dumps``."""
         return {
             "size": self.size,
             "resize": RESIZE,
@@ -108,6 +108,15 @@ class Evaluation:
             "models": [asdict(row) for row in self.rows],
             "pairs": [asdict(score) for score in self.scores],
         }
+
+    def table(self) -> Table:
+        """Lays the figures out for a terminal."""
+        made = Table(title=self.title(), title_justify="left")
+        for column in _COLUMNS:
+            made.add_column(column, justify="left" if column == "model" else "right")
+        for row in self.rows:
+            made.add_row(*row.cells())
+        return made
 
     def write_html(self, path: str | os.PathLike[str]) -> None:
         """Writes one self-contained page: the table, and for each model a contact sheet of photos x styles."""
@@ -120,7 +129,7 @@ class Evaluation:
         page.write(path)
 
     def sheet(self, model: str) -> list[list[Cell]]:
-        """The results of a model, photos downwards and styles across, as a sheet of a page."""
+        """Lays out a model's results as a sheet of a page, photos downwards and styles across."""
         scores = {(score.photo, score.style): score for score in self.scores if score.model == model}
         rows: list[list[Cell]] = [[None, *((data, _label(name)) for name, data in self.styles.items())]]
         for photo, data in self.photos.items():
@@ -131,16 +140,6 @@ class Evaluation:
                 results.append((self.thumbnails[model, photo, style], caption) if score else None)
             rows.append([(data, _label(photo)), *results])
         return rows
-
-
-def table(evaluation: Evaluation) -> Table:
-    """The table for a terminal."""
-    made = Table(title=evaluation.title(), title_justify="left")
-    for column in _COLUMNS:
-        made.add_column(column, justify="left" if column == "model" else "right")
-    for row in evaluation.rows:
-        made.add_row(*row.cells())
-    return made
 
 
 def record(evaluation: Evaluation, model: str | os.PathLike[str]) -> None:
@@ -161,8 +160,8 @@ def record(evaluation: Evaluation, model: str | os.PathLike[str]) -> None:
         "content_loss": round(row.content, 3),
         "style_loss": round(row.style, 3),
         "ssim": round(row.ssim, 3),
-        "strength_0_ssim": _rounded(row.reconstruction_ssim),
-        "strength_0_psnr": _rounded(row.reconstruction_psnr),
+        "strength_0_ssim": _round(row.reconstruction_ssim),
+        "strength_0_psnr": _round(row.reconstruction_psnr),
     }
     replace(found.card, quality=quality).write(found.folder)
 
@@ -171,9 +170,10 @@ def _label(name: str) -> str:
     return PurePath(name).stem.replace("_", " ")
 
 
-def _text(value: float | None, form: str) -> str:
+def format_figure(value: float | None, form: str) -> str:
+    """Formats a figure; one that there is not is left blank."""
     return "" if value is None else format(value, form)
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 3)

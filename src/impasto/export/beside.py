@@ -16,8 +16,8 @@ _MARKS = ("card.json", "Manifest.json")
 
 
 @contextlib.contextmanager
-def made_beside(path: Path) -> Iterator[Path]:
-    """A path of the same name in a folder for the moment; all that lies there moves to its place in the end.
+def make_beside(path: Path) -> Iterator[Path]:
+    """Gives a path of the same name in a temporary folder; all that lies there moves to its place in the end.
 
     Raises:
         ImpastoError: it cannot be written; or, before anything is made, the path is a folder that no export has made.
@@ -34,7 +34,7 @@ def made_beside(path: Path) -> Iterator[Path]:
 
 
 def _put(made: Path, target: Path) -> None:
-    """Moves a file or folder to its place. A folder that is there goes aside first: one of the two always is whole."""
+    """Moves a file or folder to its place; a folder that is there goes aside first: one of the two always is whole."""
     aside = made.with_name(".before")
     if made.is_dir() and target.is_dir():
         os.replace(target, aside)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from impasto import __version__
 from impasto.checks import make_folder, require_no_file
 from impasto.controls import STYLE_SIZE
-from impasto.engine import Inputs
+from impasto.engine import OUTPUTS, Inputs
 from impasto.errors import ImpastoError
-from impasto.export.beside import made_beside
+from impasto.export.beside import make_beside
 from impasto.graph import GraphStylizer, paint_reference
 from impasto.model import Card, find_model, fingerprint
 from impasto.nets import make_network
@@ -32,8 +32,7 @@ from impasto.style import gallery as paintings
 from impasto.train.checkpoint import read_checkpoint
 
 OPSET = 18
-INPUTS = ["image", "style", "mask", "strength", "stats", "inertia"]
-OUTPUTS = ["painted", "used"]
+INPUTS = [*Inputs._fields]
 _DYNAMIC = {
     "image": {2: "height", 3: "width"},
     "style": {0: "regions"},
@@ -58,14 +57,14 @@ class ContentGraph(nn.Module):
 
 
 def content_graph(network: Network) -> onnx.ModelProto:
-    """The ONNX content graph of a network, with any number of regions and any sizes."""
+    """Makes the ONNX content graph of a network, with any number of regions and any sizes."""
     stats = torch.ones(2, 2 * sum(network.adaptive))
     arguments = (torch.rand(1, 3, 64, 96), torch.ones(2, network.style_size), torch.rand(2, 1, 24, 40),
                  torch.tensor(1.0), stats, 0 * stats[0])  # fmt: skip
-    return traced(ContentGraph(network), arguments, INPUTS, OUTPUTS, _DYNAMIC)
+    return trace(ContentGraph(network), arguments, INPUTS, [*OUTPUTS], _DYNAMIC)
 
 
-def traced(
+def trace(
     module: nn.Module,
     arguments: tuple[Tensor, ...],
     inputs: list[str],
@@ -73,7 +72,7 @@ def traced(
     dynamic: dict[str, Any],
     opset: int = OPSET,
 ) -> onnx.ModelProto:
-    """A module's ONNX graph, checked; `dynamic` names the axes of inputs and outputs that may have any length."""
+    """Makes a module's ONNX graph, checked; `dynamic` names the axes of inputs and outputs that may have any length."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every size it turns into a plain number on purpose
         path = Path(folder) / "graph.onnx"
@@ -90,7 +89,7 @@ def traced(
     return graph
 
 
-class StyleGraph(nn.Module):
+class StyleFromPicture(nn.Module):
     """How a network makes a style of a picture and its statistics, where these are not the style themselves."""
 
     def __init__(self, network: Network) -> None:
@@ -102,18 +101,18 @@ class StyleGraph(nn.Module):
 
 
 def style_graph(network: Network) -> onnx.ModelProto | None:
-    """The ONNX graph from statistics [1, T] and the picture [1, 3, H, W] they are of to its style [1, S].
+    """Makes the ONNX graph from statistics [1, T] and the picture [1, 3, H, W] they are of to its style [1, S].
 
     None where a picture's statistics are its style.
     """
     if type(network).style_from is Network.style_from:
         return None
     arguments = torch.ones(1, 2 * sum(network.adaptive)), torch.rand(1, 3, 64, 96)
-    return traced(StyleGraph(network), arguments, ["statistics", "image"], ["style"], {"image": _DYNAMIC["image"]})
+    return trace(StyleFromPicture(network), arguments, ["statistics", "image"], ["style"], {"image": _DYNAMIC["image"]})
 
 
 def halve_weights(graph: onnx.ModelProto) -> None:
-    """Stores float32 weights as float16, in place. A cast follows each, so computation stays in float32."""
+    """Stores float32 weights as float16, in place; a cast follows each, so that computation stays in float32."""
     casts = []
     for initializer in graph.graph.initializer:
         if initializer.data_type == TensorProto.FLOAT and len(initializer.dims) > 1:
@@ -141,7 +140,7 @@ def detach_weights(graph: onnx.ModelProto, names: set[str]) -> list[str]:
 
 
 def _read_trained(source: str | Path) -> dict[str, Any]:
-    """A checkpoint, or what it would hold of the trained model of that name or folder."""
+    """Reads a checkpoint, or what it would hold of the trained model of that name or folder."""
     if Path(source).is_file():
         return read_checkpoint(Path(source))
     model = find_model(source)
@@ -159,7 +158,7 @@ def _read_trained(source: str | Path) -> dict[str, Any]:
 
 
 def _read_mean(checkpoint: Path, others: Sequence[str | Path]) -> dict[str, Any]:
-    """A checkpoint with the mean of its averaged weights and those of others, whose training its last stage notes."""
+    """Reads a checkpoint and takes the mean with the weights of others, whose training its last stage notes."""
     state, *more = states = [read_checkpoint(checkpoint), *map(_read_trained, others)]
     networks = [(one["kind"], one.get("arguments", {}), [*one.get("styles", ())]) for one in states]
     for other, network in zip(others, networks[1:], strict=True):
@@ -200,7 +199,7 @@ def export(
     state = _read_mean(checkpoint, mean_with)
     require_no_file(folder)
     make_folder(folder.resolve().parent)
-    with made_beside(folder.resolve()) as made:  # a link stays a link
+    with make_beside(folder.resolve()) as made:  # a link stays a link
         made.mkdir()
         _write(state, made, name, gallery)
     return folder
@@ -259,7 +258,7 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
     stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
     if gallery is not None and not card.styles:
         card = replace(card, gallery=f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}")
-        styles = {painting: stylizer.style(_picture(gallery, painting)) for painting in paintings()}
+        styles = {painting: stylizer.style(_find_picture(gallery, painting)) for painting in paintings()}
         vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
         save_file(vectors, made / "gallery.safetensors")
     reference = paint_reference(stylizer).round(2).tolist()
@@ -269,7 +268,7 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
 
 
 def measure_reach(stylizer: GraphStylizer) -> int:
-    """How far a model sees: pixels from a cut to the last one that depends on what is beyond, for tiles.
+    """Measures how far a model sees: pixels from a cut to the last one that depends on what is beyond, for tiles.
 
     An impulse test: one half of a picture of noise gives way to other noise, and it is seen how far into the other
     half the painting changes, in all four directions. The statistics stay what they are, and the cut is where a tile
@@ -290,23 +289,23 @@ def measure_reach(stylizer: GraphStylizer) -> int:
     _, stats = stylizer.engine.run(plain)
     fixed = plain._replace(stats=stats, inertia=np.ones_like(plain.inertia))
 
-    def painted(image: np.ndarray, turned: bool) -> np.ndarray:
+    def paint(image: np.ndarray, turned: bool) -> np.ndarray:
         inputs = fixed._replace(image=np.ascontiguousarray(image.swapaxes(2, 3)) if turned else image)
         result = stylizer.engine.run(inputs)[0]
         return result.swapaxes(2, 3) if turned else result
 
     reach = 0
     for turned in (False, True):
-        unchanged = painted(before, turned)
+        unchanged = paint(before, turned)
         for half in (slice(middle, None), slice(middle)):
             changed = before.copy()
             changed[..., half] = after[..., half]
-            seen = np.flatnonzero((painted(changed, turned) != unchanged).any((0, 1, 2)))
+            seen = np.flatnonzero((paint(changed, turned) != unchanged).any((0, 1, 2)))
             reach = max(reach, middle - int(seen[0]) if half.start else int(seen[-1]) + 1 - middle)
     return reach
 
 
-def _picture(folder: Path, name: str) -> Path:
+def _find_picture(folder: Path, name: str) -> Path:
     found = sorted(folder.glob(f"{name}.*"))
     if not found:
         raise ImpastoError(f"{folder} has no picture {name}.*")

@@ -77,12 +77,12 @@ class Exported:
         return asdict(self) | {"path": str(self.path)}
 
 
-def built(style: Style | None, strength: float) -> str:
-    """What is built in, to be said after a format's name."""
+def describe_built_in(style: Style | None, strength: float) -> str:
+    """Says what is built in, after a format's name."""
     return (f"; style {style.name}" if style else "") + (f"; strength {strength:g}" if strength < 1 else "")
 
 
-def compared(
+def compare(
     runtime: tuple[str, Run],
     arguments: Sequence[Tensor],
     expected: np.ndarray,
@@ -99,26 +99,26 @@ def compared(
     return check
 
 
-def any_style(stylizer: GraphStylizer) -> Tensor:
-    """A style of the model to try it with, [1, S]."""
-    style = next(iter(stylizer.gallery.values()), None) or stylizer.take(255 - photo_at((256, 256)), "negative")
+def pick_style(stylizer: GraphStylizer) -> Tensor:
+    """Picks a style of the model to try it with, [1, S]."""
+    style = next(iter(stylizer.gallery.values()), None) or stylizer.take(255 - read_photo((256, 256)), "negative")
     return torch.from_numpy(style.tensor)[None]
 
 
-def photo_at(size: Size) -> np.ndarray:
-    """A photo at that height and width, uint8 [H, W, 3]."""
+def read_photo(size: Size) -> np.ndarray:
+    """Reads the test photo at that height and width, uint8 [H, W, 3]."""
     with Image.open(_PHOTO) as photo:
         return np.asarray(photo.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS))
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps to itself what the converters warn of: sizes that become plain numbers on purpose, operators to come."""
+def silence_warnings() -> Iterator[None]:
+    """Hides what the converters warn of: sizes that become plain numbers on purpose, operators to come."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def size_of(folder: Path) -> float:
-    """What the files in a folder take, in megabytes."""
+def count_megabytes(folder: Path) -> float:
+    """Adds up what the files in a folder take, in megabytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

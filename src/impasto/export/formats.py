@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
-from impasto.export.checkpoint import OPSET, traced
+from impasto.export.checkpoint import OPSET, trace
 
 #: Height and width.
 Size = tuple[int, int]
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A format: its name for people, its suffix, who writes and who runs it.
+    """A format that a model can be written in, and who writes and runs its files.
 
     Attributes:
         name: for people.
@@ -66,24 +66,24 @@ class Format(NamedTuple):
 
 
 def write_onnx(job: Job, opset: int = OPSET) -> None:
-    """ONNX, checked by ``onnx.checker``."""
+    """Writes ONNX, checked by ``onnx.checker``."""
     axes: dict[str, Any] = {} if job.size else {name: {2: "height", 3: "width"} for name in ("image", "painted")}
-    onnx.save(traced(job.module, job.arguments, job.names, ["painted"], axes, opset), job.path)
+    onnx.save(trace(job.module, job.arguments, job.names, ["painted"], axes, opset), job.path)
 
 
 def run_onnx(path: Path) -> tuple[str, Run]:
-    """By ONNX Runtime, on the processor."""
+    """Opens a file in ONNX Runtime, on the processor."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
-    return _named("ONNX Runtime", "onnxruntime"), lambda arrays: session.run(
+    return _name_version("ONNX Runtime", "onnxruntime"), lambda arrays: session.run(
         None, dict(zip(names, arrays, strict=True))
     )[0]
 
 
 def write_openvino(job: Job, opset: int = OPSET) -> None:
-    """OpenVINO IR by way of ONNX, weights in float16."""
+    """Writes OpenVINO IR by way of ONNX, weights in float16."""
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
@@ -93,40 +93,40 @@ def write_openvino(job: Job, opset: int = OPSET) -> None:
 
 
 def run_openvino(path: Path) -> tuple[str, Run]:
-    """By OpenVINO, on the processor, in float32: it multiplies in half precision on few processors."""
+    """Opens a file in OpenVINO, on the processor, in float32: it multiplies in half precision on few processors."""
     import openvino
 
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return _named("OpenVINO", "openvino"), lambda arrays: compiled(list(arrays))[0]
+    return _name_version("OpenVINO", "openvino"), lambda arrays: compiled(list(arrays))[0]
 
 
 def write_torch(job: Job) -> None:
-    """A program of torch.export. TorchScript, its elder, is deprecated in PyTorch 2.10 and later."""
-    torch.export.save(_program(job), job.path)
+    """Writes a program of torch.export; TorchScript, its elder, is deprecated in PyTorch 2.10 and later."""
+    torch.export.save(_export_program(job), job.path)
 
 
 def run_torch(path: Path) -> tuple[str, Run]:
-    """By PyTorch, from the file alone."""
+    """Opens a file in PyTorch, without the network's code."""
     module = torch.export.load(path).module()
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
         painted: np.ndarray = module(*map(torch.from_numpy, arrays)).numpy()
         return painted
 
-    return _named("torch.export", "torch"), run
+    return _name_version("torch.export", "torch"), run
 
 
 def write_executorch(job: Job) -> None:
-    """A program for ExecuTorch's XNNPACK backend: processors of phones and small boards."""
+    """Writes a program for ExecuTorch's XNNPACK backend: processors of phones and small boards."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    lowered = to_edge_transform_and_lower(_program(job), partitioner=[XnnpackPartitioner()])
+    lowered = to_edge_transform_and_lower(_export_program(job), partitioner=[XnnpackPartitioner()])
     job.path.write_bytes(lowered.to_executorch().buffer)
 
 
 def run_executorch(path: Path) -> tuple[str, Run]:
-    """By ExecuTorch's own runtime."""
+    """Opens a file in ExecuTorch's own runtime."""
     from executorch.runtime import Runtime
 
     method = Runtime.get().load_program(path).load_method("forward")
@@ -135,24 +135,24 @@ def run_executorch(path: Path) -> tuple[str, Run]:
         painted: np.ndarray = method.execute([torch.from_numpy(array) for array in arrays])[0].numpy()
         return painted
 
-    return _named("ExecuTorch", "executorch"), run
+    return _name_version("ExecuTorch", "executorch"), run
 
 
 def write_coreml(job: Job) -> None:
-    """A package of Core ML."""
+    """Writes a package of Core ML."""
     logging.getLogger("coremltools").setLevel(logging.ERROR)  # it has not been tried with this PyTorch, it says
     import coremltools
 
     package = coremltools.convert(
-        _program(job).run_decompositions(),
+        _export_program(job).run_decompositions(),
         outputs=[coremltools.TensorType("painted")],
         minimum_deployment_target=coremltools.target.iOS16,
     )
     package.save(str(job.path))
 
 
-def _program(job: Job) -> Any:
-    """The job's module as an exported program."""
+def _export_program(job: Job) -> Any:
+    """Makes an exported program of the job's module."""
     shapes: Any = None
     if job.size is None:
         # At other sizes the network pads, by an amount that the exporter cannot tell beforehand.
@@ -161,7 +161,7 @@ def _program(job: Job) -> Any:
     return torch.export.export(job.module, job.arguments, dynamic_shapes=shapes)
 
 
-def _named(name: str, package: str) -> str:
+def _name_version(name: str, package: str) -> str:
     return f"{name} {version(package)}"
 
 
@@ -184,7 +184,7 @@ FORMATS = {
 
 
 def format_of(path: Path, to: str | None = None) -> str:
-    """The name of the format that a path, or `to`, asks for."""
+    """Finds the name of the format that a path, or `to`, asks for."""
     if to is None:
         for name, known in FORMATS.items():
             if path.suffix.lower() == known.suffix:

@@ -19,15 +19,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from impasto.checks import make_folder
-from impasto.export.beside import made_beside
+from impasto.export.beside import make_beside
 from impasto.export.exported import (
     Exported,
-    any_style,
-    built,
-    compared,
-    photo_at,
-    quiet,
-    size_of,
+    compare,
+    count_megabytes,
+    describe_built_in,
+    pick_style,
+    read_photo,
+    silence_warnings,
 )
 from impasto.export.formats import Job, Run, Size, run_onnx, run_openvino, write_onnx, write_openvino
 from impasto.export.plain import Plain
@@ -78,8 +78,8 @@ class Estimate:
         )
 
 
-def estimates(gflop: float) -> list[Estimate]:
-    """What the chips might do, from nothing but operations and published rates."""
+def estimate(gflop: float) -> list[Estimate]:
+    """Estimates what the chips might do, from nothing but operations and published rates."""
     made = []
     for chip, published in PUBLISHED.items():
         rates = [operations * frames * _HALF[chip] for operations, frames in published.values()]
@@ -108,14 +108,14 @@ def write_oak(
     network = load_network(stylizer.model)
     built_in = None if style is None else torch.from_numpy(style.tensor)[None]
     module = Plain(network, size, built_in, strength, camera=True).eval()
-    tried = built_in if built_in is not None else any_style(stylizer)
-    photo = torch.from_numpy(photo_at(size).copy()).permute(2, 0, 1)[None].float()
+    tried = built_in if built_in is not None else pick_style(stylizer)
+    photo = torch.from_numpy(read_photo(size).copy()).permute(2, 0, 1)[None].float()
     arguments = (photo.flip(1),) if style else (photo.flip(1), tried)
     shapes = dict(zip(("image", "style"), (list(argument.shape) for argument in arguments), strict=False))
     stem = f"{stylizer.name}-{size[1]}x{size[0]}" + (f"-{style.name}" if style else "")
     path = folder / f"{stem}.onnx"
     make_folder(folder)
-    with made_beside(path) as made, meter(stem, 5) as show, quiet(), torch.no_grad():
+    with make_beside(path) as made, meter(stem, 5) as show, silence_warnings(), torch.no_grad():
         control = network.control(tried, None, torch.tensor([strength]), None, None)
         expected = 255 * network(photo / 255, control).clamp(0, 1).flip(1).numpy()
         with FlopCounterMode(display=False) as counter:
@@ -129,25 +129,25 @@ def write_oak(
         show(3, 5)
         runs = [run_onnx(made), run_openvino(graph)]
         show(4, 5)
-        checks = [compared(run, arguments, expected, size, _LIMIT, unit=1) for run in (*runs, _run_half(module))]
+        checks = [compare(run, arguments, expected, size, _LIMIT, unit=1) for run in (*runs, _run_half(module))]
         show(5, 5)
         made.with_suffix(".json").write_text(json.dumps(_settings(made.name, shapes), indent=1) + "\n", "utf-8")
-        megabytes = size_of(made.parent)
+        megabytes = count_megabytes(made.parent)
     kind = f"ONNX, opset {OPSET}, with OpenVINO IR (.xml, .bin) and modelconverter's settings (.json) beside it"
     exported = Exported(
         path,
-        kind + built(style, strength),
+        kind + describe_built_in(style, strength),
         megabytes,
         {name: f"{shape}" + " of blue, green, red in 0..255" * (name == "image") for name, shape in shapes.items()},
         {"painted": "the same"},
         checks,
         "the compilers that make .blob (RVC2) and .dlc (RVC4) of it, and a camera; see docs/oak.md",
     )
-    return exported, estimates(counter.get_total_flops() / 1e9)
+    return exported, estimate(counter.get_total_flops() / 1e9)
 
 
 def _run_half(module: Plain) -> tuple[str, Run]:
-    """The module with every operator's result rounded to float16, as the chips do; not how they add up inside one."""
+    """Rounds every operator's result to float16, as the chips do; how they add up inside one, it does not imitate."""
     half = copy.deepcopy(module).half()
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -158,7 +158,7 @@ def _run_half(module: Plain) -> tuple[str, Run]:
 
 
 def _settings(name: str, shapes: dict[str, list[int]]) -> dict[str, Any]:
-    """For ``modelconverter convert rvc2`` and ``rvc4``: no other colours, nothing scaled, half precision."""
+    """Gives the settings of ``modelconverter``, for both chips: no other colours, nothing scaled, half precision."""
     types = ",".join(f"{port}:{'U8' if port == 'image' else 'FP16'}" for port in shapes)
     colours = {"image": "BGR"}
     return {

@@ -61,10 +61,10 @@ class Plain(nn.Module):
         self.size, self.adaptive = size, network.adaptive
         self.strength, self.camera = strength, camera
         self.down_half = _on_pixels(network.down_half, camera)
-        self.down_quarter, self.down_eighth = _unpadded(network.down_quarter), _unpadded(network.down_eighth)
-        self.first, self.second = _unpadded(network.block.first), _unpadded(network.block.second)
-        self.up_quarter, self.paint_quarter = _Doubled(network.up_quarter), _unpadded(network.paint_quarter)
-        self.up_half, self.paint_half = _Doubled(network.up_half), _unpadded(network.paint_half)
+        self.down_quarter, self.down_eighth = _unpad(network.down_quarter), _unpad(network.down_eighth)
+        self.first, self.second = _unpad(network.block.first), _unpad(network.block.second)
+        self.up_quarter, self.paint_quarter = _Doubled(network.up_quarter), _unpad(network.paint_quarter)
+        self.up_half, self.paint_half = _Doubled(network.up_half), _unpad(network.paint_half)
         self.to_picture = _to_phases(network, camera)
         self.register_buffer("steepness", (1 / (_WIDER * network.floor))[None, :, None, None])
         self.register_buffer("style", style)
@@ -77,20 +77,20 @@ class Plain(nn.Module):
             style.reshape(1, -1, 1, 1), self.steepness, self.adaptive, self.strength if strength is None else strength
         )
         half = F.relu(self.down_half(_cells(image * (1 / 255) if self.camera else image)))
-        quarter = F.relu(self.down_quarter(_reflected(half, after=False)))
-        features = adapt(F.relu(self.down_eighth(_reflected(quarter, after=False))))
-        inner = F.relu(adapt(self.first(_reflected(features))))
-        features = adapt(features + self.second(_reflected(inner)))
+        quarter = F.relu(self.down_quarter(_reflect(half, after=False)))
+        features = adapt(F.relu(self.down_eighth(_reflect(quarter, after=False))))
+        inner = F.relu(adapt(self.first(_reflect(features))))
+        features = adapt(features + self.second(_reflect(inner)))
         features = self.up_quarter(F.relu(features)) + adapt(quarter)
-        features = F.relu(adapt(self.paint_quarter(_reflected(F.relu(features)))))
+        features = F.relu(adapt(self.paint_quarter(_reflect(F.relu(features)))))
         features = self.up_half(features) + adapt(half)
-        features = F.relu(adapt(self.paint_half(_reflected(F.relu(features)))))
-        painted = _interleaved(self.to_picture(_reflected(features)), *self.size)
+        features = F.relu(adapt(self.paint_half(_reflect(F.relu(features)))))
+        painted = _interleave(self.to_picture(_reflect(features)), *self.size)
         return painted.clamp(0, 255 if self.camera else 1)
 
 
 class _Adapt:
-    """The adaptive layers in order (:class:`impasto.nets.norm.Control` for one style), see the module's docstring.
+    """Applies the adaptive layers in order, as :class:`impasto.nets.norm.Control` does for one style.
 
     Args:
         style: [1, S, 1, 1].
@@ -120,7 +120,7 @@ class _Adapt:
 
 
 def average(features: Tensor) -> Tensor:
-    """Means of [1, C, H, W] over the pixels, [1, C, 1, 1], by averages of few values, see the module's docstring."""
+    """Takes means over the pixels of [1, C, H, W], by averages of few values each, see the module's docstring."""
     while max(features.shape[2:]) > 1:
         down, across = _step(features.shape[2]), _step(features.shape[3])
         if down > 1 and down * across > _MOST:
@@ -130,54 +130,54 @@ def average(features: Tensor) -> Tensor:
 
 
 def _step(side: int) -> int:
-    """The largest divisor up to 8; the side itself where it has none."""
+    """Finds the largest divisor up to 8; the side itself where it has none."""
     side = int(side)
     return max((step for step in range(2, 9) if side % step == 0), default=side)
 
 
-def _framed(features: Tensor, top: Tensor, bottom: Tensor | None, dim: int) -> Tensor:
+def _frame(features: Tensor, top: Tensor, bottom: Tensor | None, dim: int) -> Tensor:
     return torch.cat([top, features] if bottom is None else [top, features, bottom], dim)
 
 
-def _reflected(features: Tensor, after: bool = True) -> Tensor:
-    """A border of one pixel by reflection; only above and on the left where a stride of 2 reads no further."""
+def _reflect(features: Tensor, after: bool = True) -> Tensor:
+    """Adds a border of one pixel by reflection; only above and on the left where a stride of 2 reads no further."""
     for dim in (2, 3):
         last = features.narrow(dim, features.shape[dim] - 2, 1) if after else None
-        features = _framed(features, features.narrow(dim, 1, 1), last, dim)
+        features = _frame(features, features.narrow(dim, 1, 1), last, dim)
     return features
 
 
-def _repeated(features: Tensor) -> Tensor:
-    """A border of one pixel by replication."""
+def _repeat(features: Tensor) -> Tensor:
+    """Adds a border of one pixel by replication."""
     for dim in (2, 3):
         last = features.narrow(dim, features.shape[dim] - 1, 1)
-        features = _framed(features, features.narrow(dim, 0, 1), last, dim)
+        features = _frame(features, features.narrow(dim, 0, 1), last, dim)
     return features
 
 
 def _cells(image: Tensor) -> Tensor:
-    """A border of two pixels: reflection of cells of 2x2, which is what reflection after a pixel unshuffle is."""
+    """Adds a border of two pixels: cells of 2x2 reflected, which is what reflection after a pixel unshuffle is."""
     for dim in (2, 3):
-        image = _framed(image, image.narrow(dim, 2, 2), image.narrow(dim, image.shape[dim] - 4, 2), dim)
+        image = _frame(image, image.narrow(dim, 2, 2), image.narrow(dim, image.shape[dim] - 4, 2), dim)
     return image
 
 
 def _convolution(weight: Tensor, bias: Tensor, stride: int = 1) -> nn.Conv2d:
-    """A convolution without padding and with these weights [outputs, inputs, h, w]."""
+    """Makes a convolution without padding and with these weights [outputs, inputs, h, w]."""
     outputs, inputs, height, width = weight.shape
     made = nn.Conv2d(inputs, outputs, (height, width), stride)
     made.load_state_dict({"weight": weight, "bias": bias})
     return made
 
 
-def _unpadded(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution without its padding."""
+def _unpad(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Copies a convolution without its padding."""
     assert convolution.bias is not None
     return _convolution(convolution.weight, convolution.bias, convolution.stride[0])
 
 
 def _on_pixels(convolution: nn.Conv2d, flip: bool) -> nn.Conv2d:
-    """A 3x3 convolution after pixel unshuffle as one of 6x6 before it; `flip` makes it one of blue, green, red."""
+    """Makes a 3x3 convolution after pixel unshuffle one of 6x6 before it; `flip`: one of blue, green, red."""
     outputs = convolution.out_channels
     weight = convolution.weight.view(outputs, 3, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3).reshape(outputs, 3, 6, 6)
     assert convolution.bias is not None
@@ -185,7 +185,7 @@ def _on_pixels(convolution: nn.Conv2d, flip: bool) -> nn.Conv2d:
 
 
 def _to_phases(network: Compact, camera: bool) -> nn.Conv2d:
-    """The last layer, its outputs by row of a 2x2 cell, then colour, then column."""
+    """Sorts the outputs of the last layer by row of a 2x2 cell, then colour, then column."""
     last = network.to_picture
     weight = 255 * last.weight.flip(0) if camera else last.weight
     bias = 255 * (last.bias.flip(0) + 0.5) if camera else last.bias + 0.5
@@ -193,8 +193,8 @@ def _to_phases(network: Compact, camera: bool) -> nn.Conv2d:
     return _convolution(weight, bias.repeat_interleave(2).repeat(2))
 
 
-def _interleaved(phases: Tensor, height: int, width: int) -> Tensor:
-    """Pixel shuffle of [1, 12, H / 2, W / 2] as :func:`_to_phases` makes them, to [1, 3, H, W]."""
+def _interleave(phases: Tensor, height: int, width: int) -> Tensor:
+    """Shuffles [1, 12, H / 2, W / 2] as :func:`_to_phases` makes them to pixels [1, 3, H, W]."""
     rows = phases.reshape(1, 6, 2, height * width // 4).transpose(2, 3).reshape(1, 6, height // 2, width)
     return torch.cat([rows[:, :3], rows[:, 3:]], 3).reshape(1, 3, height, width)
 
@@ -204,7 +204,7 @@ class _Doubled(nn.Module):
 
     def __init__(self, double: Double) -> None:
         super().__init__()
-        self.convolution = _unpadded(double.convolution)
+        self.convolution = _unpad(double.convolution)
         channels = double.convolution.out_channels
         self.smooth = nn.Conv2d(channels, channels, 3, groups=channels, bias=False)
         binomial = torch.tensor([1.0, 2.0, 1.0]) / 4
@@ -212,5 +212,5 @@ class _Doubled(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         doubled = F.interpolate(self.convolution(features), scale_factor=2, mode="nearest")
-        smooth: Tensor = self.smooth(_repeated(doubled))
+        smooth: Tensor = self.smooth(_repeat(doubled))
         return smooth

@@ -15,20 +15,20 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
-from impasto.evaluate.metrics import Features, Observer
+from impasto.evaluate.metrics import STYLE_WEIGHT, Features, Observer
 from impasto.extras import explain_missing
 from impasto.files import reason
 from impasto.graph import GraphStylizer, paint_reference
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
 from impasto.losses import Statistics
-from impasto.model import INT8, digest_of_int8, find_model
+from impasto.model import INT8, Model, digest_of_int8, find_model
 from impasto.progress import track
 from impasto.train.augment import embolden
 from impasto.train.data import find_pictures
@@ -42,7 +42,6 @@ with explain_missing(__name__):
 _IN_FLOAT = ["Add", "Divide", "Interpolate", "MatMul", "Multiply", "Power", "ReduceMean", "ReduceSum", "Sqrt",
              "Subtract"]  # fmt: skip
 _LARGEST_DROP = 0.02
-_STYLE_WEIGHT = 10.0  # the paper's
 
 
 def quantize(
@@ -76,9 +75,9 @@ def quantize(
         raise ImpastoError(f"{found.name} cannot be quantized: only compact models are")
     painter = GraphStylizer(found, "onnxruntime")
     photos, paintings = (_draw(sources, pairs + checked, size, seed) for sources in (content, style))
-    paintings = _bolder(paintings, seed)  # scales that fit paintings alone would cut off what prints need
+    paintings = _embolden(paintings, seed)  # scales that fit paintings alone would cut off what prints need
     both = track(zip(photos, paintings, strict=True), "taking styles", len(photos))
-    inputs = [_inputs(painter, photo, painting) for photo, painting in both]
+    inputs = [_prepare(painter, photo, painting) for photo, painting in both]
     observe = Observer()
     to_check = [
         _Pair(given, observe(photo), observe(painting).style)
@@ -86,9 +85,8 @@ def quantize(
     ]
 
     nncf.set_log_level(logging.ERROR)
-    graph = _folded(found.graph())
     quantized = nncf.quantize_with_accuracy_control(
-        graph,
+        _fold(found.graph()),
         nncf.Dataset(inputs[checked:]),
         nncf.Dataset(to_check, lambda pair: pair.inputs),
         _Check(observe),
@@ -98,36 +96,36 @@ def quantize(
         subset_size=pairs,
         ignored_scope=nncf.IgnoredScope(types=_IN_FLOAT, validate=False),
     )
-    try:
-        made = Path(tempfile.mkdtemp(dir=found.folder, prefix=".int8-"))
-    except OSError as error:
-        raise ImpastoError(f"cannot write to {found.folder}: {reason(error, str(found.folder / INT8))}") from None
-    try:
-        # A whole model, so that its picture is known before the one that is there is touched.
-        for file in found.folder.iterdir():
-            if file.is_file():
-                shutil.copy(file, made)
-        openvino.save_model(quantized, str(made / INT8))
-        told = {
-            "sha256": digest_of_int8(made),
-            "pairs": pairs,
-            "size": size,
-            "seed": seed,
-            "made_with": f"nncf {nncf.__version__}, openvino {openvino.__version__}",
-        }
-        replace(found.card, int8=told).write(made)
-        painted = paint_reference(GraphStylizer(find_model(made), "openvino", precision="int8"))
-        for file in (made / INT8, (made / INT8).with_suffix(".bin")):
-            file.chmod(0o644)
-            file.replace(found.folder / file.name)
-        replace(found.card, int8=told | {"reference": painted.round(2).tolist()}).write(found.folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    versions = f"nncf {nncf.__version__}, openvino {openvino.__version__}"
+    _install(quantized, found, {"pairs": pairs, "size": size, "seed": seed, "made_with": versions})
     return found.folder / INT8
 
 
-def _folded(path: Path) -> openvino.Model:
-    """A graph whose weights are all constants: those of the last convolution are put together out of others."""
+def _install(quantized: openvino.Model, model: Model, told: dict[str, Any]) -> None:
+    """Puts a graph into a model's folder, and what is told of it into its card: both or, if it fails, neither."""
+    try:
+        made = Path(tempfile.mkdtemp(dir=model.folder, prefix=".int8-"))
+    except OSError as error:
+        raise ImpastoError(f"cannot write to {model.folder}: {reason(error, str(model.folder / INT8))}") from None
+    try:
+        # A whole model, so that its picture is known before the one that is there is touched.
+        for file in model.folder.iterdir():
+            if file.is_file():
+                shutil.copy(file, made)
+        openvino.save_model(quantized, str(made / INT8))
+        told = {"sha256": digest_of_int8(made), **told}
+        replace(model.card, int8=told).write(made)
+        painted = paint_reference(GraphStylizer(find_model(made), "openvino", precision="int8"))
+        for file in (made / INT8, (made / INT8).with_suffix(".bin")):
+            file.chmod(0o644)
+            file.replace(model.folder / file.name)
+        replace(model.card, int8=told | {"reference": painted.round(2).tolist()}).write(model.folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _fold(path: Path) -> openvino.Model:
+    """Reads a graph with all its weights as constants: those of the last convolution are put together out of others."""
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -138,7 +136,7 @@ def _folded(path: Path) -> openvino.Model:
 
 
 def _draw(sources: Sequence[str], count: int, size: int, seed: int) -> list[Pixels]:
-    """Squares of `size` pixels from pictures drawn without repetition."""
+    """Draws pictures without repetition, and cuts squares of `size` pixels from them."""
     found = find_pictures(sources)
     if len(found) < count:
         raise ImpastoError(f"{', '.join(sources)}: {len(found)} pictures are too few, {count} are needed")
@@ -146,13 +144,14 @@ def _draw(sources: Sequence[str], count: int, size: int, seed: int) -> list[Pixe
     return [center_crop(read_image(found[index].read()).pixels, size) for index in chosen]
 
 
-def _bolder(paintings: Sequence[Pixels], seed: int) -> list[Pixels]:
-    """Half of the paintings sharper and starker, see :func:`impasto.train.augment.embolden`."""
+def _embolden(paintings: Sequence[Pixels], seed: int) -> list[Pixels]:
+    """Makes half of the paintings sharper and starker, see :func:`impasto.train.augment.embolden`."""
     batch = torch.from_numpy(np.concatenate([to_float(painting) for painting in paintings]))
     return [to_uint8(one[None].numpy()) for one in embolden(batch, 0.5, torch.Generator().manual_seed(seed))]
 
 
-def _inputs(painter: GraphStylizer, photo: Pixels, painting: Pixels) -> dict[str, np.ndarray]:
+def _prepare(painter: GraphStylizer, photo: Pixels, painting: Pixels) -> dict[str, np.ndarray]:
+    """Gives the inputs of a content graph that paints a photo in the style of a painting."""
     stats = np.ones((1, painter.model.stats_size), np.float32)
     return Inputs(
         to_float(photo),
@@ -184,4 +183,4 @@ class _Check:
 
     def _score(self, compiled: openvino.CompiledModel, pair: _Pair) -> float:
         features = self._observe(to_uint8(compiled(pair.inputs)["painted"]))
-        return 1 / (features.content_loss(pair.photo) + _STYLE_WEIGHT * features.style_loss(pair.style))
+        return 1 / (features.content_loss(pair.photo) + STYLE_WEIGHT * features.style_loss(pair.style))

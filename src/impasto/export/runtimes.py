@@ -11,9 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from impasto.controls import SMALLEST
 from impasto.errors import ImpastoError
-from impasto.export.beside import made_beside
-from impasto.export.exported import Check, Exported, any_style, built, compared, photo_at, quiet, size_of
+from impasto.export.beside import make_beside
+from impasto.export.exported import (
+    Check,
+    Exported,
+    compare,
+    count_megabytes,
+    describe_built_in,
+    pick_style,
+    read_photo,
+    silence_warnings,
+)
 from impasto.export.formats import FORMATS, Job, Size, format_of
 from impasto.export.plain import Plain
 from impasto.extras import explain_missing
@@ -26,7 +36,6 @@ from impasto.style import Style
 
 #: Where a file of any size is compared with the network: one of them odd, where the format allows it.
 _SIZES: tuple[Size, ...] = ((384, 512), (203, 310))
-_SMALLEST = 16
 
 
 class Painter(nn.Module):
@@ -75,8 +84,8 @@ def write_model(
     """
     name = format_of(path, to)
     target = FORMATS[name]
-    if size is not None and min(size) < _SMALLEST:
-        raise ImpastoError(f"a size must be {_SMALLEST} or more on both sides, not {size[1]}x{size[0]}")
+    if size is not None and min(size) < SMALLEST:
+        raise ImpastoError(f"a size must be {SMALLEST} or more on both sides, not {size[1]}x{size[0]}")
     if size is None and target.any_size is None:
         raise ImpastoError(f"{target.name} is for one size: give --size, like --size 512x512")
     network, built_in = load_network(stylizer.model), None if style is None else torch.from_numpy(style.tensor)[None]
@@ -87,14 +96,14 @@ def write_model(
     names = ["image"] if style else ["image", "style", "strength"]
 
     def arguments(at: Size) -> tuple[Tensor, ...]:
-        image = torch.from_numpy(to_float(photo_at(at)))
-        return (image,) if style else (image, any_style(stylizer), torch.tensor([1.0]))
+        image = torch.from_numpy(to_float(read_photo(at)))
+        return (image,) if style else (image, pick_style(stylizer), torch.tensor([1.0]))
 
     height, width = size or ("height", "width")
     shape = f"[1, 3, {height}, {width}] in 0..1"
     inputs = {"image": shape} | ({} if style else {"style": f"[1, {stylizer.model.style_size}]", "strength": "[1]"})
     checks: list[Check] = []
-    with made_beside(path) as made, meter(path.name, 1 + len(sizes)) as show, quiet(), torch.no_grad():
+    with make_beside(path) as made, meter(path.name, 1 + len(sizes)) as show, silence_warnings(), torch.no_grad():
         try:
             with explain_missing(target.name):
                 target.write(Job(module, arguments(sizes[0]), names, size, made))
@@ -106,8 +115,8 @@ def write_model(
         for done, at in enumerate(sizes, 2):
             if target.run is not None:
                 expected = painter(*arguments(at)).numpy()
-                checks.append(compared(target.run(made), arguments(at), expected, at, target.worst))
+                checks.append(compare(target.run(made), arguments(at), expected, at, target.worst))
             show(done, 1 + len(sizes))
-        megabytes = size_of(made.parent)
-    kind = target.name + built(style, strength)
+        megabytes = count_megabytes(made.parent)
+    kind = target.name + describe_built_in(style, strength)
     return Exported(path, kind, megabytes, inputs, {"painted": shape}, checks, target.unrun)
