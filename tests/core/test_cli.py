@@ -487,9 +487,9 @@ def test_bad_input_is_one_line(impasto_: Impasto, folder: Path, arguments: list[
     expect_error(impasto_, folder, ["stylize", *arguments], message)
 
 
-@pytest.mark.parametrize("arguments", [["paint"], ["fetch", "vgg20"], ["export", "missing.pt", "model"]])
+@pytest.mark.parametrize("arguments", [["paint"], ["fetch", "vgg20"]])
 def test_bad_commands_are_one_line(impasto_: Impasto, folder: Path, arguments: list[object]) -> None:
-    expect_error(impasto_, folder, arguments, arguments[-2] if arguments[0] == "export" else arguments[-1])  # type: ignore[arg-type]
+    expect_error(impasto_, folder, arguments, arguments[-1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 1), (1, 300), (15, 17)])
@@ -608,6 +608,11 @@ def test_training_on_nothing_is_one_line(impasto_: Impasto, folder: Path) -> Non
     result = impasto_(*arguments)
     assert result.code == 2
     assert result.err == "impasto: there is no folder or file missing\n"
+
+
+def test_exporting_nothing_is_one_line(impasto_: Impasto, folder: Path) -> None:
+    pytest.importorskip("torch")
+    expect_error(impasto_, folder, ["export", "missing.pt", "model"], "missing.pt")
 
 
 @pytest.mark.usefixtures("vgg19")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
+from skimage.metrics import structural_similarity
 
 import impasto
 from impasto.color import luma
 from impasto.engine import Inputs, installed
 from impasto.errors import ImpastoError
-from impasto.evaluate.metrics import Observer, ssim
 from impasto.image import to_float
 from impasto.model import find_model, shipped_models
 from impasto.style import Style, gallery
@@ -61,7 +59,8 @@ def test_style_changes_the_picture_and_keeps_its_content(model, small, painting)
 
 def test_strength_0_gives_the_photo_back(compact, photo, painting):
     assert distance(compact.stylize(photo, painting, strength=0), photo) == 0
-    assert ssim(compact.reconstruct(photo), photo) >= 0.75  # the network alone
+    lumas = luma(array(compact.reconstruct(photo))), luma(photo)  # the network alone
+    assert structural_similarity(*lumas, data_range=255, gaussian_weights=True, use_sample_covariance=False) >= 0.75
 
 
 def test_a_picture_styled_by_itself_comes_back(vgg19, small):
@@ -77,18 +76,6 @@ def test_strength_moves_steadily_towards_the_style(compact, small, painting):
     steps = [distance(compact.stylize(small, style, strength=s), zero) for s in (0.25, 0.5, 0.75, 1.0)]
     assert steps == sorted(steps)
     assert steps[0] < steps[-1] / 2
-
-
-def test_style_loss_falls_with_strength(model, vgg19, small, painting):
-    style = model.style(painting, size=160)
-    assert style.picture is not None
-    observe = Observer()
-    target = observe(style.picture).style
-    strengths = (0, 0.25, 0.5, 0.75, 1)
-    losses = [observe(array(model.stylize(small, style, strength=s))).style_loss(target) for s in strengths]
-    # The decoder of the paper's network as it ships stands still between 0.25 and 0.5: 2 % up on this picture.
-    assert all(later < 1.03 * earlier for earlier, later in itertools.pairwise(losses))
-    assert losses[-1] < losses[0] / 2
 
 
 def test_weights_mix_styles(model, small, painting):
@@ -227,6 +214,8 @@ def test_a_smooth_sky_stays_smooth(style):
 def test_engines_agree(name, request, small, painting):
     if find_model(name).card.encoder:
         request.getfixturevalue("vgg19")
+    pytest.importorskip("openvino")
+    pytest.importorskip("torch")
     assert installed() == ["onnxruntime", "openvino", "torch"]
     mask = np.linspace(0, 1, 200, dtype=np.float32)[None].repeat(160, 0)
     results = []
@@ -241,6 +230,7 @@ def test_engines_agree(name, request, small, painting):
 
 
 def test_half_precision_is_next_to_full(small, painting):
+    pytest.importorskip("torch")
     half, full = (impasto.load(engine="torch", precision=precision) for precision in ("fp16", "fp32"))
     assert half.engine_name == "torch fp16"
     style = half.style(painting)
@@ -250,9 +240,10 @@ def test_half_precision_is_next_to_full(small, painting):
     assert np.abs(ours - theirs).mean() < 0.2
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_recorded_graph_paints_what_the_network_paints(precision, small, painting):
+    if not pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("needs a GPU")
     engine = impasto.load(engine="torch", precision=precision, device="cuda").engine
     style = impasto.load().style(painting)
     for picture in (small, small[::-1]):  # the second is painted by what the first has recorded

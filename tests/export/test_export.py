@@ -15,7 +15,7 @@ from PIL import Image
 
 import impasto
 from impasto.errors import ImpastoError
-from impasto.export import INPUTS, ContentGraph, content_graph, export, style_graph
+from impasto.export import INPUTS, ContentGraph, content_graph, export, measure_reach, style_graph
 from impasto.model import find_model, shipped_models
 from impasto.nets import make_network
 from impasto.networks import NETWORKS
@@ -91,6 +91,13 @@ def test_graph_and_weight_file_hold_the_same_numbers(model, request):
         if name in stored:
             assert np.array_equal(stored[name].astype(np.float32), weight), name
     assert len(stored.keys() & model.weights().keys()) >= 8
+
+
+@pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
+def test_the_reach_that_a_card_gives_is_measured(model, request):
+    if model.card.get("encoder"):
+        request.getfixturevalue("vgg19")
+    assert measure_reach(impasto.load(model.name, engine="onnxruntime")) == model.reach
 
 
 @pytest.mark.parametrize("name", NETWORKS)

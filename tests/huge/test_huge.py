@@ -271,5 +271,6 @@ def test_a_folder_that_must_not_be_written_to(painter, folder):
 
 
 def test_methods_cannot(vgg19):
+    pytest.importorskip("torch")
     with pytest.raises(ImpastoError, match="cannot paint by tiles"):
         stylize_file(impasto.load("style-swap"), "photo.png", STYLE, "painted.tif")

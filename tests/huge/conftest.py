@@ -1,0 +1,3 @@
+from extras import ignored_without
+
+collect_ignore_glob = ignored_without("pyvips")
