@@ -45,7 +45,7 @@ class Card:
     Attributes:
         name: of the model.
         description: what it is, in a line.
-        network, arguments: which of :data:`impasto.nets.NETWORKS`, and what it was made with.
+        network, arguments: which of :data:`impasto.networks.NETWORKS`, and what it was made with.
         adaptive: channels of each adaptive layer.
         strides: pixels from one feature of each adaptive layer to the next.
         style_size: length of a style tensor, where that is not the length of the content statistics.

@@ -18,7 +18,7 @@ from impasto.errors import ImpastoError
 from impasto.evaluate.bench import count_gflop
 from impasto.export.checkpoint import trace
 from impasto.export.oak import OPSET, estimate, write_oak
-from impasto.export.plain import Plain
+from impasto.export.plain import PlainNetwork
 from impasto.model import find_model
 from impasto.nets import load_network, make_network
 
@@ -66,9 +66,9 @@ def test_plain_operators_paint_what_the_network_paints(network, style, photo, he
     image = image_of(photo, height, width)
     expected = painted(network, image, style, strength)
     with torch.no_grad():
-        built_in = Plain(network, (height, width), style, strength)(image)
-        given = Plain(network, (height, width))(image, style, torch.tensor([strength]))
-        camera = Plain(network, (height, width), style, strength, camera=True)(255 * image.flip(1)).flip(1) / 255
+        built_in = PlainNetwork(network, (height, width), style, strength)(image)
+        given = PlainNetwork(network, (height, width))(image, style, torch.tensor([strength]))
+        camera = PlainNetwork(network, (height, width), style, strength, camera=True)(255 * image.flip(1)).flip(1) / 255
     for ours in (built_in, given, camera):
         assert ours.shape == expected.shape
         assert (ours - expected).abs().max() < 0.05 / 255
@@ -85,7 +85,7 @@ def test_plain_operators_are_equal_for_any_weights():
     with torch.no_grad():
         # At strength 0.7; in float64, since random weights answer to rounding.
         expected = painted(network.double(), image.double(), style.double(), 0.7)
-        ours = Plain(network, (48, 80), style.double(), 0.7).double()(image.double())
+        ours = PlainNetwork(network, (48, 80), style.double(), 0.7).double()(image.double())
     assert expected.std() > 0.05
     assert (ours - expected).abs().max() < 1e-6
 
@@ -96,7 +96,7 @@ def test_half_precision_is_enough(network, style, photo, picture):
     if picture == "flat":
         photo = np.full((256, 256, 3), 200, np.uint8) + np.random.default_rng(0).integers(0, 2, (256, 256, 3), np.uint8)
     image = image_of(photo, 128, 128)  # PyTorch is slow in half precision on most processors
-    half = Plain(network, (128, 128), style, camera=True).half()
+    half = PlainNetwork(network, (128, 128), style, camera=True).half()
     with torch.no_grad():
         ours = half(255 * image.flip(1).half()).float().flip(1) / 255
     difference = 255 * (ours - painted(network, image, style, 1.0)).abs()
@@ -169,7 +169,7 @@ def test_estimates_follow_from_operations(camera_files):
 @pytest.mark.parametrize("size", [(88, 104), (296, 88), (64, 296)])
 def test_sums_stay_short_at_sizes_with_large_prime_factors(network, style, size):
     """An eighth of 296 is 37, of which 37 x 37 values together have left the range of half precision."""
-    graph = trace(Plain(network, size, style), (torch.rand(1, 3, *size),), ["image"], ["painted"], {}, OPSET)
+    graph = trace(PlainNetwork(network, size, style), (torch.rand(1, 3, *size),), ["image"], ["painted"], {}, OPSET)
     pools = [node for node in graph.graph.node if node.op_type == "AveragePool"]
     windows = [attribute.ints for node in pools for attribute in node.attribute if attribute.name == "kernel_shape"]
     assert windows
@@ -182,7 +182,7 @@ def test_what_a_camera_cannot_have_is_said(tmp_path):
         write_oak(painter, tmp_path / "camera", (64, 100))
     assert not (tmp_path / "camera").exists()
     with pytest.raises(ImpastoError, match="the compact network only"):
-        Plain(make_network("adain"), (64, 64))
+        PlainNetwork(make_network("adain"), (64, 64))
 
 
 def test_a_picture_of_the_camera_network_is_that_of_the_library(camera_files, photo):

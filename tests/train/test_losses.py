@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from impasto.errors import ImpastoError
-from impasto.losses import MRF, STYLE_LOSSES, GaussianMMD, gram, style_loss, total_variation
+from impasto.losses import STYLE_LOSSES, GaussianMMD, PatchLoss, gram, style_loss, total_variation
 from impasto.nets.patches import Patches, best_matches, swap
 
 RNG = np.random.default_rng(0)
@@ -153,7 +153,7 @@ def test_descending_its_gradient_lowers_it(name):
 
 
 def test_chunks_change_memory_alone():
-    for whole, chunked in ((GaussianMMD(), GaussianMMD(chunk=7)), (MRF(), MRF(chunk=3))):
+    for whole, chunked in ((GaussianMMD(), GaussianMMD(chunk=7)), (PatchLoss(), PatchLoss(chunk=3))):
         assert computed(chunked, WEIGHT) == pytest.approx(computed(whole, WEIGHT), rel=1e-9)
     all_patches = Patches([tensor(STYLE), tensor(STYLE[:, ::-1].copy())])
     whole = best_matches(tensor(OURS), all_patches, chunk=len(all_patches))

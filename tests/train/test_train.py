@@ -27,9 +27,10 @@ from impasto.errors import ImpastoError
 from impasto.image import read_image, to_float
 from impasto.model import find_model
 from impasto.networks import AdaINSettings
+from impasto.place import find_pictures
 from impasto.train.augment import add_grain, alter_styles, brush, draw_graphic, embolden, vary
 from impasto.train.checkpoint import read_checkpoint
-from impasto.train.data import Pictures, batches, find_pictures, manifest
+from impasto.train.data import Pictures, batches, manifest
 from impasto.train.loop import train
 from impasto.train.task import make_task
 

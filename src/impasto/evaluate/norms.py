@@ -26,7 +26,8 @@ with explain_missing(__name__):
     from impasto.evaluate.curves import device, loss_curves
     from impasto.nets.feedforward import NORMS, Norm
     from impasto.networks import choose_settings
-    from impasto.train.data import Pictures, find_pictures
+    from impasto.train.data import Pictures
+from impasto.place import find_pictures
     from impasto.train.task import make_task
 
 #: What is done to the photos beforehand.

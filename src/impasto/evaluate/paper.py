@@ -18,10 +18,10 @@ from impasto.graph import GraphStylizer
 from impasto.image import read_image
 from impasto.loader import load
 from impasto.methods import METHODS, method_options
+from impasto.place import find_pictures
 from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import Stylizer
-from impasto.train.data import find_pictures
 
 #: What takes part unless told otherwise.
 SYSTEMS = ("adain", "adain-vgg19", "adain-relu3_1", *METHODS)

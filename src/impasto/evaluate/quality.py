@@ -37,8 +37,7 @@ with explain_missing(__name__):
 
     from impasto.evaluate.metrics import Observer, psnr, ssim
     from impasto.losses import Statistics
-    from impasto.place import Entry
-    from impasto.train.data import find_pictures
+    from impasto.place import Entry, find_pictures
 
 
 def evaluate(

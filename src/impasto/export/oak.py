@@ -30,7 +30,7 @@ from impasto.export.exported import (
     silence_warnings,
 )
 from impasto.export.formats import Job, Run, Size, run_onnx, run_openvino, write_onnx, write_openvino
-from impasto.export.plain import Plain
+from impasto.export.plain import PlainNetwork
 from impasto.graph import GraphStylizer
 from impasto.nets import load_network
 from impasto.progress import meter
@@ -107,7 +107,7 @@ def write_oak(
     """
     network = load_network(stylizer.model)
     built_in = None if style is None else torch.from_numpy(style.tensor)[None]
-    module = Plain(network, size, built_in, strength, camera=True).eval()
+    module = PlainNetwork(network, size, built_in, strength, camera=True).eval()
     tried = built_in if built_in is not None else pick_style(stylizer)
     photo = torch.from_numpy(read_photo(size).copy()).permute(2, 0, 1)[None].float()
     arguments = (photo.flip(1),) if style else (photo.flip(1), tried)
@@ -146,7 +146,7 @@ def write_oak(
     return exported, estimate(counter.get_total_flops() / 1e9)
 
 
-def _run_half(module: Plain) -> tuple[str, Run]:
+def _run_half(module: PlainNetwork) -> tuple[str, Run]:
     """Rounds every operator's result to float16, as the chips do; how they add up inside one, it does not imitate."""
     half = copy.deepcopy(module).half()
 

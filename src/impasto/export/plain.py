@@ -30,7 +30,7 @@ _SMALLEST = 32
 _MOST = 64  # values that are averaged at a time: in half precision their sum must stay below 65,504
 
 
-class Plain(nn.Module):
+class PlainNetwork(nn.Module):
     """The compact network at a fixed size; it paints what :class:`impasto.nets.compact.Compact` paints.
 
     Args:

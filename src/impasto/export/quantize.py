@@ -29,9 +29,9 @@ from impasto.graph import GraphStylizer, paint_reference
 from impasto.image import Pixels, center_crop, read_image, to_float, to_uint8
 from impasto.losses import Statistics
 from impasto.model import INT8, Model, digest_of_int8, find_model
+from impasto.place import find_pictures
 from impasto.progress import track
 from impasto.train.augment import embolden
-from impasto.train.data import find_pictures
 
 with explain_missing(__name__):
     import nncf

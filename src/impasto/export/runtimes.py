@@ -25,7 +25,7 @@ from impasto.export.exported import (
     silence_warnings,
 )
 from impasto.export.formats import FORMATS, Job, Size, format_of
-from impasto.export.plain import Plain
+from impasto.export.plain import PlainNetwork
 from impasto.extras import explain_missing
 from impasto.graph import GraphStylizer
 from impasto.image import to_float
@@ -90,7 +90,7 @@ def write_model(
         raise ImpastoError(f"{target.name} is for one size: give --size, like --size 512x512")
     network, built_in = load_network(stylizer.model), None if style is None else torch.from_numpy(style.tensor)[None]
     painter = Painter(network, built_in, strength).eval()
-    module = Plain(network, size, built_in, strength).eval() if target.plain and size else painter
+    module = PlainNetwork(network, size, built_in, strength).eval() if target.plain and size else painter
     step = target.any_size or 1
     sizes = [size] if size else [(height - height % step, width - width % step) for height, width in _SIZES]
     names = ["image"] if style else ["image", "style", "strength"]

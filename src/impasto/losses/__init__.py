@@ -8,7 +8,6 @@ from impasto.extras import explain_missing
 with explain_missing(__name__):
     from impasto.losses.content import content_loss, total_variation
     from impasto.losses.style import (
-        MRF,
         STYLE_LOSSES,
         Coral,
         GaussianMMD,
@@ -16,6 +15,7 @@ with explain_missing(__name__):
         Histogram,
         LinearMMD,
         MeanStd,
+        PatchLoss,
         PolynomialMMD,
         Statistics,
         StyleLoss,
@@ -26,7 +26,6 @@ with explain_missing(__name__):
     )
 
 __all__ = [
-    "MRF",
     "STYLE_LOSSES",
     "Coral",
     "GaussianMMD",
@@ -34,6 +33,7 @@ __all__ = [
     "Histogram",
     "LinearMMD",
     "MeanStd",
+    "PatchLoss",
     "PolynomialMMD",
     "Statistics",
     "StyleLoss",

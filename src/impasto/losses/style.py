@@ -248,7 +248,7 @@ def _interpolate(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     return y0 + (y1 - y0) * ((x - x0) / (x1 - x0).clamp_min(1e-12)).clamp(0, 1)
 
 
-class MRF(StyleLoss):
+class PatchLoss(StyleLoss):
     """E_i |P_i - S_NN(i)|^2 / 9C over 3x3 patches P_i of the picture's features (Li and Wand 2016, eq. 2).
 
     NN(i) is the style patch of the highest normalised cross-correlation (eq. 3), see
@@ -296,5 +296,5 @@ STYLE_LOSSES: Mapping[str, StyleLoss] = MappingProxyType({
     "mmd_polynomial": PolynomialMMD(),
     "mmd_gaussian": GaussianMMD(),
     "coral": Coral(),
-    "mrf": MRF(),
+    "mrf": PatchLoss(),
 })  # fmt: skip

@@ -12,7 +12,7 @@ from torch import Tensor
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
-from impasto.losses import MRF as PatchLoss
+from impasto.losses import PatchLoss
 from impasto.methods.base import SMALLEST, Method
 from impasto.methods.optimise import Descent, optimise
 from impasto.nets.patches import CHUNK

@@ -125,7 +125,7 @@ def optimise(
         found: list[Summary] = [()] * len(taps)
         for version in versions:
             picture = torch.from_numpy(to_float(version)).to(content.device)
-            seen = encoder.taps(resized(picture, scale))
+            seen = encoder.taps(rescale(picture, scale))
             found = [summary + loss.summary(seen[tap]) for summary, tap in zip(found, taps, strict=True)]
         return found
 
@@ -191,7 +191,7 @@ def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], op
     picture, done = None, 0
     for level in range(levels):
         scale = 0.5 ** (levels - 1 - level)
-        small = resized(content, scale)
+        small = rescale(content, scale)
         start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
         steps = max(1, options.iterations >> level)
         picture, stopped = _minimise(objective(small, scale), start, steps, done, options, label)
@@ -261,7 +261,7 @@ def _start(content: Tensor, options: Descent) -> Tensor:
     return _to_size(given, *content.shape[2:])
 
 
-def resized(image: Tensor, scale: float) -> Tensor:
+def rescale(image: Tensor, scale: float) -> Tensor:
     """A picture [1, 3, H, W] in 0..1 at a scale, no side shorter than VGG-19 needs."""
     height, width = (max(SMALLEST, round(scale * side)) for side in image.shape[2:])
     return _to_size(image, height, width)

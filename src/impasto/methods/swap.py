@@ -14,7 +14,7 @@ from impasto.checks import require_at_least
 from impasto.image import Pixels, to_float
 from impasto.losses import total_variation
 from impasto.methods.base import Method
-from impasto.methods.optimise import Descent, Objective, descend, resized
+from impasto.methods.optimise import Descent, Objective, descend, rescale
 from impasto.model import find_model
 from impasto.nets import load_network
 from impasto.nets.adain import AdaIN
@@ -105,7 +105,7 @@ class StyleSwap(Method):
             shares = list((areas / areas.sum(0))[:, None])
         target = torch.zeros_like(own)
         for (pixels, _), share in zip(styles, shares, strict=True):
-            picture = resized(torch.from_numpy(to_float(pixels)).to(own.device), scale)
+            picture = rescale(torch.from_numpy(to_float(pixels)).to(own.device), scale)
             features = self._features(picture)
             index = self._matches(own, features)
             target += share * swap(own, Patches([features], self.options.stride), index)

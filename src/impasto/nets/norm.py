@@ -216,7 +216,7 @@ class Control:
         if self._floor is not None:
             std = above_floor(style[:, channels:], own[:, channels:], self._floor[at // 2 : at // 2 + channels])
             style = torch.cat([style[:, :channels], std], 1)
-        return restated(features, share, own, torch.lerp(own, style, self._strength))
+        return restate(features, share, own, torch.lerp(own, style, self._strength))
 
     def _content(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Each region's share of every pixel [K, 1, h, w], and the content statistics [K, 2C] to use, noted."""
@@ -241,10 +241,10 @@ class Control:
         """The masks at the size of the features [K, 1, h, w], or one pixel for the whole picture."""
         if self._mask is None:
             return features.new_ones(1, 1, 1, 1)
-        return resized(self._mask, features.shape[2], features.shape[3])
+        return resize_mask(self._mask, features.shape[2], features.shape[3])
 
 
-def restated(features: Tensor, share: Tensor, own: Tensor, target: Tensor) -> Tensor:
+def restate(features: Tensor, share: Tensor, own: Tensor, target: Tensor) -> Tensor:
     """Features [1, C, H, W] taken from their regions' statistics [K, 2C] to others; each pixel blends its regions'."""
     channels = int(features.shape[1])
     scale = target[:, channels:] / own[:, channels:]
@@ -254,7 +254,7 @@ def restated(features: Tensor, share: Tensor, own: Tensor, target: Tensor) -> Te
     )
 
 
-def resized(mask: Tensor, height: int, width: int) -> Tensor:
+def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
     """The mask at the size of the features; one of a single pixel stays that, and broadcasts at no cost."""
     single = 1 // (mask.shape[2] * mask.shape[3])  # arithmetic instead of a branch, which the exported graph would lose
     size = (height - (height - 1) * single, width - (width - 1) * single)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
-from impasto.nets.norm import Control, Network, adain, restated
+from impasto.nets.norm import Control, Network, adain, restate
 
 
 class BankAdapt(Protocol):
@@ -66,7 +66,7 @@ class BankControl(Control):
         share, own = self._content(features)
         channels = int(features.shape[1])
         standard = torch.cat([torch.zeros_like(own[:, :channels]), torch.ones_like(own[:, channels:])], 1)
-        return restated(features, share, own, standard)
+        return restate(features, share, own, standard)
 
     def convolve(self, features: Tensor) -> Tensor:
         height, width = features.shape[2:]

@@ -24,21 +24,11 @@ from torch import Tensor
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side
-from impasto.place import PICTURES, Entry, Place
+from impasto.place import Entry, find_pictures
 from impasto.progress import track
 
 _MEMORY = 8e9  # bytes taken to be free where the system does not tell
 _READERS = min(8, os.cpu_count() or 1)  # threads
-
-
-def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
-    """Every picture in folders and in tar shards (WebDataset shards are such), here or by URL, in a fixed order."""
-    entries = [entry for source in sources for entry in Place(os.fspath(source)).pictures()]
-    if not entries:
-        raise ImpastoError(
-            f"no pictures in {', '.join(map(str, sources))} (looked for {' '.join(sorted(PICTURES))}, and tar shards)"
-        )
-    return entries
 
 
 def manifest(entries: Sequence[Entry], label: str = "pictures") -> str:

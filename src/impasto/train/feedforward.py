@@ -30,7 +30,7 @@ from impasto.nets.feedforward import Feedforward
 from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.networks import FeedforwardSettings
-from impasto.train.data import find_pictures
+from impasto.place import find_pictures
 from impasto.train.task import Task, grid, start_network
 
 

@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
 
 from impasto.checks import make_folder
 from impasto.errors import ImpastoError
+from impasto.extras import explain_missing
 from impasto.networks import Settings
 from impasto.progress import pace
 from impasto.train.checkpoint import check_same, read_checkpoint, write_checkpoint
 from impasto.train.data import Pictures, batches, manifest
 from impasto.train.hardware import StopRequest, has_fast_bf16, keep_freed_memory, name_device
 from impasto.train.task import Task
+
+with explain_missing(__name__):
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+    from torch.utils.tensorboard import SummaryWriter
 
 _SMALLEST_MATRIX = 16  # inputs and outputs of what Muon updates: the convolution that gives out colours is Adam's
 
