@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -189,7 +191,7 @@ def _ending(name: str) -> str:
 
 
 def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
-    """Finds every picture in folders and in tar shards (WebDataset shards are such), here or by URL, in a fixed order."""
+    """Finds every picture in folders and in tar shards (as WebDataset has them), here or by URL, in a fixed order."""
     entries = [entry for source in sources for entry in Place(os.fspath(source)).pictures()]
     if not entries:
         raise ImpastoError(

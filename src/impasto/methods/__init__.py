@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from impasto.stylizer import Stylizer
 
 
-class MethodEntry(NamedTuple):
+class Listed(NamedTuple):
     """Where a method is, and what it is."""
 
     module: str
@@ -28,10 +28,10 @@ class MethodEntry(NamedTuple):
 
 
 #: The methods by name.
-METHODS: Mapping[str, MethodEntry] = MappingProxyType({
-    "gatys": MethodEntry("gatys", "Gatys", "optimises the picture until its Gram matrices are the style's (Gatys 2016)"),
-    "mrf": MethodEntry("mrf", "MRF", "optimises the picture until its patches are the style's (Li and Wand 2016)"),
-    "style-swap": MethodEntry("swap", "StyleSwap", "swaps patches of features and decodes them (Chen and Schmidt 2016)"),
+METHODS: Mapping[str, Listed] = MappingProxyType({
+    "gatys": Listed("gatys", "Gatys", "optimises the picture until its Gram matrices are the style's (Gatys 2016)"),
+    "mrf": Listed("mrf", "MRF", "optimises the picture until its patches are the style's (Li and Wand 2016)"),
+    "style-swap": Listed("swap", "StyleSwap", "swaps patches of features and decodes them (Chen and Schmidt 2016)"),
 })  # fmt: skip
 
 

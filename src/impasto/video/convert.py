@@ -20,11 +20,11 @@ from impasto.errors import ImpastoError
 from impasto.image import Pixels
 from impasto.stylizer import MixSource, Stylizer
 from impasto.video.clip import Clip, Frame
-from impasto.video.encode import ClipEncoder, Target
+from impasto.video.encode import Encoder, Target
 from impasto.video.flow import single_threaded
 from impasto.video.keys import KeyFrames, number_at
 from impasto.video.masks import MaskSource, MaskTrack
-from impasto.video.mux import Stretch, assemble
+from impasto.video.mux import Span, assemble
 from impasto.video.parts import Parts
 from impasto.video.pipeline import Behind, ahead
 from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
@@ -189,7 +189,7 @@ class _Conversion:
     def _paint(self) -> bool:
         """Paints the frames that are not there yet, and encodes them; gives whether it was stopped."""
         parts, excerpt, source = self.parts, self.excerpt, self.excerpt.source
-        encoder = ClipEncoder(
+        encoder = Encoder(
             parts.path,
             self.target,
             height=source.height,
@@ -240,7 +240,7 @@ class _Conversion:
             raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
         last, duration = (ticks * excerpt.time_base for ticks in parts.last)
         end = excerpt.begin + last + duration
-        span = Stretch(excerpt.begin, end if stopped else excerpt.end)
+        span = Span(excerpt.begin, end if stopped else excerpt.end)
         times = last, last + duration
         return times[1], assemble(parts.files(), times, source.path, source.start, span, self.target)
 

@@ -100,7 +100,7 @@ class Target:
         return Target(path, container, chosen, chosen.crf if crf is None else crf)
 
 
-class ClipEncoder:
+class Encoder:
     """Encodes frames into a file that can be read as far as it came, whatever happens: fragmented MP4.
 
     Args:

@@ -29,7 +29,7 @@ _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", 
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Span:
     """The part of a clip that was painted: its other streams are cut to it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Stretch:
 
 
 def assemble(
-    parts: Sequence[Part], last: tuple[Fraction, Fraction], clip: Path, origin: Fraction, span: Stretch, target: Target
+    parts: Sequence[Part], last: tuple[Fraction, Fraction], clip: Path, origin: Fraction, span: Span, target: Target
 ) -> list[str]:
     """Writes the file.
 
@@ -79,7 +79,7 @@ def _remux(
     last: tuple[Fraction, Fraction],
     clip: Path,
     origin: Fraction,
-    span: Stretch,
+    span: Span,
     target: Target,
     path: Path,
 ) -> list[str]:
@@ -201,9 +201,7 @@ def _going_on(demuxed: Iterable[Any]) -> Iterator[Any]:
         yield packet
 
 
-def _copied(
-    source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Stretch
-) -> Iterator[Any]:
+def _copied(source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Span) -> Iterator[Any]:
     """The packets of other streams that belong to a span, their times counted from its beginning."""
     chosen = [source.streams[index] for index in streams]
     if not chosen:
