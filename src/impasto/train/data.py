@@ -24,14 +24,14 @@ from torch import Tensor
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side
-from impasto.place import PICTURES, Entry, Place
+from impasto.place import PICTURES, Place, StoredPicture
 from impasto.progress import track
 
 _MEMORY = 8e9  # bytes taken to be free where the system does not tell
 _READERS = min(8, os.cpu_count() or 1)  # threads
 
 
-def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
+def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[StoredPicture]:
     """Every picture in folders and in tar shards (WebDataset shards are such), here or by URL, in a fixed order."""
     entries = [entry for source in sources for entry in Place(os.fspath(source)).pictures()]
     if not entries:
@@ -41,7 +41,7 @@ def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
     return entries
 
 
-def manifest(entries: Sequence[Entry], label: str = "pictures") -> str:
+def manifest(entries: Sequence[StoredPicture], label: str = "pictures") -> str:
     """Fingerprint of a picture set: sha256 over the names and contents of all its files."""
     digest = hashlib.sha256()
     with ThreadPoolExecutor(_READERS) as pool:  # a place far away answers many at once
@@ -51,7 +51,7 @@ def manifest(entries: Sequence[Entry], label: str = "pictures") -> str:
     return digest.hexdigest()
 
 
-def decode(entry: Entry, short_side: int) -> Tensor:
+def decode(entry: StoredPicture, short_side: int) -> Tensor:
     """The picture as uint8 [3, H, W], scaled down (never up) so that its short side is `short_side`."""
     pixels = read_image(_drafted(entry.read(), short_side)).pixels
     return torch.from_numpy(resize_short_side(pixels, min(short_side, *pixels.shape[:2]))).permute(2, 0, 1)
@@ -127,7 +127,7 @@ class Pictures:
             square = F.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)
             yield square.to(memory_format=torch.channels_last)
 
-    def _try_decode(self, entry: Entry) -> Tensor | None:
+    def _try_decode(self, entry: StoredPicture) -> Tensor | None:
         try:
             return decode(entry, self.short_side)
         except (ImpastoError, OSError):
