@@ -1,4 +1,4 @@
-"""A Ray cluster: one that runs, or one started here for the time of a command. Needs ``impasto[ray]``."""
+"""Joins a Ray cluster that runs, or starts one here for the time of a command. Needs ``impasto[ray]``."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def join(address: str | None, threads: int) -> Pool:
     return Pool(room, threads, 1 if gpus else 0)
 
 
-def everywhere(model: str) -> str:
-    """A model's name or folder for other processes, whose working folder may be another one."""
+def locate_model(model: str) -> str:
+    """Names a model, by its name or whole path, for other processes, whose working folder may be another one."""
     folder = Path(model)
     named = os.sep not in model and any(model == one.name for one in shipped_models())
     return model if named or not (folder / "card.json").is_file() else str(folder.resolve())

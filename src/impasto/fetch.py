@@ -1,4 +1,4 @@
-"""Weights that do not ship with impasto: fetched once into the cache, and checked before they are used."""
+"""Fetches weights that do not ship with impasto, once, into the cache, and checks them before they are used."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_vgg19(path: Path) -> None:
 
 
 def fingerprint(weight: np.ndarray) -> tuple[float, float, float]:
-    """Mean, standard deviation, and the projection on cos(0), cos(1), cos(2) ..., which knows the order too."""
+    """Takes mean, standard deviation, and projection on cos(0), cos(1), cos(2) ..., which depends on the order too."""
     values = weight.ravel().astype(np.float64)
     return values.mean(), values.std(), np.cos(np.arange(values.size)) @ values / np.sqrt(values.size)
 
@@ -161,7 +161,7 @@ def _verify(path: Path, source: Source, sha256: str | None) -> None:
 
 
 def _download(url: str, part: Path, pause: float) -> None:
-    """Fetches a file, from where an earlier call left off, and again when the connection fails."""
+    """Fetches a file from where an earlier call left off, and tries again when the connection fails."""
     failures = 0
     while True:
         have = part.stat().st_size if part.exists() else 0
@@ -182,11 +182,11 @@ def _download(url: str, part: Path, pause: float) -> None:
 
 
 class _NetworkError(Exception):
-    """The network failed: worth another try, unlike an error of the disk, which is an OSError as well."""
+    """The network failed, which is worth another try; an error of the disk, an OSError as well, is not."""
 
 
 def _go_on(url: str, part: Path, have: int) -> bool:
-    """Fetches what is missing after the first `have` bytes; whether that is now everything."""
+    """Fetches what is missing after the first `have` bytes; tells whether everything is there now."""
     headers = {"User-Agent": f"impasto/{__version__}"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
@@ -207,12 +207,14 @@ def _go_on(url: str, part: Path, have: int) -> bool:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         with part.open("ab" if resumed else "wb") as file:
-            for block in track(_blocks(response), f"Fetching {part.stem} (MB)", ((total or start) - start) // _CHUNK):
+            for block in track(
+                _read_blocks(response), f"Fetching {part.stem} (MB)", ((total or start) - start) // _CHUNK
+            ):
                 file.write(block)
         return total is None or part.stat().st_size == total
 
 
-def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+def _read_blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     try:
         while block := response.read(_CHUNK):
             yield block

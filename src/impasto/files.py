@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Writes files so that they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HIDDEN = ".impasto"
 
 
 def temporary_name() -> str:
-    """A new name for a file that is not whole yet."""
+    """Makes a new name for a file that is not whole yet."""
     return f"{HIDDEN}-{secrets.token_hex(8)}.tmp"
 
 
 def is_temporary(name: str) -> bool:
-    """Whether :func:`temporary_name` gave this name."""
+    """Tells whether :func:`temporary_name` gave this name."""
     return name.startswith(f"{HIDDEN}-") and name.endswith(".tmp")
 
 
@@ -34,24 +34,24 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     Raises `ImpastoError` for a missing folder, no permission or a full disk; then nothing is left behind.
     """
     try:
-        _replace(Path(os.path.realpath(path)), data)  # a link stays a link
+        _write(Path(os.path.realpath(path)), data)  # a link stays a link
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ImpastoError(f"cannot write {os.fspath(path)}: {reason(error, os.fspath(path))}") from None
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
     if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
         path.write_bytes(data)
         return
-    with replacing(path) as temporary, open(temporary, "xb") as stream:
+    with replace_file(path) as temporary, open(temporary, "xb") as stream:
         stream.write(data)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file's place to write it under; it is moved there at the end, unless that fails."""
+def replace_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside a file's place to write under, and moves it there at the end, unless that fails."""
     temporary = path.with_name(temporary_name())
     try:
         yield temporary
@@ -62,8 +62,8 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def work_folder(out: Path, settings: Mapping[str, Any], *, resume: bool) -> tuple[Path, bool]:
-    """The hidden folder beside `out` for work in progress, and whether an earlier run has left it; else it is new.
+def open_work_folder(out: Path, settings: Mapping[str, Any], *, resume: bool) -> tuple[Path, bool]:
+    """Opens the hidden folder beside `out` for work in progress; tells whether it is from an earlier run, or new.
 
     Args:
         out: the file to write in the end.
@@ -87,7 +87,7 @@ def work_folder(out: Path, settings: Mapping[str, Any], *, resume: bool) -> tupl
 
 
 def reason(error: Exception, name: str) -> str:
-    """Why writing failed and what to do, in words."""
+    """Says in words why writing failed, and what to do."""
     folder = os.path.dirname(name) or "."
     match getattr(error, "errno", None):
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:

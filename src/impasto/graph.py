@@ -17,7 +17,7 @@ from impasto.stylizer import Memory, Plan, Stylizer
 from impasto.tile import THUMBNAIL, WHOLE, InMemory, Scene, Tiling, align_mask, paint_in_memory
 
 if TYPE_CHECKING:
-    from impasto.engine.onnxruntime import StyleGraph
+    from impasto.engine.onnxruntime import StyleSession
 
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
 
@@ -71,13 +71,13 @@ class GraphStylizer(Stylizer):
         return open_engine(self.model, "onnxruntime", self._threads, "fp32")
 
     @cached_property
-    def _style_graph(self) -> StyleGraph | None:
+    def _style_graph(self) -> StyleSession | None:
         graph = self.model.style_graph()
         if graph is None:
             return None
-        from impasto.engine.onnxruntime import StyleGraph
+        from impasto.engine.onnxruntime import StyleSession
 
-        return StyleGraph(self.model, graph, self._threads)
+        return StyleSession(self.model, graph, self._threads)
 
     def paint(
         self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None

@@ -1,4 +1,4 @@
-"""Folders and tar shards, here or anywhere that fsspec reaches: s3://, gs://, file:// and so on."""
+"""Reads and writes folders and tar shards, here or anywhere that fsspec reaches: s3://, gs://, file:// and so on."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PICTURES = frozenset(ENDINGS)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Where one encoded picture lies: a file, or a stretch of a tar shard.
+class StoredPicture:
+    """One encoded picture where it is stored: in a file of its own, or in a stretch of a tar shard.
 
     Attributes:
         place, file: the file is in this place.
@@ -40,7 +40,7 @@ class Entry:
     end: int | None = None
 
     def read(self) -> bytes:
-        """Its bytes; raises `OSError` if they cannot be read."""
+        """Reads its bytes; raises `OSError` if they cannot be read."""
         return self.place.read(self.file, self.start, self.end)
 
 
@@ -66,21 +66,21 @@ class Place:
         return self.url
 
     @property
-    def absolute(self) -> str:
-        """Its URL for another process, whose working folder may be another one."""
+    def absolute_url(self) -> str:
+        """The URL for another process, whose working folder may be another one."""
         return str(self._system.unstrip_protocol(self._root))
 
     def exists(self) -> bool:
-        """Whether there is such a folder or file."""
+        """Tells whether there is such a folder or file."""
         return bool(self._system.exists(self._root))
 
     @cached_property
     def _folder(self) -> str:
-        """What the names to read are relative to: the folder, or that of the single file."""
+        """The folder that names are relative to: this one, or that of the single file."""
         return posixpath.dirname(self._root) if self._system.isfile(self._root) else self._root
 
     def find(self, endings: frozenset[str]) -> list[str]:
-        """Names, relative to the folder, of all files in it and below that have one of these endings, sorted."""
+        """Finds all files in the folder and below that have one of these endings: names relative to it, sorted."""
         try:
             if self._folder != self._root:
                 name = posixpath.basename(self._root)
@@ -96,7 +96,7 @@ class Place:
         return sorted(wanted, key=lambda name: name.split("/"))
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes of a file, or those from `start` to before `end`.
+        """Reads the bytes of a file, or those from `start` to before `end`.
 
         Raises:
             OSError: it is not there or cannot be read.
@@ -104,29 +104,29 @@ class Place:
         data: bytes = self._system.cat_file(f"{self._folder}/{name}", start=start, end=end)
         return data
 
-    def pictures(self) -> list[Entry]:
-        """Every picture in the folder and below, those in tar shards included, in a fixed order.
+    def pictures(self) -> list[StoredPicture]:
+        """Lists every picture in the folder and below, those in tar shards included, in a fixed order.
 
         Raises:
             ImpastoError: there is no such place, it cannot be read, or a shard in it is damaged.
         """
-        entries: list[Entry] = []
+        entries: list[StoredPicture] = []
         for name in self.find(PICTURES | {"tar"}):
             if _ending(name) != "tar":
-                entries.append(Entry(self, name, name))
+                entries.append(StoredPicture(self, name, name))
                 continue
             try:
                 with self._system.open(f"{self._folder}/{name}", "rb") as stream:
-                    members = tar_members(stream)
+                    members = list_tar_members(stream)
             except OSError as error:
                 raise ImpastoError(f"cannot read {name} in {self.url}: {error}") from None
             except ImpastoError as error:
                 raise ImpastoError(f"{name} in {self.url}: {error}") from None
-            entries += [Entry(self, name, *member) for member in members if _ending(member[0]) in PICTURES]
+            entries += [StoredPicture(self, name, *member) for member in members if _ending(member[0]) in PICTURES]
         return entries
 
     def read_if_there(self, name: str) -> bytes | None:
-        """The bytes of a file, None if there is no such file."""
+        """Reads the bytes of a file; gives None if there is no such file."""
         try:
             return self.read(name)
         except (FileNotFoundError, NotADirectoryError):
@@ -168,13 +168,13 @@ class Place:
                     self._system.rm_file(path)
 
     def holds(self, other: Place) -> bool:
-        """Whether another folder is this one, or lies in it."""
+        """Tells whether another folder is this one, or lies in it."""
         mine, its = (Path(place._root).resolve().as_posix() for place in (self, other))
         return type(self._system) is type(other._system) and f"{its}/".startswith(f"{mine}/")
 
 
-def tar_members(stream: IO[bytes]) -> list[tuple[str, int, int]]:
-    """Name, start and end of every file in an uncompressed tar shard, in its order; the contents are passed over.
+def list_tar_members(stream: IO[bytes]) -> list[tuple[str, int, int]]:
+    """Lists name, start and end of every file in an uncompressed tar shard, in its order, and reads no contents.
 
     Raises:
         ImpastoError: it is something else, or damaged.
@@ -190,7 +190,7 @@ def _ending(name: str) -> str:
     return posixpath.splitext(name)[1].lower().removeprefix(".")
 
 
-def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[Entry]:
+def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[StoredPicture]:
     """Finds every picture in folders and in tar shards (as WebDataset has them), here or by URL, in a fixed order."""
     entries = [entry for source in sources for entry in Place(os.fspath(source)).pictures()]
     if not entries:

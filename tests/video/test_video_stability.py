@@ -20,7 +20,7 @@ from impasto.evaluate.video import SETTINGS, measure, warping_error
 from impasto.image import to_float
 from impasto.stylizer import Memory
 from impasto.video import KeyFrames, TemporalPainter
-from impasto.video.flow import FlowEstimator, Motion, consistency, enlarged, grey
+from impasto.video.flow import FlowEstimator, Motion, enlarge, find_consistent, to_grey
 
 STYLE = "hokusai-great-wave"
 HEIGHT, WIDTH = 96, 144
@@ -61,14 +61,14 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_motion_is_found(coffee):
     before, now = shifted(coffee, 0), shifted(coffee, 1)
-    motion = FlowEstimator()(grey(before), grey(now))
+    motion = FlowEstimator()(to_grey(before), to_grey(now))
     inner = np.s_[12:-12, 12:-12]
     assert np.median(np.abs(motion.flow[inner] - (3, 1)).sum(2)) < 0.3
     assert np.mean(motion.trust[inner] > 0.8) > 0.9
 
 
 def test_motion_of_another_size(coffee):
-    motion = enlarged(FlowEstimator()(grey(shifted(coffee, 0), 72), grey(shifted(coffee, 1), 72)), HEIGHT, WIDTH)
+    motion = enlarge(FlowEstimator()(to_grey(shifted(coffee, 0), 72), to_grey(shifted(coffee, 1), 72)), HEIGHT, WIDTH)
     assert motion.flow.shape == (HEIGHT, WIDTH, 2)
     assert np.median(np.abs(motion.flow[12:-12, 12:-12] - (3, 1)).sum(2)) < 0.3
 
@@ -79,7 +79,7 @@ def test_consistency_is_that_of_the_papers():
     back = random.integers(-2, 3, (12, 14, 2)).astype(np.float32)
     back[:, :7] = (1, 0)
     forth = -back + (random.random((12, 14, 1)) < 0.3)
-    found = consistency(back, forth.astype(np.float32))
+    found = find_consistent(back, forth.astype(np.float32))
     for y in range(1, 11):
         for x in range(1, 13):
             w = back[y, x]
@@ -108,7 +108,7 @@ def test_what_comes_into_view_is_not_trusted(coffee, rocket):
         frame = still.copy()
         frame[30:70, left : left + 40] = rocket[30:70, 30:70]
         frames.append(frame)
-    trust = FlowEstimator()(*map(grey, frames)).trust
+    trust = FlowEstimator()(*map(to_grey, frames)).trust
     assert trust[36:64, 31:39].mean() < 0.35
     assert trust[:24].mean() > 0.8
 

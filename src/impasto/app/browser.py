@@ -1,4 +1,4 @@
-"""The page that paints in the browser: `impasto app --in-browser`. A folder of static files; nothing is uploaded."""
+"""Writes and serves the page that paints in the browser, `impasto app --in-browser`; nothing is uploaded."""
 
 from __future__ import annotations
 
@@ -76,6 +76,8 @@ def write_site(model: Model, folder: Path) -> None:
 
 
 class _Site(StaticFiles):
+    """Serves the files of the page, with the headers that it needs."""
+
     def file_response(self, *args: Any, **options: Any) -> Response:
         response = super().file_response(*args, **options)
         response.headers.update(_HEADERS)
@@ -83,7 +85,7 @@ class _Site(StaticFiles):
 
 
 def build(site: Path, auth: tuple[str, str] | None = None) -> Guard:
-    """The web application, an ASGI app, of a folder that `write_site` wrote.
+    """Builds the web application, an ASGI app, of a folder that `write_site` wrote.
 
     Args:
         site: the folder.

@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from impasto.app.guard import too_large
+from impasto.app.guard import describe_excess
 from impasto.app.look import line, warn
 from impasto.app.studio import Studio, read_chosen
 from impasto.app.visits import Visits
@@ -105,14 +105,14 @@ def connect(page: gr.Blocks, studio: Studio, parts: ClipTab, controls: list[Any]
             yield gr.skip(), gr.skip(), line("Your other clip is not done: cancel it first.", wrong=True), gr.skip()
             return
         job = jobs[visit] = ClipJob(threading.Event())
-        target = visits.place(f"{Path(path).stem}-painted.mp4")
+        target = visits.new_path(f"{Path(path).stem}-painted.mp4")
 
         def work() -> Any:
             from impasto.video import StoppedError, stylize_video
 
             job.begun = True
             if os.path.getsize(path) > limits.max_clip:
-                raise TooLargeError(f"the clip has {too_large(limits.max_clip)}")
+                raise TooLargeError(f"the clip has {describe_excess(limits.max_clip)}")
             names, weights = read_chosen(picked)
             mix = Mix([studio.style(name, int(stroke)) for name in names], weights)
             with contextlib.suppress(StoppedError):

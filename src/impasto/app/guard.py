@@ -1,4 +1,4 @@
-"""What stands in front of every request: the password, the size of what is sent, and the headers of every answer."""
+"""Guards every request: asks for the password, limits what is sent, and sets the headers of every answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware.
+    """ASGI middleware that refuses requests without the password or too large, and hands the others on.
 
     Args:
         app: what is guarded.
@@ -66,7 +66,7 @@ class Guard:
             return
         status, path = 0, scope["path"].removeprefix(scope.get("root_path", ""))
 
-        async def answered(message: Message) -> None:
+        async def send_guarded(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -76,17 +76,17 @@ class Guard:
             await send(message)
 
         try:
-            await self._pass_on(path, scope, receive, answered)
+            await self._pass_on(path, scope, receive, send_guarded)
         except Exception:  # whoever runs the server is told what went wrong, the client only that something did
             _LOG.exception("%s %s", scope["method"], path)
             if not status:
-                await _refuse(answered, 500, _UNFORESEEN)
+                await _refuse(send_guarded, 500, _UNFORESEEN)
         finally:
             self.count(scope["method"], path if path in _COUNTED else "page", status or 500)
 
     async def _pass_on(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if self.auth and path not in _OPEN and not _knows(headers.get("authorization", ""), self.auth):
+        if self.auth and path not in _OPEN and not _is_right(headers.get("authorization", ""), self.auth):
             challenge = {"www-authenticate": 'Basic realm="impasto", charset="UTF-8"'}
             await _refuse(send, 401, "this server wants a user name and a password: send them by HTTP Basic", challenge)
             return
@@ -96,27 +96,27 @@ class Guard:
         limit = self.largest(path)
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > limit:
-            await _refuse(send, 413, too_large(limit))
+            await _refuse(send, 413, describe_excess(limit))
             return
         seen = 0
 
-        async def counted() -> Message:
+        async def receive_within_limit() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > limit:
-                raise HTTPException(413, too_large(limit))
+                raise HTTPException(413, describe_excess(limit))
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, receive_within_limit, send)
 
 
-def too_large(limit: int) -> str:
-    """What to say to whoever sends too many bytes."""
+def describe_excess(limit: int) -> str:
+    """Says to whoever sends too many bytes how many are taken."""
     return f"more than {limit / 1e6:g} MB, the limit of this server: send something smaller"
 
 
-def _knows(authorization: str, auth: tuple[str, str]) -> bool:
+def _is_right(authorization: str, auth: tuple[str, str]) -> bool:
     scheme, _, given = authorization.partition(" ")
     try:
         said = base64.b64decode(given, validate=True)

@@ -1,4 +1,4 @@
-"""How the page looks and speaks: a calm sheet of paper, in the fonts that the reader's machine has."""
+"""The look and the words of the page: a calm sheet of paper, in the fonts that the reader's machine has."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 def warn(error: ImpastoError) -> None:
     """Says over the page what went wrong, wherever the reader has scrolled to."""
-    gr.Warning(_sentence(str(error)), duration=8, title="That did not work")
+    gr.Warning(_capitalize(str(error)), duration=8, title="That did not work")
 
 
-def _sentence(text: str) -> str:
+def _capitalize(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
 def line(text: str, wrong: bool = False) -> str:
-    """One line under the picture."""
+    """Writes one line of HTML to go under the picture."""
     manner = 'class="wrong" role="alert"' if wrong else 'role="status"'
-    return f"<p {manner}>{html.escape(_sentence(text))}</p>"
+    return f"<p {manner}>{html.escape(_capitalize(text))}</p>"

@@ -14,7 +14,7 @@ from fastapi import HTTPException
 from gradio.components.base import server
 from gradio.components.image_editor import AcceptBlobs, EditorData
 
-from impasto.app.guard import too_large
+from impasto.app.guard import describe_excess
 from impasto.app.look import STATIC, line, warn
 from impasto.app.studio import Studio, read_chosen
 from impasto.app.visits import Visits
@@ -94,7 +94,7 @@ def _limit_drawings(brush: gr.ImageEditor) -> None:
         if str(data.data["index"]) not in _LAYERS:
             raise HTTPException(422, f"a drawing has no layer {data.data['index']} here")
         if len(data.files[0][1]) > _LARGEST_LAYER:
-            raise HTTPException(413, too_large(_LARGEST_LAYER))
+            raise HTTPException(413, describe_excess(_LARGEST_LAYER))
         keep(data)
         while len(brush.blob_storage) > _DRAWINGS:
             brush.blob_storage.pop(next(iter(brush.blob_storage)), None)
@@ -190,7 +190,7 @@ def _show_regions(path: str | None, chosen: Any) -> Any:
 
 def _read(studio: Studio, path: str) -> Picture:
     if os.path.getsize(path) > studio.limits.max_upload:
-        raise TooLargeError(f"the photo has {too_large(studio.limits.max_upload)}")
+        raise TooLargeError(f"the photo has {describe_excess(studio.limits.max_upload)}")
     return studio.picture(Path(path), "the photo")
 
 

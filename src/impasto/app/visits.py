@@ -1,4 +1,4 @@
-"""The files of visits to the page: one folder of the server's own, and no other."""
+"""Keeps the files of visits to the page in one folder of the server's own, and takes none from any other."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Visits:
         threading.Thread(target=self._tidy, name="impasto-tidy", daemon=True).start()
 
     def close(self) -> None:
-        """Removes it."""
+        """Removes the folder."""
         self._closed.set()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -54,47 +54,47 @@ class Visits:
                     else:
                         entry.unlink()
 
-    def place(self, name: str) -> Path:
-        """A new path of that name, which nobody can guess."""
+    def new_path(self, name: str) -> Path:
+        """Makes a new path of that name, which nobody can guess."""
         folder = self.folder / secrets.token_hex(16)
         folder.mkdir()
         return folder / name
 
     def keep(self, image: Picture, photo: Path | None = None) -> str:
-        """Writes a picture; one to download in the photo's format, with a name after it."""
+        """Writes a picture and gives its path; given the photo, in its format and named after it, for download."""
         file = self.folder / f"{secrets.token_hex(16)}.jpg"
         if photo is not None:
             ending = photo.suffix[1:].lower()
-            file = self.place(f"{photo.stem}-painted.{ending if ending in ENDINGS and ending != 'gif' else 'png'}")
+            file = self.new_path(f"{photo.stem}-painted.{ending if ending in ENDINGS and ending != 'gif' else 'png'}")
         file.write_bytes(encode(image, file.suffix[1:]))
         return str(file)
 
     def check(self, sent: Any) -> None:
         """Refuses what a browser sent if it names a file anywhere else, or an address to fetch one from."""
-        for path in _paths(sent):
+        for path in _find_paths(sent):
             if not Path(path).resolve().is_relative_to(self.folder):
                 raise gr.Error("That file was not uploaded here.", print_exception=False)
 
 
-def _paths(sent: Any) -> Iterator[str]:
-    """Everything in nested lists and objects that is called a path."""
+def _find_paths(sent: Any) -> Iterator[str]:
+    """Finds everything in nested lists and objects that is called a path."""
     if isinstance(sent, dict):
         if "path" in sent:
             yield str(sent["path"] or "")
         for value in sent.values():
-            yield from _paths(value)
+            yield from _find_paths(value)
     elif isinstance(sent, list | tuple):
         for value in sent:
-            yield from _paths(value)
+            yield from _find_paths(value)
 
 
 class TidyBlocks(gr.Blocks):
-    """Blocks that take no file but those of visits. Gradio checks that itself only where it runs the server."""
+    """Gradio blocks that take no file but those of visits; Gradio checks that itself only where it runs the server."""
 
     visits: Visits
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], state: Any, *rest: Any, **more: Any) -> Any:
-        """See :meth:`gradio.Blocks.preprocess_data`."""
+        """Checks the inputs, then does what :meth:`gradio.Blocks.preprocess_data` does."""
         self.visits.check(inputs)
         for part in block_fn.inputs:
             if "preprocess" in vars(part):  # our way of reading, which Gradio forgets when it has updated the part

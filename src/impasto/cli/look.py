@@ -88,7 +88,7 @@ def info(as_json: JsonOption = False) -> None:
     import onnxruntime
 
     from impasto import __version__
-    from impasto.engine import installed
+    from impasto.engine import installed_engines
     from impasto.vgg19 import cache_folder, locate
 
     def versions(*names: str) -> Iterator[tuple[str, str]]:
@@ -102,7 +102,7 @@ def info(as_json: JsonOption = False) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **dict(versions("numpy", "pillow", "onnxruntime", "openvino", "torch")),
-        "engines": installed(),
+        "engines": installed_engines(),
         "onnxruntime providers": onnxruntime.get_available_providers(),
         "processor threads": os.cpu_count(),
         "cache": str(cache_folder()),

@@ -16,7 +16,7 @@ from impasto.dataset.manifest import ManifestRow
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError
 from impasto.image import Picture, Pixels, center_square, read_image, resize_short_side, write_image
-from impasto.place import PICTURES, Place, tar_members
+from impasto.place import PICTURES, Place, list_tar_members
 from impasto.style import Style
 from impasto.stylizer import Stylizer
 
@@ -191,7 +191,7 @@ def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Pictur
 
 def _read_members(data: bytes) -> dict[str, bytes]:
     """Reads the files of a shard, by name."""
-    return {name: data[start:end] for name, start, end in tar_members(io.BytesIO(data))}
+    return {name: data[start:end] for name, start, end in list_tar_members(io.BytesIO(data))}
 
 
 def _pack_tar(members: Sequence[tuple[str, bytes]]) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 import ray
 import ray.data
 
-from impasto.cluster import Pool, everywhere, join
+from impasto.cluster import Pool, join, locate_model
 from impasto.dataset.manifest import Manifest, ManifestRow
 from impasto.dataset.paint import SourcePainter
 from impasto.dataset.recipe import Recipe
@@ -96,7 +96,7 @@ def stylize_dataset(
     manifest = Manifest(target)
     manifest.save()  # the folder is made and written to before the work begins
     pool = _join_cluster(address, workers, threads)
-    loading = {"model": everywhere(model), "engine": engine, "precision": precision, "threads": threads}
+    loading = {"model": locate_model(model), "engine": engine, "precision": precision, "threads": threads}
     taken, broken = _take_styles(styles, loading, recipe.style_size, pool)
     items = _pair_with_known(names, manifest)
     arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
@@ -159,7 +159,7 @@ def _take_styles(
         place = Place(source)
         names = place.find(PICTURES) if place.exists() and not source.endswith(".style") else []
         path = str(Path(source).resolve()) if Path(source).exists() else source
-        items += [{"folder": place.absolute, "name": name, "path": ""} for name in names] or [
+        items += [{"folder": place.absolute_url, "name": name, "path": ""} for name in names] or [
             {"folder": "", "name": source, "path": path}
         ]
     taken, broken = [], {}

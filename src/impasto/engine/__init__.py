@@ -23,7 +23,7 @@ OUTPUTS = ("painted", "used")
 
 
 class Inputs(NamedTuple):
-    """What goes into a content graph, all float32.
+    """The arrays that go into a content graph, all float32.
 
     Attributes:
         image: [1, 3, H, W] in 0..1, H and W at least 16.
@@ -43,7 +43,7 @@ class Inputs(NamedTuple):
 
 
 class Engine(Protocol):
-    """A model, ready to run. Safe to use from several threads."""
+    """An engine holds a model that is ready to run; several threads may use it at a time."""
 
     name: str
     device: str
@@ -63,19 +63,19 @@ class Engine(Protocol):
         ...
 
 
-def installed() -> list[str]:
-    """Names of the engines that can run here."""
+def installed_engines() -> list[str]:
+    """Lists the engines that can run here, by name."""
     return [name for name in ENGINES if importlib.util.find_spec(name)]
 
 
-def _accelerated() -> bool:
+def _has_accelerator() -> bool:
     from impasto.engine.onnxruntime import accelerators
 
     return bool(accelerators())
 
 
-def _on_intel() -> bool:
-    if "openvino" not in installed() or _accelerated():
+def _is_on_intel() -> bool:
+    if "openvino" not in installed_engines() or _has_accelerator():
         return False
     from impasto.engine.openvino import processor
 
@@ -83,7 +83,7 @@ def _on_intel() -> bool:
 
 
 def _int8_pays(model: Model) -> bool:
-    if model.card.int8 is None or "openvino" not in installed() or _accelerated():
+    if model.card.int8 is None or "openvino" not in installed_engines() or _has_accelerator():
         return False
     from impasto.engine.openvino import multiplies_bytes
 
@@ -119,7 +119,7 @@ def open_engine(
         raise ImpastoError(f"the device {device} is for PyTorch: choose the engine torch")
     in_bytes = precision == "int8" or (precision == "auto" and engine in ("auto", "openvino") and _int8_pays(model))
     if engine == "auto":
-        engine = "openvino" if in_bytes or _on_intel() else "onnxruntime"
+        engine = "openvino" if in_bytes or _is_on_intel() else "onnxruntime"
     if engine == "openvino":
         with explain_missing("the engine openvino"):
             from impasto.engine.openvino import OpenVINOEngine

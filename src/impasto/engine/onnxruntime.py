@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs everywhere."""
+"""The engine that runs everywhere: ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ACCELERATORS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecuti
 
 
 def accelerators() -> list[str]:
-    """The accelerating providers of the installed ONNX Runtime."""
+    """Lists the accelerating providers of the installed ONNX Runtime."""
     available = onnxruntime.get_available_providers()
     return [provider for provider in _ACCELERATORS if provider in available]
 
@@ -36,8 +36,8 @@ def _open(
         raise ImpastoError(f"ONNX Runtime cannot load {model.name}: {str(error).splitlines()[0]}") from error
 
 
-class StyleGraph:
-    """The graph that makes a picture's style of the picture and its feature statistics, for a model that has one.
+class StyleSession:
+    """Makes the style of a picture out of it and its feature statistics, for a model that has a graph for that.
 
     Whatever engine paints, ONNX Runtime runs this on the processor: it is part of every installation, and each style
     is taken once.
@@ -48,13 +48,13 @@ class StyleGraph:
         self._session = _open(model, graph, ["CPUExecutionProvider"], threads, keep_memory=False)
 
     def __call__(self, statistics: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """The style tensor [1, S] of a picture [1, 3, H, W] in 0..1 with these statistics [1, T]."""
+        """Makes the style tensor [1, S] of a picture [1, 3, H, W] in 0..1 with these statistics [1, T]."""
         style: np.ndarray = self._session.run(["style"], {"statistics": statistics, "image": image})[0]
         return style
 
 
 class OnnxRuntimeEngine:
-    """A content graph in an inference session."""
+    """Runs a content graph in an inference session."""
 
     name = "onnxruntime"
     precision: Precision = "fp32"
@@ -65,6 +65,6 @@ class OnnxRuntimeEngine:
         self.device = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
 
     def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`impasto.engine.Engine`."""
+        """Runs the graph as :class:`impasto.engine.Engine` says."""
         painted, used = self._session.run(OUTPUTS, inputs._asdict())
         return painted, used

@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest on Intel processors."""
+"""The engine that is fastest on Intel processors: OpenVINO."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _KEPT = 6  # sets of shapes that a graph is kept compiled for; each holds workin
 
 
 def processor() -> str:
-    """The name of the processor."""
+    """Gives the name of the processor."""
     return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 
 def multiplies_bytes() -> bool:
-    """Whether the processor has instructions for products of bytes (VNNI or better), so that int8 pays."""
+    """Tells whether the processor has instructions for products of bytes (VNNI or better), so that int8 pays."""
     flags = Path("/proc/cpuinfo")
     if flags.is_file():
         return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags.read_text("utf-8").split())
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # what has that has VNNI
 
 
-class _Compiled:
-    """A compiled graph and a pool of inference requests, one for each thread that runs it at a time."""
+class _CompiledGraph:
+    """Runs a compiled graph; keeps a pool of inference requests, one for each thread that runs it at a time."""
 
     def __init__(self, graph: openvino.Model, config: dict[str, str]) -> None:
         self._compiled = openvino.Core().compile_model(graph, "CPU", config)
@@ -51,7 +51,7 @@ class _Compiled:
 
 
 class OpenVINOEngine:
-    """The content graph compiled for any shapes, and for those that recur once more: a sixth faster."""
+    """Runs a content graph compiled for any shapes; for shapes that recur it is compiled anew, a sixth faster."""
 
     name = "openvino"
     device = "cpu"
@@ -64,25 +64,25 @@ class OpenVINOEngine:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
         self._path = str(model.int8_graph() if precision == "int8" else model.graph())
         try:
-            self._any = _Compiled(openvino.Core().read_model(self._path), self._config)
+            self._any = _CompiledGraph(openvino.Core().read_model(self._path), self._config)
         except RuntimeError as error:
             raise ImpastoError(f"OpenVINO cannot load {model.name}: {str(error).splitlines()[0]}") from error
-        self._fixed: OrderedDict[tuple[Any, ...], _Compiled] = OrderedDict()
+        self._fixed: OrderedDict[tuple[Any, ...], _CompiledGraph] = OrderedDict()
         self._choosing = threading.Lock()
 
     def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`impasto.engine.Engine`."""
-        compiled = self._for_shapes(inputs) if recurring else self._any
+        """Runs the graph as :class:`impasto.engine.Engine` says."""
+        compiled = self._compile_for(inputs) if recurring else self._any
         return compiled(inputs._asdict())
 
-    def _for_shapes(self, inputs: Inputs) -> _Compiled:
+    def _compile_for(self, inputs: Inputs) -> _CompiledGraph:
         shapes = {name: np.shape(array) for name, array in inputs._asdict().items()}
         key = tuple(shapes.values())
         with self._choosing:
             if key not in self._fixed:
                 graph = openvino.Core().read_model(self._path)
                 graph.reshape({name: list(shape) for name, shape in shapes.items()})
-                self._fixed[key] = _Compiled(graph, self._config)
+                self._fixed[key] = _CompiledGraph(graph, self._config)
             self._fixed.move_to_end(key)
             while len(self._fixed) > _KEPT:
                 self._fixed.popitem(last=False)

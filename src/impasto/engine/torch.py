@@ -1,4 +1,4 @@
-"""PyTorch: for CUDA and Apple GPUs, and as the reference for the other engines."""
+"""The engine for CUDA and Apple GPUs, and the reference for the others: PyTorch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CAPTURING = threading.Lock()
 
 
 def best_device() -> str:
-    """The device to compute on: "cuda" or "mps" where there is a GPU, else "cpu"."""
+    """Finds the device to compute on: "cuda" or "mps" where there is a GPU, else "cpu"."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 class TorchEngine:
-    """The network itself.
+    """Runs the network itself, in PyTorch.
 
     Args:
         precision: "fp16" computes the convolutions in half precision, 65 dB from float32; for GPUs.
@@ -49,14 +49,14 @@ class TorchEngine:
             reason = str(error).splitlines()[0]
             raise ImpastoError(f"cannot compute on the device {self.device}: {reason}; leave it out") from None
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._recorded: dict[tuple[torch.Size, ...], _Recorded] = {}
+        self._recorded: dict[tuple[torch.Size, ...], _RecordedGraph] = {}
         self._recording = threading.Lock()
 
     @torch.inference_mode()
     def run(self, inputs: Inputs, recurring: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`impasto.engine.Engine`."""
+        """Runs the network as :class:`impasto.engine.Engine` says."""
         tensors = [torch.from_numpy(np.asarray(array)).to(self.device) for array in inputs]
-        paint = self._for_shapes(tensors) if recurring and self.device.startswith("cuda") else self._paint
+        paint = self._record_for(tensors) if recurring and self.device.startswith("cuda") else self._paint
         painted, used = paint(*tensors)
         return painted.contiguous().cpu().numpy(), used.cpu().numpy()
 
@@ -68,16 +68,16 @@ class TorchEngine:
             painted = self._network(picture, control)
         return painted.float().clamp(0, 1), control.used().float()
 
-    def _for_shapes(self, tensors: Sequence[Tensor]) -> _Recorded:
+    def _record_for(self, tensors: Sequence[Tensor]) -> _RecordedGraph:
         shapes = tuple(tensor.shape for tensor in tensors)
         with self._recording:
             if shapes not in self._recorded:
-                self._recorded = {shapes: _Recorded(self._paint, tensors)}  # one: each holds memory of its own
+                self._recorded = {shapes: _RecordedGraph(self._paint, tensors)}  # one: each holds memory of its own
             return self._recorded[shapes]
 
 
-class _Recorded:
-    """A CUDA graph: all the network's kernels, launched as one. Without it their launches take longer than they do.
+class _RecordedGraph:
+    """Launches all kernels of the network as one, a CUDA graph: one by one, launching would take longer than they do.
 
     It is recorded on the device that the tensors are on, which need not be the thread's current one: streams and graphs
     belong to a device. And in the mode "thread_local", since other threads may paint meanwhile. By default CUDA forbids

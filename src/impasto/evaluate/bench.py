@@ -29,7 +29,7 @@ from rich.console import Group
 from rich.table import Table
 
 from impasto.controls import SMALLEST
-from impasto.engine import ENGINES, Inputs, installed
+from impasto.engine import ENGINES, Inputs, installed_engines
 from impasto.errors import ImpastoError
 from impasto.evaluate.report import format_figure
 from impasto.graph import GraphStylizer
@@ -238,7 +238,7 @@ def _open_engines(model: Model, engines: Sequence[str] | None, threads: int | No
     if device == "cpu":
         stylizers = [
             GraphStylizer(model, engine, threads, "fp32", "cpu" if engine == "torch" else None)
-            for engine in engines or installed()
+            for engine in engines or installed_engines()
         ]
     else:
         stylizers = [GraphStylizer(model, engine, threads, precision, device)
@@ -423,7 +423,7 @@ def _picture(size: int) -> Pixels:
 
 
 def _machine(threads: int | None) -> dict[str, str]:
-    packages = ["numpy", *(engine for engine in ENGINES if engine in installed())]
+    packages = ["numpy", *(engine for engine in ENGINES if engine in installed_engines())]
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),

@@ -37,7 +37,7 @@ with explain_missing(__name__):
 
     from impasto.evaluate.metrics import Observer, psnr, ssim
     from impasto.losses import Statistics
-    from impasto.place import Entry, find_pictures
+    from impasto.place import StoredPicture, find_pictures
 
 
 def evaluate(
@@ -115,7 +115,7 @@ class _Judge:
         self.style_thumbnails: dict[str, bytes] = {}
         self.thumbnails: dict[tuple[str, str, str], bytes] = {}
 
-    def take(self, painting: Entry) -> None:
+    def take(self, painting: StoredPicture) -> None:
         """Takes a painting's style in every model that can."""
         pixels = square(painting, self._size)
         self._targets[painting.name] = self._observe(pixels).style
@@ -128,7 +128,7 @@ class _Judge:
             if style is not None:
                 self.styles[model][painting.name] = style
 
-    def measure(self, photo: Entry) -> Iterator[Score]:
+    def measure(self, photo: StoredPicture) -> Iterator[Score]:
         """Scores a photo as it is and as every model paints it, in every style."""
         pixels = square(photo, self._size)
         self.photo_thumbnails[photo.name] = thumbnail(pixels)
@@ -150,7 +150,7 @@ class _Judge:
                             ssim(painted, pixels), seconds)  # fmt: skip
 
 
-def square(entry: Entry, size: int) -> Pixels:
+def square(entry: StoredPicture, size: int) -> Pixels:
     """Reads a picture, scales its short side to `size` and cuts out the centre square, uint8 [size, size, 3]."""
     require_at_least(SMALLEST, size=size)
     try:

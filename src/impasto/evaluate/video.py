@@ -34,7 +34,7 @@ with explain_missing(__name__):
 
     from impasto.video import TemporalPainter
     from impasto.video.clip import Clip
-    from impasto.video.flow import FlowEstimator, Motion, consistency, grey, warp
+    from impasto.video.flow import FlowEstimator, Motion, find_consistent, to_grey, warp
 
 #: What is compared: the options of :class:`TemporalPainter`.
 SETTINGS: Mapping[str, dict[str, Any]] = {
@@ -215,8 +215,8 @@ def search_thoroughly() -> MotionSource:
     search = FlowEstimator(thorough=True)
 
     def motion(before: Pixels, now: Pixels) -> Motion:
-        back, forth = search.both_ways(grey(before, max(before.shape)), grey(now, max(now.shape)))
-        return Motion(back, consistency(back, forth))
+        back, forth = search.estimate_both_ways(to_grey(before, max(before.shape)), to_grey(now, max(now.shape)))
+        return Motion(back, find_consistent(back, forth))
 
     return motion
 

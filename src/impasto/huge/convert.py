@@ -21,9 +21,9 @@ import pyvips
 from impasto.color import color_map, map_colors, palette
 from impasto.controls import ControlOptions, Controls, Mix, change_controls
 from impasto.errors import ImpastoError
-from impasto.files import reason, work_folder, write_file
+from impasto.files import open_work_folder, reason, write_file
 from impasto.graph import GraphStylizer
-from impasto.huge.strips import Raw, open_mask, open_picture, readable, why, write_strips
+from impasto.huge.strips import RawPicture, explain_unreadable, open_mask, open_picture, tell_why, write_strips
 from impasto.image import Pixels, read_exif
 from impasto.mask import Regions, check_size, count_error, empty_mask_error, share_pixels
 from impasto.stylizer import MixSource, Plan, Stylizer
@@ -75,7 +75,7 @@ def stylize_file(
     mix = painter.mix(styles, style_size=controls.style_size)
     layers = _open_masks(inputs[1:], image, mix) if masks is not None else []
     try:
-        folder, left = work_folder(target, _identify(inputs, painter, mix, controls), resume=resume)
+        folder, left = open_work_folder(target, _identify(inputs, painter, mix, controls), resume=resume)
     except OSError as error:
         raise ImpastoError(f"cannot write {out}: {reason(error, os.fspath(out))}") from None
     work = _Work(folder, image, layers, mix.region_weights)
@@ -89,7 +89,7 @@ def stylize_file(
         work.write(target, kind, quality, read_exif(inputs[0]), plan.recolors)
         done = True
     except (OSError, pyvips.Error) as error:
-        raise ImpastoError(f"cannot write {out}: {why(error, Path(out))}") from None
+        raise ImpastoError(f"cannot write {out}: {tell_why(error, Path(out))}") from None
     finally:
         if done or not work.begun:  # what has cost time stays for the next run
             shutil.rmtree(folder, ignore_errors=True)
@@ -144,11 +144,11 @@ class _Work:
         self._sources = [image, *masks]
         names = ["photo.raw", *(f"mask-{number}.raw" for number in range(1, len(masks) + 1))]
         self._raws = [
-            Raw(folder / name, self.height, self.width, source.bands)
+            RawPicture(folder / name, self.height, self.width, source.bands)
             for name, source in zip(names, self._sources, strict=True)
         ]
         self.photo, *self._masks = self._raws
-        self._painted = Raw(folder / "painted.raw", self.height, self.width, 3)
+        self._painted = RawPicture(folder / "painted.raw", self.height, self.width, 3)
         self._statistics = folder / "statistics.npy"
         self._region_weights = region_weights
 
@@ -170,7 +170,7 @@ class _Work:
         """Reads picture and masks from their files, as far as they are not there yet."""
         for raw, source, path in zip(self._raws, self._sources, paths, strict=True):
             if not raw.path.exists():
-                with readable(path):
+                with explain_unreadable(path):
                     raw.fill(source, f"Reading {path.name}")
         for number, mask in enumerate(self._masks, 1):
             if not any(strip.any() for strip in mask.strips()):

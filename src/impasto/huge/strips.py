@@ -1,4 +1,4 @@
-"""Pictures that are read and written by strips, through libvips."""
+"""Reads and writes pictures by strips, through libvips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pyvips
 
 from impasto.color import LUMA_WEIGHTS
 from impasto.errors import UnreadableError
-from impasto.files import reason, replacing
+from impasto.files import reason, replace_file
 from impasto.image import Pixels
 from impasto.progress import meter
 
@@ -27,8 +27,8 @@ _STRIP = 1 << 20  # pixels that are read at a time where the whole picture goes 
 
 
 @dataclass(frozen=True)
-class Raw:
-    """A picture, uint8 [height, width, bands], as bare pixels in a file."""
+class RawPicture:
+    """A picture, uint8 [height, width, bands], that lies in a file as bare pixels."""
 
     path: Path
     height: int
@@ -36,28 +36,28 @@ class Raw:
     bands: int
 
     def part(self, rows: slice, columns: slice) -> Pixels:
-        """A copy of a part. The file is mapped for the moment only: what was read must not pile up in memory."""
+        """Copies a part. The file is mapped for the moment only: what was read must not pile up in memory."""
         mapped = np.memmap(self.path, np.uint8, "r", shape=(self.height, self.width, self.bands))
         return np.array(mapped[rows, columns])
 
     def strips(self) -> Iterator[Pixels]:
-        """All of it, from top to bottom."""
+        """Reads all of it, from top to bottom."""
         step = max(1, _STRIP // self.width)
         for top in range(0, self.height, step):
             yield self.part(slice(top, top + step), slice(None))
 
     def fill(self, image: pyvips.Image, label: str) -> None:
-        """Writes a picture of this size, all of it or nothing."""
-        with replacing(self.path) as temporary:
+        """Writes a picture of this size to the file, all of it or nothing."""
+        with replace_file(self.path) as temporary:
             size = self.height * self.width * self.bands
-            _watched(image, temporary, label, size, lambda: image.rawsave(str(temporary)))
+            _watch(image, temporary, label, size, lambda: image.rawsave(str(temporary)))
 
 
 def open_picture(path: Path) -> pyvips.Image:
-    """A picture, upright, 8 bit sRGB, of 3 bands or with alpha 4; its pixels are read when they are needed."""
+    """Opens a picture upright, in 8 bit sRGB, of 3 bands or with alpha 4; its pixels are read when they are needed."""
     if not path.is_file():
         raise UnreadableError(f"cannot read {path}: there is no such file")
-    with readable(path):
+    with explain_unreadable(path):
         image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
         if image.get("vips-loader") not in _LOADERS:
             raise UnreadableError(f"cannot read {path}: huge pictures are read from TIFF, PNG and JPEG")
@@ -82,7 +82,7 @@ def open_picture(path: Path) -> pyvips.Image:
 
 
 def open_mask(path: Path) -> pyvips.Image:
-    """A mask, 8 bit, one band: luma, transparent parts as black."""
+    """Opens a mask as 8 bit luma, one band, in which transparent parts are black."""
     image = open_picture(path)
     weight = image[:3].recomb([list(LUMA_WEIGHTS)])
     if image.bands == 4:
@@ -91,15 +91,18 @@ def open_mask(path: Path) -> pyvips.Image:
 
 
 @contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
+def explain_unreadable(path: Path) -> Iterator[None]:
+    """Has libvips' own errors say in one line that a file cannot be read."""
     try:
         yield
     except pyvips.Error as error:
-        raise UnreadableError(f"cannot read {path}: the file is damaged or incomplete ({why(error, path)})") from None
+        raise UnreadableError(
+            f"cannot read {path}: the file is damaged or incomplete ({tell_why(error, path)})"
+        ) from None
 
 
-def _watched(image: pyvips.Image, path: Path, label: str, total: int | None, action: Callable[[], None]) -> None:
-    """Runs what computes an image and writes it to a file; shows how the file grows, and ends it on Ctrl-C.
+def _watch(image: pyvips.Image, path: Path, label: str, total: int | None, action: Callable[[], None]) -> None:
+    """Runs an action that computes an image and writes it; shows how the file grows, and ends the action on Ctrl-C.
 
     libvips could tell of its progress itself, by calling back. But it keeps images in a cache, with what they call, and
     when one is met again the Python side of that may be gone.
@@ -141,19 +144,19 @@ def write_strips(
         exif: EXIF block.
         options: of the kind's writer in libvips.
     """
-    with _piped(strips, shape) as image:
+    with _pipe(strips, shape) as image:
         if shape[2] == 4 and kind == "jpeg":
             image = image.flatten(background=255)
         image = image.copy(interpretation="srgb")
         if exif is not None:
             image.set_type(pyvips.GValue.blob_type, "exif-data", exif)
         save: Callable[..., None] = getattr(image, f"{kind}save")
-        _watched(image, path, "Writing", None, lambda: save(str(path), **options))
+        _watch(image, path, "Writing", None, lambda: save(str(path), **options))
 
 
 @contextlib.contextmanager
-def _piped(strips: Iterable[Pixels], shape: tuple[int, int, int]) -> Iterator[pyvips.Image]:
-    """The picture as libvips reads it from a pipe: bare pixels in a file it would map into memory, all of them.
+def _pipe(strips: Iterable[Pixels], shape: tuple[int, int, int]) -> Iterator[pyvips.Image]:
+    """Lets libvips read a picture from a pipe, since bare pixels in a file it would map into memory, all of them.
 
     What goes through is PNG without compression, which every build of libvips reads.
     """
@@ -182,8 +185,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
-def why(error: Exception, path: Path) -> str:
-    """The reason that the system or libvips gives, on one line."""
+def tell_why(error: Exception, path: Path) -> str:
+    """Says on one line what reason the system or libvips gives."""
     if isinstance(error, pyvips.Error):
         lines = str(error.detail or error.message).strip().splitlines()
         return lines[0] if lines else "libvips does not say why"

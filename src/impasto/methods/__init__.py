@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from impasto.stylizer import Stylizer
 
 
-class Listed(NamedTuple):
+class Entry(NamedTuple):
     """Where a method is, and what it is."""
 
     module: str
@@ -28,10 +28,10 @@ class Listed(NamedTuple):
 
 
 #: The methods by name.
-METHODS: Mapping[str, Listed] = MappingProxyType({
-    "gatys": Listed("gatys", "Gatys", "optimises the picture until its Gram matrices are the style's (Gatys 2016)"),
-    "mrf": Listed("mrf", "MRF", "optimises the picture until its patches are the style's (Li and Wand 2016)"),
-    "style-swap": Listed("swap", "StyleSwap", "swaps patches of features and decodes them (Chen and Schmidt 2016)"),
+METHODS: Mapping[str, Entry] = MappingProxyType({
+    "gatys": Entry("gatys", "Gatys", "optimises the picture until its Gram matrices are the style's (Gatys 2016)"),
+    "mrf": Entry("mrf", "MRF", "optimises the picture until its patches are the style's (Li and Wand 2016)"),
+    "style-swap": Entry("swap", "StyleSwap", "swaps patches of features and decodes them (Chen and Schmidt 2016)"),
 })  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The HTTP API on many machines, as a Ray Serve application: `impasto serve`. Needs ``impasto[serve]``."""
+"""Serves the HTTP API from many machines, as a Ray Serve application: `impasto serve`. Needs ``impasto[serve]``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with explain_missing(__name__, extra="serve"):
     from ray import serve as ray_serve
 
     from impasto.app import listen, warn_if_open
-    from impasto.cluster import everywhere, join
+    from impasto.cluster import join, locate_model
     from impasto.serve.replay import PROBE, environment
     from impasto.serve.replica import Options, application
 
@@ -58,7 +58,7 @@ def serve(
     if address is None:
         listen(host, port).close()
     pool = join(address, options.threads)
-    options = options.model_copy(update={"gpus": pool.gpus, "model": everywhere(options.model)})
+    options = options.model_copy(update={"gpus": pool.gpus, "model": locate_model(options.model)})
     try:
         if least > pool.workers:
             raise ImpastoError(
@@ -104,7 +104,7 @@ def _deploy(options: Options, host: str, port: int, root_path: str) -> None:
 
 
 def _probe(url: str) -> bool:
-    """Whether the proxy has our middleware; waits until there is a proxy."""
+    """Waits until there is a proxy, and tells whether it has our middleware."""
     until = time.monotonic() + _STARTING
     while True:
         try:
@@ -119,7 +119,7 @@ def _probe(url: str) -> bool:
 
 
 def _wait() -> None:
-    """Until Ctrl-C or SIGTERM."""
+    """Waits until Ctrl-C or SIGTERM."""
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,4 @@
-"""What all replicas share: uploaded styles and counts, kept by one small actor, the desk."""
+"""The desk: one small actor that keeps what all replicas share, uploaded styles and counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RETRY_AFTER = 2
 
 
 class Family(NamedTuple):
-    """A metric of one replica, in plain values: what Prometheus's client collects."""
+    """One metric of a replica, in plain values, as Prometheus's client collects it."""
 
     name: str
     text: str
@@ -31,8 +31,8 @@ class Family(NamedTuple):
     samples: list[tuple[str, dict[str, str], float]]
 
 
-def families(registry: CollectorRegistry) -> list[Family]:
-    """What a replica has counted; of its process nothing, since such figures cannot be added up."""
+def collect_families(registry: CollectorRegistry) -> list[Family]:
+    """Collects what a replica has counted; of its process nothing, since such figures cannot be added up."""
     return [
         Family(one.name, one.documentation, one.type, [(s.name, s.labels, s.value) for s in one.samples])
         for one in registry.collect()
@@ -60,7 +60,7 @@ class Desk:
         return self._styles.add(style)
 
     def get(self, key: str, held: bool) -> UploadedStyle | bool | None:
-        """A style by its id; True in its place for who holds it; None where there is none; False: not known yet."""
+        """Finds a style by its id; True stands for it where it is `held`, None for none, False for not known yet."""
         found = self._styles.get(key)
         if found is None:
             return None if time.monotonic() - self._begun > _SILENT else False
@@ -76,13 +76,13 @@ class Desk:
         return self._mark
 
     def exposition(self) -> bytes:
-        """The counts of all replicas, those included that are gone, for Prometheus; what is now, of those alive."""
+        """Writes for Prometheus the counts of all replicas, gone ones too, and the present state of those alive."""
         registry = CollectorRegistry()
         registry.register(self)
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Metric]:
-        """See `prometheus_client.registry.Collector`."""
+        """Adds up the metrics of the replicas, as `prometheus_client.registry.Collector` asks for."""
         now = time.monotonic()
         sums: dict[str, tuple[Family, dict[Any, float]]] = {}
         for heard, counted in self._counts.values():
@@ -107,7 +107,7 @@ class Desk:
 
 
 class DeskClient:
-    """A replica's side of the desk: what :class:`impasto.app.studio.Uploaded` is to a server of its own.
+    """Asks the desk for a replica; does for it what :class:`impasto.app.studio.Uploaded` does for a lone server.
 
     A copy of every style that passed through this replica stays here, so that it need not come twice.
 
@@ -131,7 +131,7 @@ class DeskClient:
         return str(self._ask("add", style))
 
     def get(self, key: str) -> UploadedStyle | None:
-        """A style by its id, whoever took it.
+        """Finds a style by its id, whichever replica took it.
 
         Raises:
             BusyError: the desk has just been started anew, and does not know yet.
@@ -151,13 +151,13 @@ class DeskClient:
         return self._ask("names")  # type: ignore[no-any-return]
 
     def exposition(self, registry: CollectorRegistry) -> bytes:
-        """What all replicas count, this one up to now."""
+        """Writes for Prometheus what all replicas count, this one up to now."""
         self.report(registry)
         return self._ask("exposition")  # type: ignore[no-any-return]
 
     def report(self, registry: CollectorRegistry) -> None:
-        """Says what was counted here; a desk that is new gets to know the styles, too."""
-        mark = str(self._ask("report", self._replica, families(registry)))
+        """Tells the desk what was counted here; a new desk is told the styles, too."""
+        mark = str(self._ask("report", self._replica, collect_families(registry)))
         if self._mark and mark != self._mark:
             for style in self._copies.all():
                 self._ask("add", style)

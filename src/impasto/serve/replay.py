@@ -1,4 +1,4 @@
-"""What stands in Ray Serve's HTTP proxies: a request whose replica dies is sent to another one.
+"""Sends a request whose replica dies to another one, from within Ray Serve's HTTP proxies.
 
 Serve itself answers such a request with a bare 500, for it cannot know whether it may be done twice. Here it may: a
 painting depends on the request alone, and an uploaded style is named by its content.
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def environment(timeout: float) -> dict[str, str]:
-    """What the environment of a cluster's nodes must hold, for this to be part of its proxies.
+    """Names the variables that a cluster's nodes must have in their environment, for this to be part of its proxies.
 
     Args:
         timeout: of the application's limits, in seconds; without the variable for it, the limits' default.
@@ -46,7 +46,7 @@ def environment(timeout: float) -> dict[str, str]:
 
 
 def middleware() -> list[Middleware]:
-    """What Serve calls in each of its proxies."""
+    """Makes the middleware; Serve calls this in each of its proxies."""
     return [Middleware(Replay, timeout=float(os.environ.get(_PATIENCE, Limits.timeout)) + _GRACE)]
 
 
@@ -66,7 +66,7 @@ class Replay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if scope["type"] != "http" or path.startswith("/-/"):
-            await (_there(send) if path == PROBE else self.app(scope, receive, send))
+            await (_answer_probe(send) if path == PROBE else self.app(scope, receive, send))
             return
         tape, until = _Tape(receive), time.monotonic() + self.timeout
         for _ in range(_ATTEMPTS):
@@ -74,13 +74,13 @@ class Replay:
             ended = await self._try({**scope, "headers": list(scope["headers"])}, tape.play(), _keep(answer), until)
             if tape.gone:
                 return
-            if _whole(answer) or not ended:
+            if _is_whole(answer) or not ended:
                 break
-        for message in answer if _of_a_replica(answer) else _excuse():
+        for message in answer if _is_from_replica(answer) else _excuse():
             await send(message)
 
     async def _try(self, scope: Scope, receive: Receive, send: Send, until: float) -> bool:
-        """Asks the proxy; whether it came to an end in time."""
+        """Asks the proxy; tells whether it came to an end in time."""
         asked = asyncio.ensure_future(self.app(scope, receive, send))
         try:
             done, _ = await asyncio.wait({asked}, timeout=until - time.monotonic())
@@ -92,7 +92,7 @@ class Replay:
 
 
 class _Tape:
-    """The messages of a request, to be heard again from the start.
+    """Records the messages of a request, to be heard again from the start.
 
     Attributes:
         gone: whether the client has hung up.
@@ -104,7 +104,7 @@ class _Tape:
         self.gone = False
 
     def play(self) -> Receive:
-        """What was heard before, then what comes."""
+        """Starts again from the first message: gives what was heard before, then what comes."""
         position = 0
 
         async def receive() -> Message:
@@ -126,17 +126,17 @@ def _keep(answer: list[Message]) -> Callable[[Message], Awaitable[None]]:
     return send
 
 
-def _whole(answer: list[Message]) -> bool:
+def _is_whole(answer: list[Message]) -> bool:
     return bool(answer) and answer[-1]["type"] == "http.response.body" and not answer[-1].get("more_body", False)
 
 
-def _of_a_replica(answer: list[Message]) -> bool:
-    """Whether all of it is there, and it is not one of Serve's own: the queue is full, or no replica is up."""
-    return _whole(answer) and any(name.lower() == REPLICA.encode() for name, _ in answer[0].get("headers", []))
+def _is_from_replica(answer: list[Message]) -> bool:
+    """Tells whether an answer is whole and not Serve's own, which says that a queue is full or no replica is up."""
+    return _is_whole(answer) and any(name.lower() == REPLICA.encode() for name, _ in answer[0].get("headers", []))
 
 
 def _excuse() -> list[Message]:
-    """What to say in place of a broken answer, of none, or of Serve's own."""
+    """Makes the answer to give in place of a broken one, of none, or of Serve's own."""
     return _json(
         503,
         {"error": f"the server is busy or being started: try again in {_RETRY_AFTER} s"},
@@ -154,6 +154,6 @@ def _json(status: int, value: dict[str, Any], headers: dict[str, str] | None = N
     ]
 
 
-async def _there(send: Send) -> None:
+async def _answer_probe(send: Send) -> None:
     for message in _json(200, {"replay": _ATTEMPTS}):
         await send(message)

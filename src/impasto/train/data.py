@@ -24,15 +24,15 @@ from torch import Tensor
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side
-from impasto.place import Entry, find_pictures
+from impasto.place import StoredPicture, find_pictures
 from impasto.progress import track
 
 _MEMORY = 8e9  # bytes taken to be free where the system does not tell
 _READERS = min(8, os.cpu_count() or 1)  # threads
 
 
-def manifest(entries: Sequence[Entry], label: str = "pictures") -> str:
-    """Fingerprint of a picture set: sha256 over the names and contents of all its files."""
+def manifest(entries: Sequence[StoredPicture], label: str = "pictures") -> str:
+    """Takes the fingerprint of a picture set: sha256 over the names and contents of all its files."""
     digest = hashlib.sha256()
     with ThreadPoolExecutor(_READERS) as pool:  # a place far away answers many at once
         contents = pool.map(lambda entry: hashlib.sha256(entry.read()).digest(), entries)
@@ -41,13 +41,13 @@ def manifest(entries: Sequence[Entry], label: str = "pictures") -> str:
     return digest.hexdigest()
 
 
-def decode(entry: Entry, short_side: int) -> Tensor:
-    """The picture as uint8 [3, H, W], scaled down (never up) so that its short side is `short_side`."""
-    pixels = read_image(_drafted(entry.read(), short_side)).pixels
+def decode(entry: StoredPicture, short_side: int) -> Tensor:
+    """Decodes a picture to uint8 [3, H, W], scaled down (never up) so that its short side is `short_side`."""
+    pixels = read_image(_draft(entry.read(), short_side)).pixels
     return torch.from_numpy(resize_short_side(pixels, min(short_side, *pixels.shape[:2]))).permute(2, 0, 1)
 
 
-def _drafted(data: bytes, short_side: int) -> Image.Image | bytes:
+def _draft(data: bytes, short_side: int) -> Image.Image | bytes:
     """A JPEG that will be decoded at a fraction of its size, where that is enough; any other file as it is."""
     try:
         image = Image.open(io.BytesIO(data), formats=["JPEG"])
@@ -117,7 +117,7 @@ class Pictures:
             square = F.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)
             yield square.to(memory_format=torch.channels_last)
 
-    def _try_decode(self, entry: Entry) -> Tensor | None:
+    def _try_decode(self, entry: StoredPicture) -> Tensor | None:
         try:
             return decode(entry, self.short_side)
         except (ImpastoError, OSError):

@@ -1,4 +1,4 @@
-"""Reading clips: frames as upright sRGB-like arrays, each with its time."""
+"""Reads clips: gives their frames as upright sRGB-like arrays, each with its time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Color:
-    """How the samples of a clip mean colours (ITU-T H.273).
+    """The meaning of a clip's samples as colours (ITU-T H.273).
 
     Attributes:
         matrix, primaries, transfer: as in AVColorSpace, AVColorPrimaries and AVColorTransferCharacteristic.
@@ -78,7 +78,7 @@ class Color:
 
 
 class Clip:
-    """A clip that is there and can be decoded: what is known before decoding, and its frames.
+    """A clip that can be decoded: what is known of it beforehand, and its frames.
 
     Args:
         path: of the file.
@@ -114,19 +114,19 @@ class Clip:
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
         with open_clip(self.path) as container:
-            stream = video_stream(container, self.path)
+            stream = find_video_stream(container, self.path)
             self.time_base = Fraction(stream.time_base or Fraction(1, 90000))
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             self.start = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
-            self.length = _length(container, stream, self.start)
+            self.length = _measure_length(container, stream, self.start)
             # AVI and bare streams tell in which order frames are decoded, and not when they are shown.
             self._timed = container.format.name != "avi" and stream.start_time is not None
             self.frame_count = stream.frames or None
-            first = next((frame for frame in self._decoded(container, stream) if not frame.is_corrupt), None)
+            first = next((frame for frame in self._decode(container, stream) if not frame.is_corrupt), None)
             if first is None:
                 raise ImpastoError(f"{self.path} has no frames that can be decoded: it is empty or damaged")
-            self._turn = turn(first)
-            self.color = color(first)
+            self._turn = find_turn(first)
+            self.color = find_color(first)
             self.aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             width, height = first.width, first.height
         self.broken = 0
@@ -142,7 +142,7 @@ class Clip:
         self.height, self.width = self.height + self._pad[0][1], self.width + self._pad[1][1]
 
     def frames(self, since: Fraction = Fraction(0)) -> Iterator[Frame]:
-        """Decodes, one frame at a time. What cannot be decoded is counted and passed over; the others keep their times.
+        """Decodes one frame at a time. What cannot be decoded is counted and passed over; the others keep their times.
 
         Args:
             since: seconds; frames that end before may be left out.
@@ -150,11 +150,11 @@ class Clip:
         last: int | None = None
         ahead: int | None = None  # where only the order of decoding is told: how far it runs ahead of what is shown
         with open_clip(self.path) as container:
-            stream = video_stream(container, self.path)
+            stream = find_video_stream(container, self.path)
             if since > 0 and self._timed:  # a second earlier, for files whose index is not quite right
                 with contextlib.suppress(av.error.FFmpegError):
                     container.seek(max(0, int((self.start + since - 1) * av.time_base)))
-            for decoded in self._decoded(container, stream):
+            for decoded in self._decode(container, stream):
                 pts = decoded.pts if self._timed else decoded.dts
                 if pts is not None and not self._timed:
                     ahead = pts - (stream.start_time or 0) if ahead is None else ahead
@@ -168,9 +168,9 @@ class Clip:
                     self.broken += time >= since  # what comes before may only lack what was not read
                     continue
                 if time + Fraction(1) >= since:
-                    yield Frame(self._pixels(decoded), pts, decoded.duration or 0, time)
+                    yield Frame(self._to_pixels(decoded), pts, decoded.duration or 0, time)
 
-    def _decoded(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    def _decode(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         stream.thread_type = "AUTO"
         self._check_size(stream.codec_context)
         packets = container.demux(stream)
@@ -201,7 +201,7 @@ class Clip:
         # The decoder sees to frames that grow on the way; it counts their margins, too.
         context.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
 
-    def _pixels(self, decoded: av.VideoFrame) -> Pixels:
+    def _to_pixels(self, decoded: av.VideoFrame) -> Pixels:
         width, height = self._decoded_size
         alpha = any(component.is_alpha for component in decoded.format.components)
         rgb: Pixels = decoded.reformat(
@@ -222,7 +222,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Turn:
-    """What makes decoded frames upright: first rows and columns are exchanged, then the frame is mirrored."""
+    """Makes decoded frames upright: first rows and columns are exchanged, then the frame is mirrored."""
 
     transposed: bool = False
     left_right: bool = False
@@ -234,8 +234,8 @@ class Turn:
         return pixels[:: -1 if self.top_down else 1, :: -1 if self.left_right else 1]
 
 
-def turn(frame: av.VideoFrame) -> Turn:
-    """The turn that the display matrix of a frame asks for.
+def find_turn(frame: av.VideoFrame) -> Turn:
+    """Finds the turn that the display matrix of a frame asks for.
 
     The matrix takes a pixel's (x, y) to (a x + c y, b x + d y); of the turns by any angle and mirrors it can express,
     those by quarters are understood.
@@ -250,8 +250,8 @@ def turn(frame: av.VideoFrame) -> Turn:
     return Turn(True, c < 0, b < 0)
 
 
-def color(frame: av.VideoFrame) -> Color:
-    """How to read a frame's samples; for what it does not tell, players' custom: BT.709 for HD, else BT.601."""
+def find_color(frame: av.VideoFrame) -> Color:
+    """Finds how to read a frame's samples; where it does not tell, as players do: by BT.709 for HD, else by BT.601."""
     matrix = frame.colorspace
     if matrix not in SWS_MATRIX:
         matrix = BT709 if frame.format.is_rgb or frame.width >= 1280 or frame.height > 576 else SMPTE170M
@@ -260,7 +260,7 @@ def color(frame: av.VideoFrame) -> Color:
 
 
 def open_clip(path: Path) -> av.container.InputContainer:
-    """Opens a file for reading, and no other file that it may name; a context manager."""
+    """Opens a clip to be read, and no other file that it may name; a context manager."""
     if path.is_dir():
         raise ImpastoError(f"cannot read {path}: it is a folder; name one clip in it")
     try:
@@ -283,8 +283,8 @@ def open_clip(path: Path) -> av.container.InputContainer:
         raise ImpastoError(f"cannot read {path}: {error.strerror}") from None
 
 
-def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The stream of moving pictures."""
+def find_video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    """Finds the stream of moving pictures in an open clip."""
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
         raise ImpastoError(f"{path} is a picture, not a clip: impasto stylize paints it")
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
@@ -296,8 +296,8 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     return stream
 
 
-def _length(container: av.container.InputContainer, stream: av.VideoStream, start: Fraction) -> Fraction | None:
-    """Seconds from the beginning of a clip to the end of its pictures, which may begin later than its sound."""
+def _measure_length(container: av.container.InputContainer, stream: av.VideoStream, start: Fraction) -> Fraction | None:
+    """Measures the seconds from a clip's start to the end of its pictures, which may start later than its sound."""
     if stream.duration and stream.time_base:
         return (stream.duration + (stream.start_time or 0)) * Fraction(stream.time_base) - start
     return Fraction(container.duration, av.time_base) if container.duration else None

@@ -20,15 +20,15 @@ from impasto.errors import ImpastoError
 from impasto.image import Pixels
 from impasto.stylizer import MixSource, Stylizer
 from impasto.video.clip import Clip, Frame
-from impasto.video.encode import Encoder, Target
-from impasto.video.flow import single_threaded
+from impasto.video.encode import FrameEncoder, Target
+from impasto.video.flow import use_one_thread
 from impasto.video.keys import KeyFrames, number_at
 from impasto.video.masks import MaskSource, MaskTrack
-from impasto.video.mux import Span, assemble
+from impasto.video.mux import PaintedSpan, assemble
 from impasto.video.parts import Parts
-from impasto.video.pipeline import Behind, ahead
+from impasto.video.pipeline import BackgroundWorker, make_ahead
 from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
-from impasto.video.timing import at_rate, between, lasting
+from impasto.video.timing import add_durations, change_rate, cut
 
 _WARM_UP = Fraction(1)  # seconds painted once more after a kill, for what the frames before have left in memory
 
@@ -189,7 +189,7 @@ class _Conversion:
     def _paint(self) -> bool:
         """Paints the frames that are not there yet, and encodes them; gives whether it was stopped."""
         parts, excerpt, source = self.parts, self.excerpt, self.excerpt.source
-        encoder = Encoder(
+        encoder = FrameEncoder(
             parts.path,
             self.target,
             height=source.height,
@@ -209,7 +209,11 @@ class _Conversion:
         reached = -1 if parts.last is None else parts.last[0]
         frames = excerpt.frames(excerpt.begin + reached * excerpt.time_base - _WARM_UP)
         stopped = False
-        with single_threaded(), closing(ahead(self._look_at(frames))) as looked_at, Behind(encode) as encoding:
+        with (
+            use_one_thread(),
+            closing(make_ahead(self._look_at(frames))) as looked_at,
+            BackgroundWorker(encode) as encoding,
+        ):
             for frame, sight in looked_at:
                 if self.stop is not None and self.stop.is_set():
                     stopped = True
@@ -240,7 +244,7 @@ class _Conversion:
             raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
         last, duration = (ticks * excerpt.time_base for ticks in parts.last)
         end = excerpt.begin + last + duration
-        span = Span(excerpt.begin, end if stopped else excerpt.end)
+        span = PaintedSpan(excerpt.begin, end if stopped else excerpt.end)
         times = last, last + duration
         return times[1], assemble(parts.files(), times, source.path, source.start, span, self.target)
 
@@ -287,8 +291,8 @@ class Excerpt:
         """Decodes the frames to paint, from `since` on, in seconds."""
         source = self.source
         usual = max(1, round(1 / source.rate / source.time_base))
-        kept = between(lasting(source.frames(since), usual), self.begin, self.end, source.time_base)
-        chosen = kept if self.rate is None else at_rate(kept, self.rate, self.begin, source.time_base)
+        kept = cut(add_durations(source.frames(since), usual), self.begin, self.end, source.time_base)
+        chosen = kept if self.rate is None else change_rate(kept, self.rate, self.begin, source.time_base)
         return (frame for frame in chosen if frame.time >= since)
 
 

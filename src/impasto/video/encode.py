@@ -1,4 +1,4 @@
-"""Writing painted frames as video: which encoder, with which settings, and how colours become samples."""
+"""Encodes painted frames as video: by which encoder, with which settings, and with which samples for colours."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Target:
 
     @staticmethod
     def choose(path: Path, codec: str | None, crf: int | None) -> Target:
-        """What a file's ending and the wishes for it come to.
+        """Chooses container, encoder and quality by a file's ending and the wishes for it.
 
         Raises:
             ImpastoError: they do not go together, there is no such folder, or the encoder is not there.
@@ -100,7 +100,7 @@ class Target:
         return Target(path, container, chosen, chosen.crf if crf is None else crf)
 
 
-class Encoder:
+class FrameEncoder:
     """Encodes frames into a file that can be read as far as it came, whatever happens: fragmented MP4.
 
     Args:
@@ -144,7 +144,7 @@ class Encoder:
                 threads=1,
             )
         frame.pts, frame.duration, frame.time_base = pts, duration, self._time_base
-        with self._writing():
+        with self._explain_errors():
             if self._container is None or self._stream is None:
                 self._container, self._stream = self._open()
             self._container.mux(self._stream.encode(frame))
@@ -152,7 +152,7 @@ class Encoder:
     def close(self) -> None:
         """Encodes what is still on its way, and closes the file."""
         if self._container is not None and self._stream is not None:
-            with self._writing():
+            with self._explain_errors():
                 self._container.mux(self._stream.encode(None))
                 self._container.close()
 
@@ -179,7 +179,8 @@ class Encoder:
         return container, stream
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
+        """Has errors of the encoder or the disk say in one line that the file cannot be written."""
         out = self._target.path
         try:
             yield

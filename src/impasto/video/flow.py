@@ -1,4 +1,4 @@
-"""Motion between two frames, and where it can be relied on."""
+"""Estimates the motion between two frames, and where it can be relied on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNEXPLAINED = 24.0  # of 255: luma that motion leaves unexplained halves the tr
 
 
 class Motion(NamedTuple):
-    """How one frame came out of the one before.
+    """The motion from one frame to the next, and how far it can be trusted.
 
     Attributes:
         flow: float32 [h, w, 2], for each pixel (x, y) of this frame how far away it was in the frame before, in pixels.
@@ -31,7 +31,7 @@ class Motion(NamedTuple):
 
 
 @contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """Keeps OpenCV to the threads that call it, where those already have all cores at work: a tenth less time."""
     kept = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -41,8 +41,8 @@ def single_threaded() -> Iterator[None]:
         cv2.setNumThreads(kept)
 
 
-def grey(frame: Pixels, size: int = FLOW_SIZE) -> Pixels:
-    """The luma of a frame [H, W, 3], scaled down so that its long side is at most `size`: uint8 [h, w]."""
+def to_grey(frame: Pixels, size: int = FLOW_SIZE) -> Pixels:
+    """Turns a frame [H, W, 3] into luma, scaled down so that its long side is at most `size`: uint8 [h, w]."""
     luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     scale = min(1.0, size / max(luma.shape))
     width, height = (max(16, round(side * scale)) for side in luma.shape[::-1])
@@ -50,7 +50,7 @@ def grey(frame: Pixels, size: int = FLOW_SIZE) -> Pixels:
 
 
 class FlowEstimator:
-    """Dense inverse search (Kroeger et al., ECCV 2016) in both directions. For one thread.
+    """Estimates motion by dense inverse search (Kroeger et al., ECCV 2016) in both directions. For one thread.
 
     Args:
         thorough: search to whole pixels and with all that the preset spends, instead of for speed.
@@ -65,22 +65,24 @@ class FlowEstimator:
             self._search.setPatchStride(4)
 
     def __call__(self, before: Pixels, now: Pixels) -> Motion:
-        """Motion from one luma picture, uint8 [h, w], to the next."""
-        back, forth = self.both_ways(before, now)
-        trust = consistency(back, forth)
+        """Estimates the motion from one luma picture, uint8 [h, w], to the next."""
+        back, forth = self.estimate_both_ways(before, now)
+        trust = find_consistent(back, forth)
         # What consistent flow does not explain either: reflections, light that changes, flow that is wrong both ways.
         left = cv2.GaussianBlur(cv2.absdiff(warp(before, back), now).astype(np.float32), (0, 0), 1.5)
         return Motion(back, np.asarray(trust / (1 + (left / _UNEXPLAINED) ** 2), np.float32))
 
-    def both_ways(self, before: Pixels, now: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """The flow from now back to before, and from before to now, float32 [h, w, 2] each."""
+    def estimate_both_ways(
+        self, before: Pixels, now: Pixels
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Estimates the flow from now back to before, and from before to now: float32 [h, w, 2] each."""
         back: Any = self._search.calc(now, before, None)  # type: ignore[call-overload]
         forth: Any = self._search.calc(before, now, None)  # type: ignore[call-overload]
         return back, forth
 
 
-def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """1 where the flow back to the frame before and forth again ends where it began, else 0: float32 [h, w].
+def find_consistent(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Finds where flow back to the frame before and forth again ends where it began: there 1, else 0, float32 [h, w].
 
     With w the flow back, v the flow forth at the place that w leads to: a pixel has come into view where
     |w + v|^2 > 0.01 (|w|^2 + |v|^2) + 0.5, and is at the edge of something that moves where
@@ -103,29 +105,29 @@ def consistency(back: npt.NDArray[np.float32], forth: npt.NDArray[np.float32]) -
 
 
 def _square(vectors: Any) -> npt.NDArray[np.float32]:
-    """Squared lengths of [h, w, 2]: float32 [h, w]."""
+    """Squares the lengths of vectors [h, w, 2]: float32 [h, w]."""
     return np.asarray(vectors[..., 0] ** 2 + vectors[..., 1] ** 2, np.float32)
 
 
 def positions(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Where each pixel came from, (x, y): float32 [h, w, 2]."""
+    """Gives the place (x, y) that each pixel came from: float32 [h, w, 2]."""
     return flow + grid(*flow.shape[:2])
 
 
 @lru_cache(maxsize=4)
 def grid(height: int, width: int) -> npt.NDArray[np.float32]:
-    """Where each pixel is, (x, y): float32 [h, w, 2]."""
+    """Gives the place (x, y) of each pixel: float32 [h, w, 2]."""
     return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), 2)
 
 
 def warp(picture: Pixels, flow: npt.NDArray[np.float32]) -> Pixels:
-    """A picture moved along a flow of its size (bicubic, which blurs little when it is done again and again)."""
+    """Moves a picture along a flow of its size (bicubic, which blurs little when it is done again and again)."""
     moved: Any = cv2.remap(picture, positions(flow), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(moved, np.uint8)
 
 
-def enlarged(motion: Motion, height: int, width: int) -> Motion:
-    """The motion for a frame of another size."""
+def enlarge(motion: Motion, height: int, width: int) -> Motion:
+    """Scales motion up to a larger frame of these sides."""
     if motion.trust.shape == (height, width):
         return motion
     scale = np.array([width / motion.trust.shape[1], height / motion.trust.shape[0]], np.float32)

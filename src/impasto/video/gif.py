@@ -1,4 +1,4 @@
-"""Animated GIF: one palette for the whole clip, dithered."""
+"""Writes animated GIFs, dithered, with one palette for the whole clip."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], l
         last: seconds that the last frame is shown.
         path: of the file.
     """
-    palette = _palette(frames)
+    palette = _make_palette(frames)
     stream: av.VideoStream | None = None
     with av.open(str(path), "w", format="gif", container_options={"final_delay": str(round(last / _TICK))}) as out:
-        for frame in _spaced(_indexed(again, palette)):
+        for frame in _space_out(_apply_palette(again, palette)):
             if stream is None:
                 stream = out.add_stream("gif", rate=25, width=frame.width, height=frame.height, time_base=_TICK)
                 stream.pix_fmt = "pal8"
@@ -35,12 +35,12 @@ def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], l
             out.mux(stream.encode(None))
 
 
-def _palette(frames: Iterable[av.VideoFrame]) -> av.VideoFrame:
+def _make_palette(frames: Iterable[av.VideoFrame]) -> av.VideoFrame:
     graph = Graph()
     source = None
     for frame in frames:
         if source is None:
-            source = _buffer(graph, frame)
+            source = _add_buffer(graph, frame)
             made, sink = graph.add("palettegen", "stats_mode=full"), graph.add("buffersink")
             source.link_to(made)
             made.link_to(sink)
@@ -53,13 +53,13 @@ def _palette(frames: Iterable[av.VideoFrame]) -> av.VideoFrame:
     return palette
 
 
-def _indexed(frames: Iterable[av.VideoFrame], palette: av.VideoFrame) -> Iterator[av.VideoFrame]:
-    """The frames in the colours of a palette, dithered by error diffusion within what moves."""
+def _apply_palette(frames: Iterable[av.VideoFrame], palette: av.VideoFrame) -> Iterator[av.VideoFrame]:
+    """Draws frames in the colours of a palette, dithered by error diffusion within what moves."""
     graph = Graph()
     source = None
     for frame in frames:
         if source is None:
-            source, colors = _buffer(graph, frame), _buffer(graph, palette)
+            source, colors = _add_buffer(graph, frame), _add_buffer(graph, palette)
             used, sink = graph.add("paletteuse", "dither=sierra2_4a:diff_mode=rectangle"), graph.add("buffersink")
             source.link_to(used, 0, 0)
             colors.link_to(used, 0, 1)
@@ -68,20 +68,20 @@ def _indexed(frames: Iterable[av.VideoFrame], palette: av.VideoFrame) -> Iterato
             colors.push(palette)
             colors.push(None)
         source.push(frame)
-        yield from _pulled(sink)
+        yield from _pull(sink)
     if source is not None:
         source.push(None)
-        yield from _pulled(sink)
+        yield from _pull(sink)
 
 
-def _buffer(graph: Graph, frame: av.VideoFrame) -> FilterContext:
+def _add_buffer(graph: Graph, frame: av.VideoFrame) -> FilterContext:
     return graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or _TICK
     )
 
 
-def _pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
-    """What has come out so far."""
+def _pull(sink: FilterContext) -> Iterator[av.VideoFrame]:
+    """Takes the frames that have come out of a filter so far."""
     while True:
         try:
             frame = sink.pull()
@@ -91,8 +91,8 @@ def _pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
         yield frame
 
 
-def _spaced(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """The frames with times in ticks, without those that would be shown too shortly."""
+def _space_out(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Counts the times of frames in ticks, and leaves out those that would be shown too shortly."""
     shown = -_SHORTEST
     for frame in frames:
         assert frame.pts is not None

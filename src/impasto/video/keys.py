@@ -1,4 +1,4 @@
-"""Controls that change over a clip."""
+"""Key frames: controls that change over a clip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class KeyFrames(Generic[T]):
-    """Values at certain times. Between two of them it is a linear mix of both; before the first and after the last
+    """Values at certain times. Between two of them counts a linear mix of both; before the first and after the last
     nothing changes.
 
     Args:
@@ -28,7 +28,7 @@ class KeyFrames(Generic[T]):
         self.values = [keys[time] for time in self.times]
 
     def at(self, time: float) -> list[tuple[T, float]]:
-        """The values that count at a time, each with its share; the shares sum to 1."""
+        """Finds the values that count at a time, each with its share; the shares sum to 1."""
         after = bisect.bisect_right(self.times, time)
         before = max(0, after - 1)
         if after in (0, len(self.times)) or time == self.times[before]:
@@ -38,7 +38,7 @@ class KeyFrames(Generic[T]):
 
 
 def number_at(value: float | KeyFrames[float], time: float) -> float:
-    """A number that may change over the clip, at a time."""
+    """Finds what a number that may change over the clip is at a time."""
     if not isinstance(value, KeyFrames):
         return value
     return sum(number * share for number, share in value.at(time))

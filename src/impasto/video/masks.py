@@ -1,4 +1,4 @@
-"""Masks that move: clips, or pictures that stay."""
+"""Reads masks over the time of a clip: from clips, whose frames move, or from pictures, which stay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from impasto.image import ENDINGS, Pixels, read_image
 from impasto.video.clip import Clip, Frame
-from impasto.video.timing import lasting
+from impasto.video.timing import add_durations
 
 #: The path of a clip or a picture, or an array as :meth:`Stylizer.stylize` takes it.
 MaskSource = str | os.PathLike[str] | npt.NDArray[Any]
@@ -36,25 +36,25 @@ class MaskTrack:
         if not isinstance(source, (str, os.PathLike)):
             self._mask: npt.NDArray[Any] = source
         elif Path(source).suffix[1:].lower() in ENDINGS.keys() - {"gif"}:
-            self._mask = self._scaled(np.asarray(read_image(source).to_pil()))
+            self._mask = self._scale(np.asarray(read_image(source).to_pil()))
         else:
             clip = Clip(source)
-            self._time_base, self._frames = clip.time_base, lasting(clip.frames(), 1)
-            self._next()
+            self._time_base, self._frames = clip.time_base, add_durations(clip.frames(), 1)
+            self._advance()
 
     def at(self, time: Fraction) -> npt.NDArray[Any]:
-        """The mask at a time, in seconds since the clip began; times must not go back."""
+        """Finds the mask at a time, in seconds since the clip began; times must not go back."""
         while self._stop is not None and time >= self._stop:
-            self._next()
+            self._advance()
         return self._mask
 
-    def _next(self) -> None:
+    def _advance(self) -> None:
         frame = next(self._frames, None)
         if frame is None:
             self._stop = None
             return
-        self._mask = self._scaled(frame.pixels)
+        self._mask = self._scale(frame.pixels)
         self._stop = frame.time + frame.duration * self._time_base
 
-    def _scaled(self, pixels: Pixels) -> Pixels:
+    def _scale(self, pixels: Pixels) -> Pixels:
         return np.asarray(Image.fromarray(pixels).resize(self._size, Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""Putting the finished file together: the painted video, and all other streams of the clip as they were."""
+"""Puts the finished file together: the painted video, and all other streams of the clip as they were."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", 
 
 
 @dataclass(frozen=True)
-class Span:
+class PaintedSpan:
     """The part of a clip that was painted: its other streams are cut to it.
 
     Attributes:
@@ -42,9 +42,14 @@ class Span:
 
 
 def assemble(
-    parts: Sequence[Part], last: tuple[Fraction, Fraction], clip: Path, origin: Fraction, span: Span, target: Target
+    parts: Sequence[Part],
+    last: tuple[Fraction, Fraction],
+    clip: Path,
+    origin: Fraction,
+    span: PaintedSpan,
+    target: Target,
 ) -> list[str]:
-    """Writes the file.
+    """Writes the file of the painted video and the clip's other streams.
 
     Args:
         parts: the painted video.
@@ -61,8 +66,8 @@ def assemble(
     try:
         if target.container == "gif":
             with open_clip(clip) as source:
-                left_out = [_named(stream) for stream in _others(source)]
-            write_gif(_frames(parts), _frames(parts), last[1] - last[0], temporary)
+                left_out = [_describe(stream) for stream in _other_streams(source)]
+            write_gif(_decode_frames(parts), _decode_frames(parts), last[1] - last[0], temporary)
         else:
             left_out = _remux(parts, last, clip, origin, span, target, temporary)
         os.replace(temporary, target.path)
@@ -79,7 +84,7 @@ def _remux(
     last: tuple[Fraction, Fraction],
     clip: Path,
     origin: Fraction,
-    span: Span,
+    span: PaintedSpan,
     target: Target,
     path: Path,
 ) -> list[str]:
@@ -90,28 +95,28 @@ def _remux(
         av.open(str(parts[0].path)) as first,
         av.open(str(path), "w", format=target.container, container_options=options) as out,
     ):
-        out.metadata.update(_kept(source.metadata))
+        out.metadata.update(_strip_metadata(source.metadata))
         video = out.add_stream_from_template(first.streams.video[0], opaque=True)
         video.codec_context.framerate = first.streams.video[0].average_rate or Fraction(25)
         copies: dict[int, Any] = {}
         converted: dict[int, Opus] = {}
-        for stream in _others(source):
+        for stream in _other_streams(source):
             try:
                 copy = out.add_stream_from_template(stream)
             except (ValueError, av.error.FFmpegError):
                 if target.container != "webm" or stream.type != "audio" or stream.codec_context is None:
-                    left_out.append(_named(stream))
+                    left_out.append(_describe(stream))
                     continue
                 converted[stream.index] = Opus(stream, out)
                 copy = converted[stream.index].stream
-            copy.metadata.update(_kept(stream.metadata))
+            copy.metadata.update(_strip_metadata(stream.metadata))
             copy.disposition = stream.disposition
             copies[stream.index] = copy
         if span.start == 0 and span.end is None:
             out.set_chapters(source.chapters())
         for packet, stream in heapq.merge(
-            ((packet, video) for packet in _video(parts, last, target.container)),
-            _sounding(_copied(source, copies, origin, span), copies, converted),
+            ((packet, video) for packet in _video_packets(parts, last, target.container)),
+            _route(_cut_packets(source, copies, origin, span), copies, converted),
             key=lambda item: item[0].dts * item[0].time_base,
         ):
             packet.stream = stream
@@ -119,22 +124,22 @@ def _remux(
     return left_out
 
 
-def _others(source: av.container.InputContainer) -> Iterator[Any]:
-    """The sound and subtitle streams of a clip."""
+def _other_streams(source: av.container.InputContainer) -> Iterator[Any]:
+    """Lists the sound and subtitle streams of a clip."""
     yield from (*source.streams.audio, *source.streams.subtitles)
 
 
-def _named(stream: Any) -> str:
+def _describe(stream: Any) -> str:
     name = stream.codec_context.name if stream.codec_context else "unknown"
     return f"{stream.type} {name}"
 
 
-def _kept(metadata: dict[str, str]) -> dict[str, str]:
+def _strip_metadata(metadata: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in metadata.items() if name.lower() not in _OF_THE_FILE}
 
 
-def _video(parts: Sequence[Part], last: tuple[Fraction, Fraction], container: str) -> Iterator[Any]:
-    """The packets of the parts, one after the other, with decoding time stamps that always grow."""
+def _video_packets(parts: Sequence[Part], last: tuple[Fraction, Fraction], container: str) -> Iterator[Any]:
+    """Reads the packets of the parts, one after the other, with decoding time stamps that always grow."""
     left, first, decoded = sum(part.frames for part in parts), None, None
     for part in parts:
         with av.open(str(part.path)) as file:
@@ -153,17 +158,17 @@ def _video(parts: Sequence[Part], last: tuple[Fraction, Fraction], container: st
                 yield packet
 
 
-def _frames(parts: Sequence[Part]) -> Iterator[av.VideoFrame]:
-    """The frames of the parts, decoded again."""
+def _decode_frames(parts: Sequence[Part]) -> Iterator[av.VideoFrame]:
+    """Decodes the frames of the parts once more."""
     for part in parts:
         with av.open(str(part.path)) as container:
             yield from islice(container.decode(video=0), part.frames)
 
 
-def _sounding(
+def _route(
     copied: Iterable[Any], copies: Mapping[int, Any], converted: Mapping[int, Opus]
 ) -> Iterator[tuple[Any, Any]]:
-    """Packets with the streams that they go to."""
+    """Pairs packets with the streams that they go to, encoded anew where the file cannot hold them as they are."""
     for packet in copied:
         if packet.stream_index in converted:
             yield from ((made, copies[packet.stream_index]) for made in converted[packet.stream_index].packets(packet))
@@ -173,14 +178,14 @@ def _sounding(
         yield from ((made, copies[index]) for made in opus.packets(None))
 
 
-def _readable(demuxed: Iterator[Any]) -> Iterator[Any]:
-    """Packets as far as they can be read: what is painted must not be lost to damaged sound."""
+def _read_until_damage(demuxed: Iterator[Any]) -> Iterator[Any]:
+    """Reads packets up to the first that is damaged: what is painted must not be lost to damaged sound."""
     with contextlib.suppress(av.error.FFmpegError):
         yield from demuxed
 
 
-def _going_on(demuxed: Iterable[Any]) -> Iterator[Any]:
-    """Packets with decoding time stamps that never fall back in a stream.
+def _mend_time_stamps(demuxed: Iterable[Any]) -> Iterator[Any]:
+    """Changes packets so that decoding time stamps never fall back in a stream.
 
     Where those of a clip do, since it was joined or damaged, sound goes on after what came before, as the pictures do.
     Subtitles, of which several may have the same time, are left out there.
@@ -201,13 +206,15 @@ def _going_on(demuxed: Iterable[Any]) -> Iterator[Any]:
         yield packet
 
 
-def _copied(source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: Span) -> Iterator[Any]:
-    """The packets of other streams that belong to a span, their times counted from its beginning."""
+def _cut_packets(
+    source: av.container.InputContainer, streams: Iterable[int], origin: Fraction, span: PaintedSpan
+) -> Iterator[Any]:
+    """Picks the packets of other streams that belong to a span, and counts their times from its beginning."""
     chosen = [source.streams[index] for index in streams]
     if not chosen:
         return
     length = None if span.end is None else span.end - span.start
-    for packet in _going_on(_readable(source.demux(chosen))):
+    for packet in _mend_time_stamps(_read_until_damage(source.demux(chosen))):
         ticks = round((origin + span.start) / packet.time_base)
         packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
         begin, stop = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base

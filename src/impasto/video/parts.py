@@ -1,4 +1,4 @@
-"""Work in progress, kept beside the file to write so that a killed run can be taken up again.
+"""Keeps work in progress beside the file to write, so that a killed run can be taken up again.
 
 A hidden folder holds ``settings.json`` (what was asked for), ``frames.txt`` (a line with time stamp and duration for
 each frame that went to the encoder) and one file of encoded video for each run, named by the number of its first frame.
@@ -20,7 +20,7 @@ import av
 import av.error
 
 from impasto.errors import ImpastoError
-from impasto.files import reason, work_folder, write_file
+from impasto.files import open_work_folder, reason, write_file
 
 _NOTED = re.compile(r"(-?\d+) (\d+)\n")
 
@@ -34,7 +34,7 @@ class Part:
 
 
 class Parts:
-    """The folder of a run.
+    """The folder in which a run keeps the video that it has encoded so far.
 
     Args:
         out: the file to write in the end.
@@ -54,8 +54,8 @@ class Parts:
     def __init__(self, out: Path, settings: Mapping[str, Any], time_base: Fraction, *, resume: bool) -> None:
         self._time_base = time_base
         try:
-            self.folder, left = work_folder(out, settings, resume=resume)
-            times = self._kept() if left else []
+            self.folder, left = open_work_folder(out, settings, resume=resume)
+            times = self._keep_whole() if left else []
             log = self.folder / "frames.txt"
             write_file(log, "".join(f"{pts} {duration}\n" for pts, duration in times).encode())
             self._log = open(log, "a", encoding="ascii")  # noqa: SIM115 (closed by `close`)
@@ -71,7 +71,7 @@ class Parts:
         self.count, self.last = self.count + 1, (pts, duration)
 
     def files(self) -> list[Part]:
-        """The files of video, in order."""
+        """Lists the files of video, in order."""
         paths = sorted(self.folder.glob("*.mp4"))
         bounds = [*(int(path.stem) for path in paths), self.count]
         return [Part(path, stop - first) for path, (first, stop) in zip(paths, pairwise(bounds), strict=True)]
@@ -82,19 +82,19 @@ class Parts:
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _kept(self) -> list[tuple[int, int]]:
-        """The frames of earlier runs that are whole; a file without any is removed.
+    def _keep_whole(self) -> list[tuple[int, int]]:
+        """Finds the frames of earlier runs that are whole; a file without any is removed.
 
         An encoder writes frames in another order than they are shown, so of the last file, which was cut off
         somewhere, those count up to where as many packets are there as frames are due: what they are predicted from
         is then among them.
         """
-        times = self._noted()
+        times = self._read_log()
         for path in sorted(self.folder.glob("*.mp4"), reverse=True):
             first = int(path.stem)
             due = [pts for pts, _ in times[first:]]
             whole, latest = 0, due[0] - 1 if due else 0
-            for number, (pts, expected) in enumerate(zip(self._time_stamps(path), due, strict=False), 1):
+            for number, (pts, expected) in enumerate(zip(self._read_time_stamps(path), due, strict=False), 1):
                 latest = max(latest, pts)
                 if latest == expected:
                     whole = number
@@ -106,8 +106,8 @@ class Parts:
             times = []
         return times
 
-    def _noted(self) -> list[tuple[int, int]]:
-        """What `note` wrote, up to the first line that is not whole: a power cut may damage it, or leave none."""
+    def _read_log(self) -> list[tuple[int, int]]:
+        """Reads what `note` wrote, up to the first line that is not whole: a power cut may damage it, or leave none."""
         log = self.folder / "frames.txt"
         text = log.read_text("ascii", "replace") if log.exists() else ""
         times: list[tuple[int, int]] = []
@@ -117,13 +117,13 @@ class Parts:
             at = line.end()
         return times
 
-    def _time_stamps(self, path: Path) -> Iterator[int]:
-        """Those of the packets that can be read, in the order of decoding."""
+    def _read_time_stamps(self, path: Path) -> Iterator[int]:
+        """Reads the time stamps of a file's packets in the order of decoding, up to the first that is damaged."""
         with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
             for packet in packets(container):
                 yield round(packet.pts * packet.time_base / self._time_base)
 
 
 def packets(container: av.container.InputContainer) -> Iterator[Any]:
-    """The packets of the first video stream, in the order of decoding."""
+    """Reads the packets of the first video stream, in the order of decoding."""
     return (packet for packet in container.demux(container.streams.video[0]) if packet.dts is not None)

@@ -1,4 +1,4 @@
-"""Threads that work ahead and behind, with little in between."""
+"""Does work in threads ahead of and behind the one that paints, with little in between."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DEPTH = 4
 _WAIT = 0.1  # seconds between looks whether the other side has gone
 
 
-def ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, None]:
-    """Hands on `items`, which a thread of its own makes, at most `depth` of them in advance. Errors come through."""
+def make_ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, None]:
+    """Makes `items` in a thread of its own, at most `depth` in advance, and hands them on. Errors come through."""
     waiting: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
     gone = threading.Event()
 
@@ -47,7 +47,7 @@ def ahead(items: Iterable[T], depth: int = DEPTH) -> Generator[T, None, None]:
         thread.join()
 
 
-class Behind(Generic[T]):
+class BackgroundWorker(Generic[T]):
     """Does work in a thread of its own, at most `depth` pieces late; a context manager.
 
     Args:
@@ -67,7 +67,7 @@ class Behind(Generic[T]):
             raise self._error
         self._waiting.put((item,))
 
-    def __enter__(self) -> Behind[T]:
+    def __enter__(self) -> BackgroundWorker[T]:
         self._thread.start()
         return self
 

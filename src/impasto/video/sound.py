@@ -1,4 +1,4 @@
-"""Sound for files that do not hold the clip's own."""
+"""Encodes sound anew for files that do not hold the clip's own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Opus:
         self._resampler = av.AudioResampler("s16", layout, _RATE, frame_size=960)
 
     def packets(self, packet: av.Packet[Any] | None) -> Iterator[Any]:
-        """What comes out for a packet of the clip; None for what is still on its way at the end."""
+        """Encodes a packet of the clip, or with None what is still on its way at the end; gives packets of the file."""
         try:
             decoded: list[Any] = [None] if packet is None else packet.decode()
         except av.error.FFmpegError:  # broken: the times of the others stay

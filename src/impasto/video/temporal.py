@@ -15,7 +15,7 @@ from impasto.errors import ImpastoError
 from impasto.image import ImageSource, Pixels
 from impasto.mask import read_masks
 from impasto.stylizer import Memory, MixSource, Stylizer
-from impasto.video.flow import FlowEstimator, Motion, enlarged, grey, warp
+from impasto.video.flow import FlowEstimator, Motion, enlarge, to_grey, warp
 
 #: Share of the running content statistics in the next frame's: they follow a change within ten frames.
 INERTIA = 0.9
@@ -104,7 +104,7 @@ class TemporalPainter:
 
         A thread of its own may do this ahead of :meth:`paint`, which is then given what it returns.
         """
-        seen, before = _Seen(frame.shape, histogram(frame), grey(frame)), self._before
+        seen, before = _Seen(frame.shape, histogram(frame), to_grey(frame)), self._before
         self._before = seen
         if before is None:
             return Sight(cut=False, motion=None)
@@ -112,7 +112,7 @@ class TemporalPainter:
             return Sight(cut=True, motion=None)
         if self._search is None:
             return Sight(cut=False, motion=None)
-        return Sight(False, enlarged(self._search(before.luma, seen.luma), *frame.shape[:2]))
+        return Sight(False, enlarge(self._search(before.luma, seen.luma), *frame.shape[:2]))
 
     def paint(
         self,

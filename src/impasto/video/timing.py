@@ -1,4 +1,4 @@
-"""Which frames of a clip are painted, and when they are shown."""
+"""Chooses which frames of a clip are painted, and when they are shown."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fractions import Fraction
 from impasto.video.clip import Frame
 
 
-def lasting(frames: Iterable[Frame], usual: int) -> Iterator[Frame]:
-    """The frames with durations: each lasts until the next, the last one as long as its file says, or `usual`."""
+def add_durations(frames: Iterable[Frame], usual: int) -> Iterator[Frame]:
+    """Gives frames durations: each lasts until the next, the last one as long as its file says, or `usual`."""
     before: Frame | None = None
     for frame in frames:
         if before is not None:
@@ -21,8 +21,8 @@ def lasting(frames: Iterable[Frame], usual: int) -> Iterator[Frame]:
         yield before if before.duration > 0 else replace(before, duration=usual)
 
 
-def between(frames: Iterable[Frame], start: Fraction, end: Fraction | None, time_base: Fraction) -> Iterator[Frame]:
-    """What is to be seen from `start` to `end` (seconds), time stamps counted from `start`.
+def cut(frames: Iterable[Frame], start: Fraction, end: Fraction | None, time_base: Fraction) -> Iterator[Frame]:
+    """Cuts frames to what is seen from `start` to `end`, in seconds, and counts time stamps from `start`.
 
     A frame that is on show at `start` begins there, and one that is at `end` ends there.
     """
@@ -37,8 +37,8 @@ def between(frames: Iterable[Frame], start: Fraction, end: Fraction | None, time
                 yield replace(frame, pts=first, duration=last - first)
 
 
-def at_rate(frames: Iterable[Frame], rate: Fraction, start: Fraction, time_base: Fraction) -> Iterator[Frame]:
-    """The frame on show at each tick of a steady rate, time stamps in ticks: one may come several times, or never."""
+def change_rate(frames: Iterable[Frame], rate: Fraction, start: Fraction, time_base: Fraction) -> Iterator[Frame]:
+    """Picks the frame on show at each tick of a steady rate, its new time stamp: some several times, some never."""
     for frame in frames:
         first = math.ceil(frame.pts * time_base * rate)
         last = math.ceil((frame.pts + frame.duration) * time_base * rate)
