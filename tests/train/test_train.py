@@ -183,14 +183,13 @@ def test_the_time_limit_counts_what_comes_before_the_first_step(vgg19, folders, 
 INTERRUPTED = """if True:
     import os, signal, sys, time
     from pathlib import Path
-    from plain import plain_settings
-
+    from impasto.networks import CompactSettings
     from impasto.train.loop import train
     from impasto.train.task import make_task
 
     content, style, out, again_after = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it would be ignored
-    settings = plain_settings("compact", steps=4, batch=2, crop=32, precision="fp32", autoencoder_steps=4)
+    settings = CompactSettings(steps=4, batch=2, crop=32, precision="fp32", encoder_steps=0, autoencoder_steps=4)
     task = make_task("compact", settings)
     forward = task.forward
 
