@@ -10,17 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from impasto.checks import SMALLEST, require_at_least, require_between
 from impasto.errors import ImpastoError
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from impasto.nets.norm import Network
-    from impasto.train.task import Task
 
 _LARGEST_SEED = 10**8  # seeds of single batches are 10^11 times as large, and have 64 bits
 
@@ -82,10 +75,6 @@ class Settings:
         facts = {one.name: one.metadata for ancestor in reversed(ancestors) for one in fields(ancestor) if one.metadata}
         return {one.name: facts[one.name] for one in fields(cls)}
 
-    def alter_styles(self, style: Tensor, generator: torch.Generator) -> Tensor:
-        """Alters style crops [N, 3, H, W] as the settings say; these do not."""
-        return style
-
     def learning_rate(self, step: int) -> float:
         """Share of `lr` at a step: linear warm-up, then 1 / (1 + 5e-5 t) as in the paper's code, or a cosine to 2 %."""
         ramp = min(1.0, (step + 1) / (self.warmup + 1))
@@ -111,14 +100,6 @@ class AnyStyleSettings(Settings):
     bold_share: float = _setting(0.0, "Share of styles made sharper and starker.", high=1)
     graphic_share: float = _setting(0.0, "Share of styles drawn: shapes, lines, dots.", high=1)
     grained_share: float = _setting(0.0, "Share of styles given the grain of paper or canvas.", high=1)
-
-    def alter_styles(self, style: Tensor, generator: torch.Generator) -> Tensor:
-        """Alters the shares of style crops [N, 3, H, W] that the settings say, see :mod:`impasto.train.augment`."""
-        from impasto.train.augment import alter_styles
-
-        shares = {one.name: getattr(self, one.name) for one in fields(self) if one.name.endswith("_share")}
-        altered: Tensor = alter_styles(style, generator, **shares)
-        return altered
 
 
 @dataclass(frozen=True)
@@ -196,13 +177,13 @@ class NetworkEntry(NamedTuple):
     task: str
     settings: type[Settings]
 
-    def network_class(self) -> type[Network]:
-        """Imports the network's class."""
-        return _import("impasto.nets", self.network)  # type: ignore[no-any-return]
+    def network_class(self) -> Any:
+        """Imports the network's class, a :class:`impasto.nets.norm.Network`."""
+        return _import("impasto.nets", self.network)
 
-    def task_class(self) -> type[Task]:
-        """Imports the class that trains it."""
-        return _import("impasto.train", self.task)  # type: ignore[no-any-return]
+    def task_class(self) -> Any:
+        """Imports the class that trains it, a :class:`impasto.train.task.Task`."""
+        return _import("impasto.train", self.task)
 
 
 #: The networks by the name that a model card gives under "network".

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def make_network(kind: str, arguments: Mapping[str, Any] | None = None) -> Network:
     """Makes a fresh network of the kind and with the arguments that a model card or a checkpoint tells."""
-    return NETWORKS[kind].network_class()(**arguments or {})
+    network: Network = NETWORKS[kind].network_class()(**arguments or {})
+    return network
 
 
 def load_network(model: Model) -> Network:

@@ -161,7 +161,7 @@ class _Run:
             settings.seed,
             accelerator.process_index,
             self._step * settings.accumulate,
-            settings.alter_styles,
+            self._task.alter_styles,
         )
         self._wrapped.train()
         try:

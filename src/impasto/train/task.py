@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from impasto.nets.norm import Network
 from impasto.nets.vgg import Encoder
 from impasto.networks import NETWORKS, AnyStyleSettings, Settings
 from impasto.progress import track
+from impasto.train.augment import alter_styles
 from impasto.train.data import Pictures
 
 
@@ -71,6 +73,10 @@ class Task(nn.Module):
     def begin(self, content: Pictures, style: Pictures) -> None:
         """Called after that, before the first step of a run that does not go on from a checkpoint."""
 
+    def alter_styles(self, style: Tensor, generator: torch.Generator) -> Tensor:
+        """Alters style crops [N, 3, H, W] in 0..1 before they are learnt from; here they stay as they are."""
+        return style
+
     def adjust_gradients(self, step: int) -> None:
         """Called between the backward pass and the optimiser's step."""
 
@@ -119,6 +125,11 @@ class StyleTransferTask(Task):
         super().__init__(settings)
         self.network = network
         self.encoder = encoder
+
+    def alter_styles(self, style: Tensor, generator: torch.Generator) -> Tensor:
+        """Alters the shares of style crops that the settings say, see :mod:`impasto.train.augment`."""
+        shares = {name: share for name, share in asdict(self.settings).items() if name.endswith("_share")}
+        return alter_styles(style, generator, **shares)
 
     def prepare(self, content: Pictures, style: Pictures) -> None:
         """Has style pictures drawn by their difficulty, as far as the settings want that."""
@@ -172,7 +183,7 @@ def make_task(
     if unknown := arguments.keys() - set(entry.network_class().choices):
         raise ImpastoError(f"{network} has no {' and no '.join(sorted(unknown))} to choose")
     torch.manual_seed(settings.seed)
-    task = entry.task_class().make(network, settings, start, style=style, add=add, arguments=arguments)
+    task: Task = entry.task_class().make(network, settings, start, style=style, add=add, arguments=arguments)
     if start is not None:
         task.stages = find_model(start).card.training
     return task
