@@ -19,7 +19,6 @@ from PIL import Image, ImageOps
 from impasto.extras import explain_missing
 from impasto.image import Pixels, read_image, resize_short_side, write_image
 from impasto.loader import load
-from impasto.place import find_pictures
 
 with explain_missing(__name__):
     import torch
@@ -27,6 +26,7 @@ with explain_missing(__name__):
     from impasto.evaluate.curves import device, loss_curves
     from impasto.nets.feedforward import NORMS, Norm
     from impasto.networks import choose_settings
+    from impasto.place import find_pictures
     from impasto.train.data import Pictures
     from impasto.train.task import make_task
 
