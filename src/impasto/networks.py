@@ -72,7 +72,7 @@ class Settings:
     def describe(cls) -> dict[str, Mapping[str, Any]]:
         """What `_setting` said of each field, also of those whose default alone is another here."""
         ancestors = [ancestor for ancestor in reversed(cls.__mro__) if issubclass(ancestor, Settings)]
-        facts = {one.name: one.metadata for ancestor in reversed(ancestors) for one in fields(ancestor) if one.metadata}
+        facts = {one.name: one.metadata for ancestor in ancestors for one in fields(ancestor) if one.metadata}
         return {one.name: facts[one.name] for one in fields(cls)}
 
     def learning_rate(self, step: int) -> float:
