@@ -95,7 +95,7 @@ def test_graph_and_weight_file_hold_the_same_numbers(model, request):
 
 @pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
 def test_the_reach_that_a_card_gives_is_measured(model, request):
-    if model.card.get("encoder"):
+    if model.card.encoder:
         request.getfixturevalue("vgg19")
     assert measure_reach(impasto.load(model.name, engine="onnxruntime")) == model.reach
 
