@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from impasto.checks import make_folder, require_at_least
 from impasto.image import Pixels, read_image, to_float, to_uint8, write_image
+from impasto.interrupt import StopRequest
 from impasto.losses import StyleLoss, Summary, content_loss, total_variation
 from impasto.methods.base import SMALLEST
 from impasto.nets.vgg import Encoder
@@ -189,24 +191,25 @@ def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], op
     height, width = content.shape[2:]
     levels = options.levels or 1 + max(0, round(math.log2(min(height, width) / options.coarsest)))
     picture, done = None, 0
-    for level in range(levels):
-        scale = 0.5 ** (levels - 1 - level)
-        small = rescale(content, scale)
-        start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
-        steps = max(1, options.iterations >> level)
-        picture, stopped = _minimise(objective(small, scale), start, steps, done, options, label)
-        done += steps
-        if stopped:
-            print(f"impasto: {label} stopped, this is the best so far", file=sys.stderr)
-            break
+    with StopRequest(signal.SIGINT) as stop:
+        for level in range(levels):
+            scale = 0.5 ** (levels - 1 - level)
+            small = rescale(content, scale)
+            start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
+            steps = max(1, options.iterations >> level)
+            picture = _minimise(objective(small, scale), start, steps, done, options, label, stop)
+            done += steps
+            if stop.asked:
+                print(f"impasto: {label} stopped, this is the best so far", file=sys.stderr)
+                break
     assert picture is not None  # there is one level at least
     return _to_size(picture, height, width)
 
 
 def _minimise(
-    objective: Objective, start: Tensor, steps: int, done: int, options: Descent, label: str
-) -> tuple[Tensor, bool]:
-    """One level: the best picture, and whether Ctrl-C ended it."""
+    objective: Objective, start: Tensor, steps: int, done: int, options: Descent, label: str, stop: StopRequest
+) -> Tensor:
+    """One level, one step of it at least: the best picture."""
     picture = start.contiguous().clone().requires_grad_()
     optimiser: torch.optim.Optimizer
     if options.optimiser == "adam":
@@ -235,19 +238,14 @@ def _minimise(
         return loss
 
     width, height = start.shape[3], start.shape[2]
-    try:
-        for step in track(
-            range(done + 1, done + steps + 1), lambda: f"{label} {width} x {height}, loss {now:.4g}", steps
-        ):
-            optimiser.step(evaluate)  # type: ignore[no-untyped-call]
-            if options.snapshots is not None and step % options.every == 0:
-                pixels = to_uint8(picture.detach().contiguous().cpu().numpy())
-                write_image(Path(options.snapshots) / f"{label}-{step:05}.png", pixels)
-    except KeyboardInterrupt:
-        if lowest == math.inf:
-            raise
-        return best, True
-    return best, False
+    for step in track(range(done + 1, done + steps + 1), lambda: f"{label} {width} x {height}, loss {now:.4g}", steps):
+        optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+        if options.snapshots is not None and step % options.every == 0:
+            pixels = to_uint8(picture.detach().contiguous().cpu().numpy())
+            write_image(Path(options.snapshots) / f"{label}-{step:05}.png", pixels)
+        if stop.asked:
+            break
+    return best
 
 
 def _start(content: Tensor, options: Descent) -> Tensor:

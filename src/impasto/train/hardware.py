@@ -1,15 +1,12 @@
-"""What training has to do with the machine: memory, precision, signals and the names of devices."""
+"""What training has to do with the machine: memory, precision and the names of devices."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import math
 import platform
-import signal
 import sys
 import time
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
@@ -57,26 +54,6 @@ def has_fast_bf16(device: torch.device) -> bool:
 def autocast_where_faster(device: torch.device) -> torch.autocast:
     """Makes a context that computes in bfloat16 where the device is faster so."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device))
-
-
-class StopRequest:
-    """Turns SIGTERM and SIGINT into a request to save and stop; Ctrl-C once more ends the run at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._asked_at = math.inf
-        self._previous = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        # Launchers of several processes hand on what the terminal has sent to each already: that is no second Ctrl-C.
-        if number == signal.SIGINT and time.monotonic() - self._asked_at > 1:
-            raise KeyboardInterrupt
-        self._asked_at = min(self._asked_at, time.monotonic())
-        self.asked = True
-
-    def restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
 
 def name_device(accelerator: Accelerator) -> str:

@@ -6,6 +6,7 @@ What is trained is a :class:`impasto.train.task.Task`.
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,11 +21,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from impasto.checks import make_folder
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
+from impasto.interrupt import StopRequest
 from impasto.networks import Settings
 from impasto.progress import pace
 from impasto.train.checkpoint import check_same, read_checkpoint, write_checkpoint
 from impasto.train.data import Pictures, batches, manifest
-from impasto.train.hardware import StopRequest, has_fast_bf16, keep_freed_memory, name_device
+from impasto.train.hardware import has_fast_bf16, keep_freed_memory, name_device
 from impasto.train.task import Task
 
 with explain_missing(__name__):
@@ -149,7 +151,6 @@ class _Run:
             save_every: seconds.
         """
         settings, accelerator = self._settings, self._accelerator
-        stop = StopRequest()
         self._start = saved = time.monotonic()
         self._first, self._logged = self._step, self._start
         source = batches(
@@ -165,7 +166,7 @@ class _Run:
         )
         self._wrapped.train()
         try:
-            with closing(source):
+            with closing(source), StopRequest(signal.SIGTERM, signal.SIGINT) as stop:
                 while self._step < settings.steps:
                     self._take_step(source)
                     self._tell()
@@ -177,9 +178,8 @@ class _Run:
                     if time.monotonic() - saved > save_every:
                         saved = time.monotonic()
                         self._save()
-            self._save()
+                self._save()
         finally:
-            stop.restore()
             if self._writer is not None:
                 self._writer.close()
         broken = sum(len(pictures.broken) for pictures in {self._photos, self._paintings or self._photos})
