@@ -50,6 +50,20 @@ def distance(a: Image.Image | np.ndarray, b: Image.Image | np.ndarray) -> float:
     return float(np.abs(np.asarray(a).astype(int) - np.asarray(b)).mean())
 
 
+def test_ctrl_c_when_an_openvino_painter_has_gone_in_another_thread():
+    pytest.importorskip("openvino")
+    code = (
+        "import os, signal, threading, impasto\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "painters = [impasto.load(engine='openvino')]\n"
+        "thread = threading.Thread(target=painters.clear); thread.start(); thread.join()\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt: print('stopped')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "stopped\n", run.returncode
+
+
 def test_style_changes_the_picture_and_keeps_its_content(model, small, painting):
     painted = model.stylize(small, painting, style_size=SMALL)
     assert painted.size == (200, 160)

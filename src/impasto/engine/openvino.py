@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import OrderedDict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,19 @@ from impasto.model import Model
 _KEPT = 6  # sets of shapes that a graph is kept compiled for; each holds working memory of its own
 
 
+@cache
+def core() -> openvino.Core:
+    """Gives the one core of the process, which stays.
+
+    It gives the thread that first compiles a graph a stack for signals. Were it to go in another thread, the memory of
+    that would go, and the next Ctrl-C would be a segmentation fault.
+    """
+    return openvino.Core()
+
+
 def processor() -> str:
     """Gives the name of the processor."""
-    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+    return str(core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 
 def multiplies_bytes() -> bool:
@@ -28,14 +39,14 @@ def multiplies_bytes() -> bool:
     flags = Path("/proc/cpuinfo")
     if flags.is_file():
         return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags.read_text("utf-8").split())
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # what has that has VNNI
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # what has that has VNNI
 
 
 class _CompiledGraph:
     """Runs a compiled graph; keeps a pool of inference requests, one for each thread that runs it at a time."""
 
     def __init__(self, graph: openvino.Model, config: dict[str, str]) -> None:
-        self._compiled = openvino.Core().compile_model(graph, "CPU", config)
+        self._compiled = core().compile_model(graph, "CPU", config)
         self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +75,7 @@ class OpenVINOEngine:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
         self._path = str(model.int8_graph() if precision == "int8" else model.graph())
         try:
-            self._any = _CompiledGraph(openvino.Core().read_model(self._path), self._config)
+            self._any = _CompiledGraph(core().read_model(self._path), self._config)
         except RuntimeError as error:
             raise ImpastoError(f"OpenVINO cannot load {model.name}: {str(error).splitlines()[0]}") from error
         self._fixed: OrderedDict[tuple[Any, ...], _CompiledGraph] = OrderedDict()
@@ -80,7 +91,7 @@ class OpenVINOEngine:
         key = tuple(shapes.values())
         with self._choosing:
             if key not in self._fixed:
-                graph = openvino.Core().read_model(self._path)
+                graph = core().read_model(self._path)
                 graph.reshape({name: list(shape) for name, shape in shapes.items()})
                 self._fixed[key] = _CompiledGraph(graph, self._config)
             self._fixed.move_to_end(key)

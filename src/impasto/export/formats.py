@@ -94,9 +94,9 @@ def write_openvino(job: Job, opset: int = OPSET) -> None:
 
 def run_openvino(path: Path) -> tuple[str, Run]:
     """Opens a file in OpenVINO, on the processor, in float32: it multiplies in half precision on few processors."""
-    import openvino
+    from impasto.engine.openvino import core
 
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return _name_version("OpenVINO", "openvino"), lambda arrays: compiled(list(arrays))[0]
 
 

@@ -38,6 +38,8 @@ with explain_missing(__name__):
     import openvino
     import torch
 
+    from impasto.engine.openvino import core
+
 #: What the adaptive layers, the mask and the doublings consist of: all but the convolutions.
 _IN_FLOAT = ["Add", "Divide", "Interpolate", "MatMul", "Multiply", "Power", "ReduceMean", "ReduceSum", "Sqrt",
              "Subtract"]  # fmt: skip
@@ -132,7 +134,7 @@ def _fold(path: Path) -> openvino.Model:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return openvino.Core().read_model(options.optimized_model_filepath)
+        return core().read_model(options.optimized_model_filepath)
 
 
 def _draw(sources: Sequence[str], count: int, size: int, seed: int) -> list[Pixels]:
