@@ -1,4 +1,4 @@
-"""Keeping colours: two pure functions on uint8 arrays [H, W, 3], sRGB."""
+"""The colours of photo and painting: pure functions on uint8 arrays [H, W, 3], sRGB."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, bands, map_bands
@@ -21,11 +22,19 @@ def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return pixels.astype(np.float32, copy=False) @ LUMA
 
 
+#: An affine map of RGB values 0..255, x -> A x + b: A float64 [3, 3], b float64 [3].
+ColorMap = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
 class Palette(NamedTuple):
     """The colours of a picture: mean float64 [3] and covariance float64 [3, 3] of its RGB values 0..255."""
 
     mean: npt.NDArray[np.float64]
     covariance: npt.NDArray[np.float64]
+
+    def mix(self, other: Palette, share: float) -> Palette:
+        """Goes a share, 0..1, of the way to another palette."""
+        return Palette(*(own + share * (its - own) for own, its in zip(self, other, strict=True)))
 
 
 def palette(parts: Iterable[Pixels]) -> Palette:
@@ -61,25 +70,48 @@ def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:
 
 
 def map_colors(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Pixels:
-    """Takes uint8 [H, W, 3] through a map of :func:`color_map`, rounded and clipped."""
-    return map_bands(lambda band: np.rint(np.clip(band @ matrix.T + offset, 0, 255)).astype(np.uint8), pixels)
+    """Takes uint8 [H, W, 3] through a :data:`ColorMap`, rounded and clipped."""
+    return np.asarray(Image.fromarray(pixels).convert("RGB", tuple(np.column_stack([matrix, offset]).ravel().tolist())))
 
 
-def color_map(
-    style: Pixels | Palette, content: Pixels | Palette
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Finds the map of `match_color`, x -> A x + b on RGB values 0..255: (A float64 [3, 3], b float64 [3]).
+def color_map(style: Pixels | Palette, content: Pixels | Palette) -> ColorMap:
+    """Finds the map of `match_color`.
 
-    A = C^(1/2) S^(-1/2) with C and S the covariances of content and style. A direction in which the style varies by
-    less than one level (grey pictures, flat ones) is not stretched: there is nothing in it but rounding.
+    A = C^(1/2) S^(-1/2) with C and S the covariances of content and style.
     """
-    style_mean, style_covariance = style if isinstance(style, Palette) else palette_of(style)
-    content_mean, content_covariance = content if isinstance(content, Palette) else palette_of(content)
-    values, vectors = np.linalg.eigh(style_covariance)
-    whiten = (vectors / np.sqrt(np.maximum(values, 1))) @ vectors.T
-    values, vectors = np.linalg.eigh(content_covariance)
-    matrix = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T @ whiten
-    return matrix, content_mean - matrix @ style_mean
+    style = style if isinstance(style, Palette) else palette_of(style)
+    content = content if isinstance(content, Palette) else palette_of(content)
+    matrix = _root(content.covariance) @ _root(style.covariance, inverse=True)
+    return matrix, content.mean - matrix @ style.mean
+
+
+def optimal_map(photo: Palette, painting: Palette, share: float) -> ColorMap:
+    """Finds the map that moves the colours of a photo to those of a painting, or a share (0..1) of the way.
+
+    Of all linear maps to that mean and covariance it is the one that moves colours least (Monge and Kantorovitch;
+    Pitie and Kokaram 2007): A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both.
+
+    >>> grey, bright = (Palette(np.full(3, mean), 400 * np.eye(3)) for mean in (100.0, 200.0))
+    >>> matrix, offset = optimal_map(grey, bright, 0.5)
+    >>> (matrix @ grey.mean + offset).round().tolist()
+    [150.0, 150.0, 150.0]
+    """
+    root, inverse = _root(photo.covariance), _root(photo.covariance, inverse=True)
+    matrix = inverse @ _root(root @ painting.covariance @ root) @ inverse
+    offset = painting.mean - matrix @ photo.mean
+    return (1 - share) * np.eye(3) + share * matrix, share * offset
+
+
+def _root(covariance: npt.NDArray[np.float64], inverse: bool = False) -> npt.NDArray[np.float64]:
+    """The symmetric square root of a covariance, or of its inverse.
+
+    In the inverse a direction in which colours vary by less than one level (grey pictures, flat ones) is not stretched:
+    there is nothing in it but rounding.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    scales = 1 / np.sqrt(np.maximum(values, 1)) if inverse else np.sqrt(np.maximum(values, 0))
+    root: npt.NDArray[np.float64] = (vectors * scales) @ vectors.T
+    return root
 
 
 def keep_chroma(stylized: Pixels, content: Pixels) -> Pixels:

@@ -17,11 +17,11 @@ from impasto.errors import ImpastoError
 from impasto.style import Style, blend, check_weights
 
 KeepColor = Literal["match", "luminance"]
-#: Where the content statistics of a photo painted by tiles come from: all of it, or a small version of it.
-TileStatistics = Literal["exact", "thumbnail"]
 
 #: Short side in pixels that style pictures are scaled to before their style is taken.
 STYLE_SIZE = 512
+#: The smallest and the largest size of strokes.
+STROKE_SIZES = (0.25, 4.0)
 SMALLEST = 16  # a side below this leaves no room for reflection padding at an eighth of the size
 _LARGEST_STYLE = 4096
 _FLOOR = 1e-6  # share of the style of weight 0: where only its own mask is there would be no style
@@ -36,12 +36,10 @@ class Controls:
         keep_color: "match" recolours the style pictures to the photo's mean and covariance (Gatys et al. 2016; styles
             known only as vectors, and the frames of a clip, have the result recoloured instead); "luminance" keeps the
             photo's chroma; None takes the painting's colours.
+        stroke_size: how large strokes are in proportion to the picture, whatever the style: 1 as usual, 2 twice as
+            large, 0.5 half as large, see :mod:`impasto.octaves`.
         style_size: pixels that the short side of a style's picture is scaled to (down or up) before its style is taken:
-            smaller gives finer strokes, larger coarser ones. Styles that are vectors already stay as they are.
-        tile_statistics: models (:mod:`impasto.graph`) paint a large photo by tiles, in bounded memory. "exact" gives
-            the same picture as in one piece, and goes over all of it several times. "thumbnail" takes the content
-            statistics from a version of a million pixels, for every photo that has more: that is faster, and makes
-            other strokes, see docs/huge.md. Frames, and what methods paint, stay whole.
+            other features of the painting count then. Styles that are vectors already stay as they are.
 
     Raises:
         ImpastoError: a value is out of its range.
@@ -55,25 +53,26 @@ class Controls:
 
     strength: float = 1.0
     keep_color: KeepColor | None = None
+    stroke_size: float = 1.0
     style_size: int = STYLE_SIZE
-    tile_statistics: TileStatistics = "exact"
 
     def __post_init__(self) -> None:
         if not isinstance(self.strength, numbers.Real) or not 0 <= self.strength <= 1:
             raise ImpastoError(f"strength must be a number from 0 to 1, not {self.strength}")
         if self.keep_color not in (None, *get_args(KeepColor)):
             raise ImpastoError(f"keep_color must be match or luminance, not {self.keep_color}")
+        low, high = STROKE_SIZES
+        if not isinstance(self.stroke_size, numbers.Real) or not low <= self.stroke_size <= high:
+            raise ImpastoError(f"stroke size must be a number from {low:g} to {high:g}, not {self.stroke_size}")
         check_style_size(self.style_size)
-        if self.tile_statistics not in get_args(TileStatistics):
-            raise ImpastoError(f"tile_statistics must be exact or thumbnail, not {self.tile_statistics}")
 
 
 class LastingOptions(TypedDict, total=False):
     """Those fields of :class:`Controls`, as keyword arguments, that stay what they are over a clip."""
 
     keep_color: KeepColor | None
+    stroke_size: float
     style_size: int
-    tile_statistics: TileStatistics
 
 
 class ControlOptions(LastingOptions, total=False):

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from impasto.controls import SMALLEST, Controls, Mix
+from impasto.color import ColorMap, optimal_map, palette_of
+from impasto.controls import SMALLEST
 from impasto.engine import Engine, Inputs, open_engine
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, to_uint8
+from impasto.mask import resize_regions
 from impasto.model import Model
+from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, recolor, shrink
+from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import Memory, Plan, Stylizer
-from impasto.tile import THUMBNAIL, WHOLE, InMemory, Scene, Tiling, align_mask, paint_in_memory
+from impasto.tile import WHOLE, align_mask, cut_scene, paint_tiles
 
 if TYPE_CHECKING:
     from impasto.engine.onnxruntime import StyleSession
 
+#: How far the colours of a photo are moved to those of the painting before it is painted.
+PALETTE_SHARE = 0.5
+#: Pixels above which a second octave is painted by tiles, and their side.
+TILE_ABOVE, TILE = 3_000_000, 1024
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
 
 
 class GraphStylizer(Stylizer):
-    """A model whose content graph an engine runs: one forward pass for a picture, or for each tile of a large one.
-
-    Attributes:
-        tile_above: pixels above which a photo is painted by tiles; as many as fit into 4 GB of memory.
-        tile: side of the tiles in pixels.
+    """A model whose content graph an engine runs: a forward pass for each octave of a picture.
 
     Args:
         model: which model.
@@ -51,9 +56,6 @@ class GraphStylizer(Stylizer):
         self.engine_name, self.device = self.engine.name, self.engine.device
         if self.engine.precision != "fp32":
             self.engine_name += f" {self.engine.precision}"
-        # VGG-19 takes 1,200 bytes for each pixel, the others 250.
-        self.tile_above = 3_000_000 if model.card.encoder else 16_000_000
-        self.tile = 1024
 
     def take(self, pixels: Pixels, name: str) -> Style:
         """Takes a picture's style from the statistics that the network uses when it runs on it at strength 0."""
@@ -61,7 +63,7 @@ class GraphStylizer(Stylizer):
             raise self._unknown_style_error()
         _, used = self._run(pixels, self.any_style, WHOLE, 0.0, engine=self._style_engine)
         tensor = used if self._style_graph is None else self._style_graph(used, to_float(pad_to_minimum(pixels)))
-        return Style(name, tensor[0], self.fingerprint, pixels)
+        return Style(name, tensor[0], self.fingerprint, pixels, palette_of(pixels))
 
     @cached_property
     def _style_engine(self) -> Engine:
@@ -82,38 +84,102 @@ class GraphStylizer(Stylizer):
     def paint(
         self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
     ) -> Pixels:
-        """Paints as :meth:`Stylizer.paint` says. Mixing is exact, since the network is affine in the style tensor."""
-        height, width = content.shape[:2]
-        way = plan.controls.tile_statistics
-        if memory is None and height * width > (self.tile_above if way == "exact" else THUMBNAIL):
-            tiling = self.tile_scene(InMemory(content, regions), plan, regions is not None)
-            return paint_in_memory(tiling, content, way)
-        tensors, strength = plan.mix.tensors(regions is not None), plan.controls.strength
+        """Paints as :meth:`Stylizer.paint` says, coarse to fine; frames once, with their own detail put back.
+
+        Mixing is exact, since the network is affine in the style tensor.
+        """
+        sizes = choose_sizes(content.shape[:2], plan.controls.stroke_size, once=memory is not None)
+        photos = shrink(content, sizes)
+        masks = None if regions is None else [resize_regions(regions, photo.shape[:2]) for photo in photos]
+        painted, maps = self.paint_octaves(photos, plan, masks, memory)
+        return Octave(Recolored(content, maps, Octave(content, mask=regions).regions), painted).everything()
+
+    def paint_octaves(
+        self,
+        photos: Sequence[Pixels],
+        plan: Plan,
+        masks: Sequence[np.ndarray] | None = None,
+        memory: Memory | None = None,
+    ) -> tuple[Painted, list[ColorMap]]:
+        """Paints the octaves of a picture, each over the one before, see :mod:`impasto.octaves`.
+
+        Args:
+            photos: uint8 [h, w, 3], the photo at the size of each octave, coarse to fine.
+            plan: see :meth:`paint`.
+            masks: the regions of the styles at these sizes, float32 [K, 1, h, w]; None where they are mixed everywhere.
+            memory: of the frames before, for the first octave.
+
+        Returns:
+            The last octave, and how the colours of the photo were moved, see :class:`impasto.octaves.Recolored`.
+        """
+        by_region = masks is not None
+        maps = self._move_colors(photos[0], plan, by_region, memory)
+        tensors, painted = plan.mix.tensors(by_region), None
         if memory is not None:
-            memory.meet(tensors, strength)
+            memory.meet(tensors, plan.controls.strength)
+        for step, photo in enumerate(photos):
+            mask = masks[step] if masks is not None else None
+            octave = Octave(recolor(photo, maps, mask), painted, mask)
+            strength = plan.controls.strength * (FINER if step else 1)
+            if painted is not None and octave.height * octave.width > TILE_ABOVE:
+                coarser = WHOLE if masks is None else masks[step - 1]
+                painting = self._paint_tiles(octave, painted, tensors, coarser, strength)
+            else:
+                painting = self._paint_whole(octave, tensors, strength, memory)
+            painted = Painted(painting, octave.photo)
+        assert painted is not None  # there is one octave at least
+        return painted, maps
+
+    def _move_colors(self, photo: Pixels, plan: Plan, by_region: bool, memory: Memory | None) -> list[ColorMap]:
+        """Finds the maps that move a photo's colours towards those of its styles: one for each region, or one, or none.
+
+        There is none where colours are kept, and where a style's are not known.
+        """
+        styles = plan.mix.styles if by_region else [plan.mix.blend()]
+        palettes = [style.palette for style in styles]
+        share = PALETTE_SHARE * plan.controls.strength
+        if plan.controls.keep_color is not None or None in palettes or not share:
+            return []
+        own = palette_of(photo)
+        if memory is not None:
+            own = memory.palette = own if memory.palette is None else own.mix(memory.palette, memory.inertia)
+        return [optimal_map(own, palette, share) for palette in palettes if palette is not None]
+
+    def _paint_whole(self, octave: Octave, tensors: np.ndarray, strength: float, memory: Memory | None) -> Pixels:
+        """Paints an octave in one piece, with its own statistics or those that frames hand on."""
         stats, inertia = None, 0.0
         if memory is not None and memory.stats is not None and memory.share:
             stats, inertia = memory.stats, memory.inertia * memory.share
-        mask = WHOLE if regions is None else regions
-        image, used = self._run(content, tensors, mask, strength, stats, inertia, recurring=memory is not None)
+        mask = WHOLE if octave.mask is None else octave.mask
+        image, used = self._run(
+            octave.everything(), tensors, mask, strength, stats, inertia, recurring=memory is not None
+        )
         if memory is not None:
             memory.stats = used
-        return to_uint8(image)[:height, :width]
+        return to_uint8(image)[: octave.height, : octave.width]
 
-    def tile_scene(self, scene: Scene, plan: Plan, by_region: bool) -> Tiling:
-        """Cuts a picture to tiles, to be painted as a plan says; `by_region` where the scene has regions."""
-        tensors = plan.mix.tensors(by_region)
+    def _paint_tiles(
+        self, octave: Octave, coarser: Painted, tensors: np.ndarray, mask: np.ndarray, strength: float
+    ) -> Pixels:
+        """Paints an octave by tiles, which share the statistics of the octave before; shows progress."""
+        _, stats = self._run(coarser.painting[:, :], tensors, mask, strength)
 
-        def run(
-            pixels: Pixels, mask: np.ndarray, stats: np.ndarray, inertia: np.ndarray
-        ) -> tuple[np.ndarray, np.ndarray]:
-            return self._run(pixels, tensors, mask, plan.controls.strength, stats, inertia, recurring=True)
+        def run(pixels: Pixels, mask: np.ndarray) -> np.ndarray:
+            return self._run(pixels, tensors, mask, strength, stats, 1.0, recurring=True)[0]
 
-        return Tiling(scene, self.model, run, len(tensors), self.tile)
+        painting = np.empty((octave.height, octave.width, 3), np.uint8)
+        tiles = cut_scene(octave, self.model, TILE)
+        for tile, part in track(paint_tiles(octave, tiles, run), "Painting tiles", len(tiles)):
+            painting[tile.rows.inner, tile.columns.inner] = part
+        return painting
 
     def reconstruct(self, photo: Pixels) -> Pixels:
         """Runs the network alone on a photo at strength 0: uint8 [H, W, 3] of the same size."""
-        image, _ = self._run(photo, self.any_style, WHOLE, 0.0)
+        return self.run_network(photo, self.any_style, 0.0)
+
+    def run_network(self, photo: Pixels, style: np.ndarray, strength: float) -> Pixels:
+        """Runs the network alone on a photo, once and in one piece, with a style tensor [1, S]."""
+        image, _ = self._run(photo, style, WHOLE, strength)
         return to_uint8(image)[: photo.shape[0], : photo.shape[1]]
 
     def _check_own(self, style: Style) -> Style:
@@ -182,7 +248,7 @@ def paint_reference(stylizer: GraphStylizer) -> np.ndarray:
     test = np.stack([4 * x, 4 * y, 127 * (1 + np.sin((x * y) / 60))], 2).astype(np.uint8)
     trained = stylizer.model.trained_styles
     style = stylizer.gallery[trained[0]] if trained else stylizer.take(255 - test, "negative")
-    painted = stylizer.paint(test, Plan(Mix([style]), Controls()))
+    painted = stylizer.run_network(test, style.tensor[None], 1.0)
     means: np.ndarray = painted.reshape(4, 16, 4, 16, 3).mean((1, 3))
     return means
 

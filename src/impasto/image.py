@@ -257,7 +257,7 @@ def map_bands(work: Callable[..., Pixels], *pictures: npt.NDArray[Any]) -> Pixel
 def bands(height: int, width: int) -> Iterator[slice]:
     """Give the rows of a picture as slices, some at a time."""
     step = max(1, _BAND // width)
-    return (slice(top, top + step) for top in range(0, height, step))
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:

@@ -82,6 +82,14 @@ def share_pixels(
     return Regions(shared[:, None] * region_weights, np.minimum(total, 1))
 
 
+def resize_regions(regions: npt.NDArray[np.float32], size: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Scales the weights of regions, float32 [K, 1, H, W], to (height, width)."""
+    if regions.shape[2:] == size:
+        return regions
+    scaled = [Image.fromarray(layer).resize((size[1], size[0]), Image.Resampling.BILINEAR) for layer in regions[:, 0]]
+    return np.stack([np.asarray(layer) for layer in scaled])[:, None]
+
+
 def _read_mask(
     mask: ImageSource, shape: tuple[int, ...], scaled: tuple[int, ...], name: str, max_pixels: int
 ) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from impasto.color import Palette
 from impasto.errors import ImpastoError
 from impasto.files import write_file
 
@@ -31,15 +32,17 @@ class Style:
             what else a model's styles are made of. Empty for a method, whose style is the picture itself.
         model: fingerprint of the model that it belongs to; another model cannot read it.
         picture: uint8 [H, W, 3], the picture it was taken from where that is known (colour matching recolours it).
+        palette: the colours of that picture, towards which those of a photo are moved; None where they are not known.
     """
 
     name: str
     tensor: np.ndarray
     model: str
     picture: np.ndarray | None = field(default=None, repr=False)
+    palette: Palette | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a ``.style`` file: the tensor with its name and model (safetensors), without the picture.
+        """Writes a ``.style`` file: the tensor with its palette, name and model (safetensors), without the picture.
 
         >>> Style("calm", np.zeros(2, np.float32), "model").save("calm.style")
         >>> Style.load("calm.style").name
@@ -48,8 +51,10 @@ class Style:
         if not self.tensor.size:
             raise ImpastoError(f"a style of {self.model} is the picture itself: keep that instead of a .style file")
         name = self.name.encode("utf-8", "replace").decode()  # that of a file need not be text
-        data = save({"style": np.ascontiguousarray(self.tensor)}, {"name": name, "model": self.model})
-        write_file(path, data)
+        tensors = {"style": np.ascontiguousarray(self.tensor)}
+        if self.palette is not None:
+            tensors["palette"] = pack_palette(self.palette)
+        write_file(path, save(tensors, {"name": name, "model": self.model}))
 
     @staticmethod
     def load(path: str | os.PathLike[str], *, name: str | None = None) -> Style:
@@ -57,15 +62,29 @@ class Style:
         try:
             with safe_open(path, "np") as file:
                 meta = file.metadata() or {}
-                style = Style(meta["name"], file.get_tensor("style").astype(np.float32), meta["model"])
-                if not np.isfinite(style.tensor).all():
+                tensor = file.get_tensor("style").astype(np.float32)
+                packed = file.get_tensor("palette") if "palette" in file.keys() else None  # noqa: SIM118  no mapping
+                if not np.isfinite(tensor).all():
                     raise ValueError("not numbers")
-                return style
+                palette = None if packed is None else unpack_palette(packed)
+                return Style(meta["name"], tensor, meta["model"], palette=palette)
         except FileNotFoundError as error:
             raise ImpastoError(f"no such file: {name or path}") from error
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             said = f"{name or path} is not a style file: make one with `impasto style PICTURE -o FILE`"
             raise ImpastoError(said) from error
+
+
+def pack_palette(palette: Palette) -> np.ndarray:
+    """Makes the twelve numbers of a palette, as files hold it: float32 [4, 3], the mean over the covariance."""
+    return np.vstack(palette).astype(np.float32)
+
+
+def unpack_palette(packed: np.ndarray) -> Palette:
+    """Reads what :func:`pack_palette` makes; raises ValueError for what is no palette."""
+    if packed.shape != (4, 3) or not np.isfinite(packed).all():
+        raise ValueError("no palette")
+    return Palette(packed[0].astype(np.float64), packed[1:].astype(np.float64))
 
 
 def check_weights(styles: Iterable[tuple[Style, float]]) -> np.ndarray:
@@ -106,17 +125,23 @@ def blend(styles: Mapping[Style, float] | Iterable[tuple[Style, float]]) -> Styl
     weights = check_weights(pairs)
     weights /= weights.sum()
     tensor = np.tensordot(weights, np.stack([style.tensor for style, _ in pairs]), 1).astype(np.float32)
-    return Style("+".join(style.name for style, _ in pairs), tensor, pairs[0][0].model)
+    palettes = [style.palette for style, _ in pairs if style.palette is not None]
+    palette = None
+    if len(palettes) == len(pairs):
+        mean, covariance = (np.tensordot(weights, np.stack(parts), 1) for parts in zip(*palettes, strict=True))
+        palette = Palette(mean, covariance)
+    return Style("+".join(style.name for style, _ in pairs), tensor, pairs[0][0].model, palette=palette)
 
 
 @dataclass(frozen=True)
 class Painting:
-    """A painting whose style ships with impasto."""
+    """A painting whose style ships with impasto; `palette` as :func:`pack_palette` makes it."""
 
     name: str
     title: str
     artist: str
     year: str
+    palette: list[list[float]] = field(repr=False)
 
 
 @cache
@@ -124,6 +149,11 @@ def gallery() -> dict[str, Painting]:
     """The paintings whose styles ship, by name."""
     rows = json.loads((_WEIGHTS / "gallery.json").read_text("utf-8"))
     return {row["name"]: Painting(**row) for row in rows}
+
+
+def _find_palette(name: str) -> Palette | None:
+    """The colours of a painting that ships; None for a style that a model was trained on."""
+    return unpack_palette(np.array(gallery()[name].palette)) if name in gallery() else None
 
 
 def read_gallery(path: Path, model: str, names: Iterable[str]) -> dict[str, Style]:
@@ -134,7 +164,9 @@ def read_gallery(path: Path, model: str, names: Iterable[str]) -> dict[str, Styl
         with safe_open(path, "np") as file:
             there = set(file.keys())  # a model exported before a painting was added knows the others
             return {
-                name: Style(name, file.get_tensor(name).astype(np.float32), model) for name in names if name in there
+                name: Style(name, file.get_tensor(name).astype(np.float32), model, palette=_find_palette(name))
+                for name in names
+                if name in there
             }
     except (OSError, SafetensorError) as error:
         raise ImpastoError(f"{path} is damaged: export the model again, or install impasto again") from error

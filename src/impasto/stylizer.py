@@ -78,6 +78,7 @@ class Memory:
         inertia: 0..1, the share of `stats` in the content statistics of the next frame. They become a running mean, so
             that what enters or leaves the picture cannot make all the rest flicker.
         stats: float32 [K, T], the content statistics that the last frame was painted with; None before the first.
+        palette: running mean of the frames' colours likewise.
         look: the style tensors [K, S] and the strength of that frame.
         share: 0..1, how much of what it left counts for the next: all in the same look, for deep statistics depend on
             it, and nothing where a tenth of it or more has changed.
@@ -85,6 +86,7 @@ class Memory:
 
     inertia: float
     stats: np.ndarray | None = None
+    palette: Palette | None = None
     look: tuple[np.ndarray, float] | None = None
     share: float = 1.0
 
@@ -270,8 +272,9 @@ class Stylizer(ABC):
                 against its own content statistics; what no mask covers stays as it was. They are scaled with the photo.
             max_size: scale the photo down so that its long side is at most this.
             max_pixels: refuse larger pictures.
-            changes: `strength` (0..1), `keep_color` ("match" or "luminance"), `style_size` and `tile_statistics`, one
-                by one instead of `controls`, or in place of what these say: see :class:`impasto.controls.Controls`.
+            changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance") and
+                `style_size`, one by one instead of `controls`, or in place of what these say: see
+                :class:`impasto.controls.Controls`.
 
         Returns:
             A picture of the photo's size to the pixel, with its alpha and EXIF. :func:`impasto.write_image` writes it

@@ -1,8 +1,8 @@
-"""Pictures that do not fit into memory: from file to file, tile by tile. TIFF, PNG and JPEG, through libvips.
+"""Pictures that do not fit into memory: from file to file, by strips. TIFF, PNG and JPEG, through libvips.
 
-A hidden folder beside the file to write holds, until it is complete, the picture and the masks as bare pixels, of which
-any part can be read at once; the content statistics after each pass; and the strips that are painted. So a run that was
-stopped can be taken up again.
+What the network paints is small (:mod:`impasto.octaves`); the photo's own detail is put back strip by strip. A hidden
+folder beside the file to write holds, until it is complete, the picture and the masks as bare pixels, of which any part
+can be read at once; the last octave that was painted; and the strips. So a run that was stopped can be taken up again.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ import io
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 import pyvips
 
-from impasto.color import color_map, map_colors, palette
+from impasto.color import ColorMap, color_map, map_colors, palette
 from impasto.controls import ControlOptions, Controls, Mix, change_controls
 from impasto.errors import ImpastoError
 from impasto.files import open_work_folder, reason, write_file
 from impasto.graph import GraphStylizer
-from impasto.huge.strips import RawPicture, explain_unreadable, open_mask, open_picture, tell_why, write_strips
+from impasto.huge.strips import STRIP, RawPicture, explain_unreadable, open_mask, open_picture, tell_why, write_strips
 from impasto.image import Pixels, read_exif
 from impasto.mask import Regions, check_size, count_error, empty_mask_error, share_pixels
+from impasto.octaves import Octave, Painted, Recolored, choose_sizes, resize, shrink
+from impasto.progress import track
 from impasto.stylizer import MixSource, Plan, Stylizer
-from impasto.tile import Known, Tiling, show_tiles
 
 #: Kinds of file by ending, and the longest side of each.
 KINDS = {"tif": "tiff", "tiff": "tiff", "png": "png", "jpg": "jpeg", "jpeg": "jpeg"}
@@ -67,7 +69,7 @@ def stylize_file(
     """
     controls = change_controls(controls, changes)
     if not isinstance(painter, GraphStylizer):
-        raise ImpastoError(f"{painter.name} cannot paint by tiles: scale the photo down (--max-size), or take a model")
+        raise ImpastoError(f"{painter.name} cannot paint by strips: scale the photo down (--max-size), or take a model")
     inputs = [Path(path) for path in (photo, *(masks or ()))]
     target = Path(os.path.realpath(out))  # a link stays a link
     image = open_picture(inputs[0])
@@ -85,7 +87,7 @@ def stylize_file(
             work.check_room()
         work.prepare(inputs)
         plan = painter.plan(mix, controls, lambda: palette(work.photo.strips()))
-        work.paint(painter.tile_scene(work, plan, bool(layers)), plan)
+        work.paint(painter, plan)
         work.write(target, kind, quality, read_exif(inputs[0]), plan.recolors)
         done = True
     except (OSError, pyvips.Error) as error:
@@ -123,7 +125,7 @@ def _open_masks(paths: Sequence[Path], image: pyvips.Image, mix: Mix) -> list[py
 
 
 class _Work:
-    """A picture that is painted from file to file, and its folder; a :class:`impasto.tile.Scene`.
+    """A picture that is painted from file to file, and its folder; a :class:`impasto.octaves.Source`.
 
     Args:
         folder: for the work.
@@ -134,12 +136,14 @@ class _Work:
     Attributes:
         photo: the picture.
         height, width: of it.
+        shape: (height, width, 3).
     """
 
     def __init__(
         self, folder: Path, image: pyvips.Image, masks: Sequence[pyvips.Image], region_weights: np.ndarray
     ) -> None:
         self.height, self.width = image.height, image.width
+        self.shape = self.height, self.width, 3
         self._folder = folder
         self._sources = [image, *masks]
         names = ["photo.raw", *(f"mask-{number}.raw" for number in range(1, len(masks) + 1))]
@@ -149,13 +153,13 @@ class _Work:
         ]
         self.photo, *self._masks = self._raws
         self._painted = RawPicture(folder / "painted.raw", self.height, self.width, 3)
-        self._statistics = folder / "statistics.npy"
+        self._octave = folder / "octave.npz"
         self._region_weights = region_weights
 
     @property
     def begun(self) -> bool:
         """Whether anything is there that has cost much time."""
-        return self._statistics.exists()
+        return self._octave.exists()
 
     def check_room(self) -> None:
         """Raises `ImpastoError` unless there is room on the disk for all files of the folder."""
@@ -176,10 +180,10 @@ class _Work:
             if not any(strip.any() for strip in mask.strips()):
                 raise empty_mask_error(number)
 
-    def pixels(self, rows: slice, columns: slice) -> Pixels:
-        return self.photo.part(rows, columns)[..., :3]
+    def __getitem__(self, part: tuple[slice, slice], /) -> Pixels:
+        return self.photo.part(*part)[..., :3]
 
-    def regions(self, rows: slice, columns: slice) -> np.ndarray | None:
+    def _regions(self, rows: slice, columns: slice) -> np.ndarray | None:
         shared = self._share(rows, columns)
         return shared.weights if shared else None
 
@@ -190,43 +194,44 @@ class _Work:
         masks = np.stack([mask.part(rows, columns)[..., 0] for mask in self._masks])
         return share_pixels(masks.astype(np.float32) / np.float32(255), self._region_weights)
 
-    def paint(self, tiling: Tiling, plan: Plan) -> None:
-        """Measures and paints what is not done yet, strip after strip; all but what needs the whole painted picture."""
-        row = self.width * 3
-        known = tiling.nothing
-        if self.begun:
-            kept = np.load(self._statistics)
-            known = Known(kept[:-1], kept[-1])
+    def paint(self, painter: GraphStylizer, plan: Plan) -> None:
+        """Paints the octaves, if that is not done yet, and then what is left of the picture, strip after strip."""
+        if not self.begun:
+            self._save(*self._paint_octaves(painter, plan))
+        kept = np.load(self._octave)
+        maps = list(zip(kept["matrices"], kept["offsets"], strict=True))
+        finest = Octave(Recolored(self, maps, self._regions), Painted(kept["painting"], kept["photo"]))
+        row, columns = self.width * 3, slice(0, self.width)
         there = self._painted.path.stat().st_size // row if self._painted.path.exists() else 0
-        left = [tile for tile in tiling.tiles if tile.rows.inner.stop > there]
-        if not left:
-            return
-        exact = plan.controls.tile_statistics == "exact"
-        passes = tiling.passes_left(known) if exact else 0
-        with (
-            show_tiles((passes + 1) * len(tiling.tiles), len(tiling.tiles) - len(left)) as tick,
-            open(self._painted.path, "ab") as painted,
-        ):
-            painted.truncate(left[0].rows.inner.start * row)  # of a strip that was cut off nothing counts
-            if exact:
-                stats = tiling.measure(known, tick, self._save)
-            else:
-                stats = tiling.measure_thumbnail()
-                self._save(Known(stats, np.ones(stats.shape[1], np.float32)))
-            for tile, part in tiling.paint(stats, left, tick):
-                rows, columns = tile.rows.inner, tile.columns.inner
-                if columns.start == 0:
-                    strip = np.empty((rows.stop - rows.start, self.width, 3), np.uint8)
+        step = max(1, STRIP // self.width)
+        tops = range(there, self.height, step)
+        with open(self._painted.path, "ab") as painted:
+            painted.truncate(there * row)  # of a row that was cut off nothing counts
+            for top in track(tops, "Painting strips", len(tops)):
+                rows = slice(top, min(top + step, self.height))
                 shared = self._share(rows, columns)
-                strip[:, columns] = plan.finish_part(self.pixels(rows, columns), part, shared and shared.coverage)
-                if columns.stop == self.width:
-                    painted.write(strip.data)
-                    painted.flush()
+                part = finest.pixels(rows, columns)
+                painted.write(plan.finish_part(self[rows, columns], part, shared and shared.coverage).data)
+                painted.flush()
 
-    def _save(self, known: Known) -> None:
+    def _paint_octaves(self, painter: GraphStylizer, plan: Plan) -> tuple[Painted, list[ColorMap]]:
+        """Has the octaves painted, which are small."""
+        sizes, masks = choose_sizes(self.shape[:2], plan.controls.stroke_size), None
+        if self._masks:
+            layers = [np.stack([resize(_Layer(mask), size) for mask in self._masks]) for size in sizes]
+            masks = [
+                share_pixels(layer.astype(np.float32) / np.float32(255), self._region_weights).weights
+                for layer in layers
+            ]
+        return painter.paint_octaves(shrink(self, sizes), plan, masks)
+
+    def _save(self, painted: Painted, maps: list[ColorMap]) -> None:
         stream = io.BytesIO()
-        np.save(stream, np.vstack(known))
-        write_file(self._statistics, stream.getvalue())
+        matrices, offsets = (np.array([one[at] for one in maps]) for at in range(2))
+        whole = slice(0, painted.photo.shape[0]), slice(0, painted.photo.shape[1])
+        np.savez(stream, painting=painted.painting[whole], photo=painted.photo[whole], matrices=matrices,
+                 offsets=offsets)  # fmt: skip
+        write_file(self._octave, stream.getvalue())
 
     def write(self, target: Path, kind: str, quality: int, exif: bytes | None, recolors: bool) -> None:
         """Writes the file in one piece at the end; if it `recolors`, with the palette of the photo."""
@@ -247,13 +252,27 @@ class _Work:
         os.replace(written, target)
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A mask as a :class:`impasto.octaves.Source` of one band, [H, W]."""
+
+    mask: RawPicture
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.mask.height, self.mask.width
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> Pixels:
+        return self.mask.part(*part)[..., 0]
+
+
 def _identify(inputs: Sequence[Path], painter: GraphStylizer, mix: Mix, controls: Controls) -> dict[str, Any]:
     """Tells what is painted here, and how, from other runs."""
     return {
         "files": [_identify_file(path) for path in inputs],
-        "painter": [painter.name, painter.fingerprint, painter.engine_name, painter.tile],
+        "painter": [painter.name, painter.fingerprint, painter.engine_name],
         "styles": [[hashlib.sha256(style.tensor.tobytes()).hexdigest(), weight] for style, weight in mix],
-        "controls": [controls.strength, controls.keep_color, controls.tile_statistics],
+        "controls": [controls.strength, controls.keep_color, controls.stroke_size],
     }
 
 

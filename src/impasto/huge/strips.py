@@ -23,7 +23,7 @@ from impasto.image import Pixels
 from impasto.progress import meter
 
 _LOADERS = {"tiffload", "pngload", "jpegload"}
-_STRIP = 1 << 20  # pixels that are read at a time where the whole picture goes through
+STRIP = 1 << 20  # pixels that are read at a time where the whole picture goes through
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RawPicture:
 
     def strips(self) -> Iterator[Pixels]:
         """Reads all of it, from top to bottom."""
-        step = max(1, _STRIP // self.width)
+        step = max(1, STRIP // self.width)
         for top in range(0, self.height, step):
             yield self.part(slice(top, top + step), slice(None))
 

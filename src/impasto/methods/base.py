@@ -14,7 +14,9 @@ from torch import Tensor
 from impasto.engine.torch import best_device
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, to_uint8
+from impasto.mask import resize_regions
 from impasto.nets.vgg import Encoder, load_encoder
+from impasto.octaves import Octave, Painted, resize
 from impasto.style import Style
 from impasto.stylizer import Memory, Plan, Stylizer
 
@@ -49,10 +51,19 @@ class Method(Stylizer):
     def paint(
         self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
     ) -> Pixels:
-        """Paints as :meth:`Stylizer.paint` says; there are no statistics to remember, nor tiles."""
-        strength = plan.controls.strength
-        if strength == 0:
+        """Paints as :meth:`Stylizer.paint` says, once; there are no statistics to remember."""
+        if plan.controls.strength == 0:
             return content
+        stroke = plan.controls.stroke_size
+        if stroke == 1:
+            return self._paint_once(content, plan, regions)
+        height, width = (max(SMALLEST, round(side / stroke)) for side in content.shape[:2])
+        small = resize(content, (height, width))
+        masks = None if regions is None else resize_regions(regions, small.shape[:2])
+        return Octave(content, Painted(self._paint_once(small, plan, masks), small)).everything()
+
+    def _paint_once(self, content: Pixels, plan: Plan, regions: np.ndarray | None) -> Pixels:
+        strength = plan.controls.strength
         shares = zip(plan.mix.styles, plan.mix.shares, strict=True)
         pictures = [(self._picture(style), share) for style, share in shares if share or regions is not None]
         height, width = content.shape[:2]
