@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -167,9 +168,10 @@ class GraphStylizer(Stylizer):
         def run(pixels: Pixels, mask: np.ndarray) -> np.ndarray:
             return self._run(pixels, tensors, mask, strength, stats, 1.0, recurring=True)[0]
 
+        canvas = replace(octave, photo=octave.everything(), coarser=None)
         painting = np.empty((octave.height, octave.width, 3), np.uint8)
-        tiles = cut_scene(octave, self.model, TILE)
-        for tile, part in track(paint_tiles(octave, tiles, run), "Painting tiles", len(tiles)):
+        tiles = cut_scene(canvas, self.model, TILE)
+        for tile, part in track(paint_tiles(canvas, tiles, run), "Painting tiles", len(tiles)):
             painting[tile.rows.inner, tile.columns.inner] = part
         return painting
 

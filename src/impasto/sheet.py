@@ -37,6 +37,7 @@ def sheet(
     *,
     size: int = SIZE,
     columns: int | None = None,
+    stroke_size: float = 1.0,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Paints a sheet: the photo as it is and in each style, under each its painting's title, artist and year.
@@ -46,6 +47,7 @@ def sheet(
         styles: which; every style that ships with the model if not given.
         size: long side in pixels of each picture; the photo is scaled down to it before it is painted.
         columns: pictures to a row; chosen for a sheet of about 4 : 3 if not given.
+        stroke_size: see :class:`impasto.controls.Controls`.
         max_pixels: refuse larger photos.
 
     Raises:
@@ -63,7 +65,7 @@ def sheet(
     cells = [Cell(small.to_pil(), "The photo")]
     for style in track(styles, "Painting", len(styles)):
         title, detail = caption(style)
-        cells.append(Cell(model.stylize(small, style), title, detail))
+        cells.append(Cell(model.stylize(small, style, stroke_size=stroke_size), title, detail))
     return lay_out(cells, columns)
 
 

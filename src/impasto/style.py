@@ -143,6 +143,10 @@ class Painting:
     year: str
     palette: list[list[float]] = field(repr=False)
 
+    def describe(self) -> dict[str, str]:
+        """Says in words what it is."""
+        return {"name": self.name, "title": self.title, "artist": self.artist, "year": self.year}
+
 
 @cache
 def gallery() -> dict[str, Painting]:

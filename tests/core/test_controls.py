@@ -39,7 +39,11 @@ CALM, WILD = style("calm", 0, 0, 1, 1), style("wild", 4, 8, 1, 5)
         ("keep_color", "chroma", "keep_color must be match or luminance, not chroma"),
         ("style_size", 15, "style size must be a whole number from 16 to 4096, not 15"),
         ("style_size", 99.5, "style size must be a whole number from 16 to 4096, not 99.5"),
-        ("tile_statistics", "guess", "tile_statistics must be exact or thumbnail, not guess"),
+        ("stroke_size", 0, "stroke size must be a number from 0.25 to 4, not 0"),
+        ("stroke_size", -1, "stroke size must be a number from 0.25 to 4, not -1"),
+        ("stroke_size", float("nan"), "stroke size must be a number from 0.25 to 4, not nan"),
+        ("stroke_size", 1e9, "stroke size must be a number from 0.25 to 4, not 1000000000.0"),
+        ("stroke_size", "large", "stroke size must be a number from 0.25 to 4, not large"),
     ],
 )
 def test_a_control_out_of_its_range_is_one_line(field: str, value: object, message: str) -> None:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from impasto import __version__
 from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
 from impasto.app.work import BusyError, LateError
-from impasto.controls import STYLE_SIZE, Controls, KeepColor, Mix
+from impasto.controls import STROKE_SIZES, STYLE_SIZE, Controls, KeepColor, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import ENDINGS
 from impasto.sheet import caption
@@ -113,7 +113,12 @@ _KeepColor = Annotated[
     KeepColor | None, Form(description="Keep the photo's colours: its palette for the style, or its chroma.")
 ]
 _StyleSize = Annotated[
-    int, Form(ge=16, le=2048, description="Stroke size: short side of a style's picture. Not for shipped ones.")
+    int,
+    Form(ge=16, le=2048, description="Short side that a style's picture is scaled to first. Not for shipped ones."),
+]
+_StrokeSize = Annotated[
+    float,
+    Form(ge=STROKE_SIZES[0], le=STROKE_SIZES[1], description="How large strokes are: 1 as usual, 2 twice as large."),
 ]
 _MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Scale the photo down to this long side first.")]
 
@@ -153,6 +158,7 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
         mask: _Masks = [],  # noqa: B006
         strength: _Strength = 1.0,
         keep_color: _KeepColor = None,
+        stroke_size: _StrokeSize = 1.0,
         style_size: _StyleSize = STYLE_SIZE,
         max_size: _MaxSize = None,
         format: Annotated[Format, Form(description="Of the answer.")] = "png",
@@ -168,7 +174,7 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
             styles = [studio.style(name, style_size) for name in style]
             styles += [studio.style(data, style_size, name) for data, name in pictures]
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
-            controls = Controls(strength, keep_color, style_size)
+            controls = Controls(strength, keep_color, stroke_size, style_size)
             return encode(studio.stylize(content, Mix(styles, weight), controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))

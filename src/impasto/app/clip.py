@@ -93,7 +93,7 @@ def connect(page: gr.Blocks, studio: Studio, parts: ClipTab, controls: list[Any]
     jobs: dict[str, ClipJob] = {}  # by visit
 
     async def paint(
-        path: str | None, size: str, picked: Any, strength: float, color: Any, stroke: int,
+        path: str | None, size: str, picked: Any, strength: float, color: Any, stroke: float,
         request: gr.Request,
     ) -> AsyncIterator[tuple[Any, ...]]:  # fmt: skip
         idle = gr.update(interactive=True), gr.update(interactive=False)
@@ -114,14 +114,14 @@ def connect(page: gr.Blocks, studio: Studio, parts: ClipTab, controls: list[Any]
             if os.path.getsize(path) > limits.max_clip:
                 raise TooLargeError(f"the clip has {describe_excess(limits.max_clip)}")
             names, weights = read_chosen(picked)
-            mix = Mix([studio.style(name, int(stroke)) for name in names], weights)
+            mix = Mix([studio.style(name) for name in names], weights)
             with contextlib.suppress(StoppedError):
                 return stylize_video(
                     studio.painter,
                     path,
                     mix,
                     target,
-                    Controls(strength, read_keep_color(color), int(stroke)),
+                    Controls(strength, read_keep_color(color), stroke),
                     max_size=_SIZES.get(size, 640),
                     max_pixels=limits.max_pixels,
                     end=limits.max_clip_seconds,

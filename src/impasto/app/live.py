@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
-from impasto.controls import KeepColor, Mix
+from impasto.controls import STROKE_SIZES, ControlOptions, KeepColor, Mix
 from impasto.stylizer import Stylizer
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def router(studio: Studio) -> APIRouter:
         style: Annotated[list[str], Query(min_length=1, max_length=MOST_STYLES)],
         weight: Annotated[list[float], Query(max_length=MOST_STYLES)] = [],  # noqa: B006 (FastAPI copies it)
         strength: Annotated[float, Query(ge=0, le=1)] = 1.0,
+        stroke_size: Annotated[float, Query(ge=STROKE_SIZES[0], le=STROKE_SIZES[1])] = 1.0,
         keep_color: KeepColor | None = None,
     ) -> Response:
         sent = await request.body()
@@ -66,7 +67,8 @@ def router(studio: Studio) -> APIRouter:
             mix = Mix([studio.style(name) for name in style], weight)
             steady, lock = cameras.steady(camera, mix)
             with lock:
-                return encode(steady.paint(pixels, styles=mix, strength=strength, keep_color=keep_color), "jpg", 85)
+                changes = ControlOptions(strength=strength, stroke_size=stroke_size, keep_color=keep_color)
+                return encode(steady.paint(pixels, styles=mix, **changes), "jpg", 85)
 
         painted = await give_up_when_gone(request, studio.run("camera", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}", "cache-control": "no-store"}

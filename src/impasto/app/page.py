@@ -11,7 +11,7 @@ from impasto.app import clip, live, photo
 from impasto.app.look import CSS, HEAD, STATIC, THEME
 from impasto.app.studio import Studio, encode
 from impasto.app.visits import TidyBlocks, Visits
-from impasto.controls import STYLE_SIZE, Mix
+from impasto.controls import STROKE_SIZES, Mix
 from impasto.image import Picture, read_image
 from impasto.sheet import caption
 
@@ -90,20 +90,20 @@ def _blocks(studio: Studio, visits: Visits) -> TidyBlocks:
                 strength = gr.Slider(0, 1, 1, step=0.05, label="Strength", info="0 is the photo itself.",
                                      elem_id="strength")  # fmt: skip
                 color = gr.Radio(_COLORS, value="style", label="Colours", elem_id="color")
-                stroke = gr.Slider(128, 1024, STYLE_SIZE, step=64, label="Stroke size", elem_id="stroke",
-                                   info="For styles of your own; smaller is finer.")  # fmt: skip
+                stroke = gr.Slider(*STROKE_SIZES, 1, step=0.05, label="Stroke size", elem_id="stroke",
+                                   info="1 as usual, 2 twice as large.")  # fmt: skip
 
         controls = [picker, strength, color, stroke]
         photo.connect(studio, still, controls, visits)
-        for event in (strength.change, color.change):
-            event(None, [strength, color], None, js=_TELL_CAMERA)
+        for event in (strength.change, color.change, stroke.change):
+            event(None, [strength, color, stroke], None, js=_TELL_CAMERA)
         clip.connect(page, studio, video, controls, visits)
         page.queue(max_size=200, default_concurrency_limit=None, api_open=False)
     return page
 
 
-_TELL_CAMERA = """(strength, color) => {
-  window.impasto = { ...window.impasto, strength, keep_color: color === "style" ? null : color };
+_TELL_CAMERA = """(strength, color, stroke_size) => {
+  window.impasto = { ...window.impasto, strength, stroke_size, keep_color: color === "style" ? null : color };
 }"""
 
 

@@ -201,12 +201,12 @@ def _paint(
     chosen: Any,
     strength: float,
     color: Any,
-    stroke: int,
+    stroke: float,
 ) -> Picture:
     names, weights = read_chosen(chosen)
-    mix = Mix([studio.style(name, int(stroke)) for name in names], weights)
+    mix = Mix([studio.style(name) for name in names], weights)
     masks = _regions(studio, drawn) if len(mix) == 2 else []
-    return studio.stylize(photo, mix, Controls(strength, read_keep_color(color), int(stroke)), masks)
+    return studio.stylize(photo, mix, Controls(strength, read_keep_color(color), stroke), masks)
 
 
 def _regions(studio: Studio, drawn: list[bytes | Path]) -> list[Picture]:

@@ -28,12 +28,12 @@ from impasto.style import Style
 from impasto.stylizer import Stylizer
 
 T = TypeVar("T")
-#: What is kept of an uploaded style: its vector, or its name and the picture, of which any stroke size can be taken.
+#: What is kept of an uploaded style: its vector, or its name and the picture, of which it can be taken at any size.
 UploadedStyle = Style | tuple[str, Picture]
 
 #: Styles in one mix, and so masks of one photo, at most.
 MOST_STYLES = 8
-_KEPT_SIDE = 768  # short side that uploaded style pictures are kept at: any stroke size can be had from it
+_KEPT_SIDE = 768  # short side that uploaded style pictures are kept at
 
 
 @dataclass(frozen=True)

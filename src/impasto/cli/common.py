@@ -44,7 +44,15 @@ PrecisionOption = Annotated[
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="one for each core")]
 StyleSizeOption = Annotated[
     int | None,
-    typer.Option(help="Stroke size: the style picture's short side is scaled to this many pixels.", show_default="512"),
+    typer.Option(
+        help="Short side in pixels that a style picture is scaled to before its style is taken: which of its features "
+        "count. For larger or finer strokes, see --stroke-size.",
+        show_default="512",
+    ),
+]
+StrokeSizeOption = Annotated[
+    float | None,
+    typer.Option(help="How large strokes are: 2 twice as large, 0.5 half as large; 0.25 to 4.", show_default="1"),
 ]
 KeepColorOption = Annotated[
     Literal["match", "luminance"] | None,

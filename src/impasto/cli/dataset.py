@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from impasto.cli.common import EngineOption, JsonOption, PrecisionOption, StyleSizeOption, given, print_json
+from impasto.cli.common import (
+    EngineOption,
+    JsonOption,
+    PrecisionOption,
+    StrokeSizeOption,
+    StyleSizeOption,
+    given,
+    print_json,
+)
 
 
 def dataset(
@@ -30,6 +38,7 @@ def dataset(
     keep_color: Annotated[
         Literal["match", "luminance"] | None, typer.Option(help="Keep the colours of the pictures.")
     ] = None,
+    stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     seed: Annotated[int | None, typer.Option(help="Of the draws.", show_default="0")] = None,
     model: Annotated[
@@ -51,7 +60,8 @@ def dataset(
     from impasto.controls import read_range
     from impasto.dataset import Recipe, stylize_dataset
 
-    drawn = given(per_image=per_image, size=size, crop=crop, keep_color=keep_color, style_size=style_size, seed=seed)
+    drawn = given(per_image=per_image, size=size, crop=crop, keep_color=keep_color, stroke_size=stroke_size,
+                  style_size=style_size, seed=seed)  # fmt: skip
     if strength is not None:
         drawn["strength"] = read_range(strength)
     chosen = given(model=model, engine=engine, precision=precision, workers=workers, threads=threads, address=address)

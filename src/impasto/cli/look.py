@@ -20,7 +20,7 @@ def styles(model: ModelOption = None, as_json: JsonOption = False) -> None:
     paintings = gallery()
     names = find_model(model).gallery if model is not None else paintings
     if as_json:
-        print_json([vars(paintings[name]) if name in paintings else {"name": name} for name in names])
+        print_json([paintings[name].describe() if name in paintings else {"name": name} for name in names])
         return
     if not all(name in paintings for name in names):
         print(*names, sep="\n")

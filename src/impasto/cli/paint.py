@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from impasto.cli.common import (
     ModelOption,
     PrecisionOption,
     SetOption,
+    StrokeSizeOption,
     StyleSizeOption,
     ThreadsOption,
     complain,
@@ -78,19 +79,12 @@ def stylize(
         typer.Option(help="Where a style goes (white), a picture of the photo's size: one for each style. Repeatable."),
     ] = None,
     keep_color: KeepColorOption = None,
+    stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_size: Annotated[int | None, typer.Option(help="Scale the photo down to this long side first.")] = None,
     max_pixels: MaxPixelsOption = None,
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
-    tile_statistics: Annotated[
-        Literal["exact", "thumbnail"],
-        typer.Option(
-            help="What a large photo, painted by tiles, takes its content statistics from: all of it, or, faster and "
-            "with other strokes, a small version of it.",
-            rich_help_panel=_HUGE,
-        ),
-    ] = "exact",
     huge: Annotated[
         bool,
         typer.Option(
@@ -135,8 +129,9 @@ def stylize(
         raise ImpastoError("--each makes one picture for each style: leave out --weights and --mask, which mix them")
     from impasto.controls import Controls, Mix, read_weights
 
-    controls = Controls(**given(strength=strength, keep_color=keep_color, style_size=style_size,
-                                tile_statistics=tile_statistics))  # fmt: skip
+    controls = Controls(
+        **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
+    )
     jobs = _plan(photos, sources, each, out, format)
     _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
     if any(job.out is None for job in jobs) and as_json:
@@ -306,6 +301,7 @@ def _record(
         "styles": [style.name for style in mix.styles],
         "weights": list(mix.weights),
         "strength": controls.strength,
+        "stroke_size": controls.stroke_size,
         "model": painter.name,
         "engine": painter.engine_name,
         "device": painter.device,
@@ -373,6 +369,7 @@ def sheet(
     ] = None,
     columns: Annotated[int | None, typer.Option(help="Pictures to a row.", show_default="for about 4 : 3")] = None,
     size: Annotated[int | None, typer.Option(help="Long side of each picture in pixels.", show_default="400")] = None,
+    stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_pixels: MaxPixelsOption = None,
     model: ModelOption = None,
@@ -392,6 +389,7 @@ def sheet(
     painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
     taken = take_styles(painter, sources, style_size, limit)
-    page = sheets.sheet(painter, open_source(photo), taken or None, columns=columns, **given(size=size), **limit)
+    options = given(size=size, stroke_size=stroke_size) | limit
+    page = sheets.sheet(painter, open_source(photo), taken or None, columns=columns, **options)
     write_image(target, page)
     print(target)

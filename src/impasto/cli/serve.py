@@ -13,6 +13,7 @@ from impasto.cli.common import (
     EngineOption,
     ModelOption,
     PrecisionOption,
+    StrokeSizeOption,
     StyleSizeOption,
     ThreadsOption,
     given,
@@ -206,6 +207,7 @@ def camera(
     keep_color: Annotated[
         Literal["match", "luminance"] | None, typer.Option(help="Keep the camera's colours: palette, or chroma.")
     ] = None,
+    stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_size: Annotated[
         int | None, typer.Option(help="Long side in pixels that frames are painted at.", show_default="512")
@@ -224,7 +226,9 @@ def camera(
     from impasto.controls import Controls
     from impasto.loader import load
 
-    controls = Controls(**given(strength=strength, keep_color=keep_color, style_size=style_size))
+    controls = Controls(
+        **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
+    )
 
     with Window() if to == "window" else VirtualCamera() as screen:
         painter = load(**given(model=model), engine=engine, threads=threads, precision=precision)

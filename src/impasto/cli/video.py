@@ -23,6 +23,7 @@ from impasto.cli.common import (
     ModelOption,
     PrecisionOption,
     SetOption,
+    StrokeSizeOption,
     StyleSizeOption,
     ThreadsOption,
     complain,
@@ -63,6 +64,7 @@ def video(
         typer.Option(help="Where a style goes (white), a clip or a picture: one for each style. Repeatable."),
     ] = None,
     keep_color: KeepColorOption = None,
+    stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_size: Annotated[int | None, typer.Option(help="Scale the frames down to this long side.")] = None,
     start: Annotated[float | None, typer.Option(help="Begin here, in seconds.")] = None,
@@ -144,7 +146,7 @@ def video(
     from impasto.progress import meter
 
     shares = read_weights(weights, len(names))
-    controls = Controls(**given(keep_color=keep_color, style_size=style_size))
+    controls = Controls(**given(keep_color=keep_color, stroke_size=stroke_size, style_size=style_size))
 
     painter = load_painter(model, engine, threads, set_option, precision)
     styles = take_styles(painter, names, style_size, {})

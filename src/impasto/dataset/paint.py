@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from impasto.controls import Controls, Mix
+from impasto.controls import Mix
 from impasto.dataset.manifest import ManifestRow
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError
@@ -167,8 +167,7 @@ class SourcePainter:
         return picture
 
     def _paint_bytes(self, picture: Picture, style: Style, row: ManifestRow) -> bytes:
-        controls = Controls(row.strength, self.recipe.keep_color)
-        painted = self.stylizer.stylize_picture(picture, Mix([style]), controls)
+        painted = self.stylizer.stylize_picture(picture, Mix([style]), self.recipe.controls(row.strength))
         stream = io.BytesIO()
         write_image(stream, painted, format=posixpath.splitext(row.output)[1], quality=QUALITY)
         return stream.getvalue()

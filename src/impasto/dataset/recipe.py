@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from impasto.controls import STYLE_SIZE, KeepColor
+from impasto.controls import STYLE_SIZE, Controls, KeepColor
 from impasto.errors import ImpastoError
 
 QUALITY = 95
@@ -22,7 +22,7 @@ class Recipe:
         seed: of the draws.
         size: scale pictures to this short side first; None leaves them as they are.
         crop: then cut out the centre square of this side.
-        keep_color, style_size: see :meth:`impasto.Stylizer.stylize` and :meth:`impasto.Stylizer.style`.
+        keep_color, stroke_size, style_size: see :class:`impasto.controls.Controls`.
     """
 
     per_image: int = 1
@@ -31,18 +31,24 @@ class Recipe:
     size: int | None = None
     crop: int | None = None
     keep_color: KeepColor | None = None
+    stroke_size: float = 1.0
     style_size: int = STYLE_SIZE
 
     def __post_init__(self) -> None:
         low, high = self.strength
         if not 0 <= low <= high <= 1:
             raise ImpastoError(f"strength must go up from a number to another, both from 0 to 1, not {low}..{high}")
+        self.controls(high)  # which checks the rest
         for name, least in {"per_image": 1, "size": 16, "crop": 16}.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ImpastoError(f"{name.replace('_', '-')} must be {least} or more, not {value}")
         if self.size and self.crop and self.crop > self.size:
             raise ImpastoError(f"a crop of {self.crop} is larger than pictures with a short side of {self.size}")
+
+    def controls(self, strength: float) -> Controls:
+        """Makes the controls of a painting of that strength."""
+        return Controls(strength, keep_color=self.keep_color, stroke_size=self.stroke_size, style_size=self.style_size)
 
     def draw(self, name: str, styles: int) -> list[tuple[int, float]]:
         """Draws the number of the style, out of so many, and the strength of each painting of a picture.

@@ -22,7 +22,7 @@ from impasto.errors import ImpastoError
 from impasto.loader import load
 from impasto.place import PICTURES, Place
 from impasto.progress import track
-from impasto.style import Style
+from impasto.style import Style, pack_palette, unpack_palette
 
 _BLOCK = 32  # pictures at most that one worker is given at a time: what is done anew when it is killed
 
@@ -167,7 +167,9 @@ def _take_styles(
         if found["error"]:
             broken[found["name"]] = found["error"]
         else:
-            taken.append(Style(found["name"], np.asarray(found["tensor"], np.float32), found["model"]))
+            palette = unpack_palette(found["palette"].reshape(4, 3)) if len(found["palette"]) else None
+            tensor = np.asarray(found["tensor"], np.float32)
+            taken.append(Style(found["name"], tensor, found["model"], palette=palette))
     if not taken:
         name, why = next(iter(broken.items()))
         raise ImpastoError(f"no style can be taken; {name}: {why}")
@@ -186,8 +188,10 @@ class _StyleTaker:
             source = Place(folder).read(name) if folder else item["path"]
             style = self._stylizer.style(source, size=self._size, name=name)
         except (ImpastoError, OSError) as error:
-            return {"name": name, "error": str(error), "tensor": np.empty(0, np.float32), "model": ""}
-        return {"name": name, "error": "", "tensor": style.tensor, "model": style.model}
+            nothing = np.empty(0, np.float32)
+            return {"name": name, "error": str(error), "tensor": nothing, "palette": nothing, "model": ""}
+        palette = np.empty(0, np.float32) if style.palette is None else pack_palette(style.palette).ravel()
+        return {"name": name, "error": "", "tensor": style.tensor, "palette": palette, "model": style.model}
 
 
 class _PicturePainter:

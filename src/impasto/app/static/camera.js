@@ -29,8 +29,8 @@
   };
 
   const query = () => {
-    const { styles = [], strength = 1, keep_color = null } = window.impasto || {};
-    const fields = new URLSearchParams({ camera, strength });
+    const { styles = [], strength = 1, stroke_size = 1, keep_color = null } = window.impasto || {};
+    const fields = new URLSearchParams({ camera, strength, stroke_size });
     for (const one of styles) { fields.append("style", one.id); fields.append("weight", one.weight); }
     if (keep_color) fields.set("keep_color", keep_color);
     return fields;
