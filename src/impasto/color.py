@@ -22,6 +22,7 @@ def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return pixels.astype(np.float32, copy=False) @ LUMA
 
 
+_LEAST_SPREAD = 64  # levels of 255, see `optimal_map`
 #: An affine map of RGB values 0..255, x -> A x + b: A float64 [3, 3], b float64 [3].
 ColorMap = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -81,7 +82,8 @@ def color_map(style: Pixels | Palette, content: Pixels | Palette) -> ColorMap:
     """
     style = style if isinstance(style, Palette) else palette_of(style)
     content = content if isinstance(content, Palette) else palette_of(content)
-    matrix = _root(content.covariance) @ _root(style.covariance, inverse=True)
+    # A direction in which the style varies by less than one level (grey pictures, flat ones) is not stretched.
+    matrix = _root(content.covariance) @ _root(style.covariance, least=1, inverse=True)
     return matrix, content.mean - matrix @ style.mean
 
 
@@ -89,28 +91,25 @@ def optimal_map(photo: Palette, painting: Palette, share: float) -> ColorMap:
     """Finds the map that moves the colours of a photo to those of a painting, or a share (0..1) of the way.
 
     Of all linear maps to that mean and covariance it is the one that moves colours least (Monge and Kantorovitch;
-    Pitie and Kokaram 2007): A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both.
+    Pitie and Kokaram 2007): A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both. C counts
+    as if colours varied by 64 levels at least in every direction: else the noise of a sky or a grey photo would grow.
 
     >>> grey, bright = (Palette(np.full(3, mean), 400 * np.eye(3)) for mean in (100.0, 200.0))
     >>> matrix, offset = optimal_map(grey, bright, 0.5)
     >>> (matrix @ grey.mean + offset).round().tolist()
     [150.0, 150.0, 150.0]
     """
-    root, inverse = _root(photo.covariance), _root(photo.covariance, inverse=True)
+    root, inverse = (_root(photo.covariance, _LEAST_SPREAD, inverse) for inverse in (False, True))
     matrix = inverse @ _root(root @ painting.covariance @ root) @ inverse
     offset = painting.mean - matrix @ photo.mean
     return (1 - share) * np.eye(3) + share * matrix, share * offset
 
 
-def _root(covariance: npt.NDArray[np.float64], inverse: bool = False) -> npt.NDArray[np.float64]:
-    """The symmetric square root of a covariance, or of its inverse.
-
-    In the inverse a direction in which colours vary by less than one level (grey pictures, flat ones) is not stretched:
-    there is nothing in it but rounding.
-    """
+def _root(covariance: npt.NDArray[np.float64], least: float = 0, inverse: bool = False) -> npt.NDArray[np.float64]:
+    """The symmetric square root of a covariance, or its inverse; deviations count as `least` levels or more."""
     values, vectors = np.linalg.eigh(covariance)
-    scales = 1 / np.sqrt(np.maximum(values, 1)) if inverse else np.sqrt(np.maximum(values, 0))
-    root: npt.NDArray[np.float64] = (vectors * scales) @ vectors.T
+    deviations = np.sqrt(np.maximum(values, least**2))
+    root: npt.NDArray[np.float64] = (vectors * (1 / deviations if inverse else deviations)) @ vectors.T
     return root
 
 

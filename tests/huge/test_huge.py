@@ -270,5 +270,5 @@ def test_a_folder_that_must_not_be_written_to(painter, folder):
 
 def test_methods_cannot(vgg19):
     pytest.importorskip("torch")
-    with pytest.raises(ImpastoError, match="cannot paint by tiles"):
+    with pytest.raises(ImpastoError, match="cannot paint by strips"):
         stylize_file(impasto.load("style-swap"), "photo.png", STYLE, "painted.tif")
