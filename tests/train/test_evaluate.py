@@ -17,8 +17,9 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import impasto
+from impasto.cli import main
 from impasto.errors import ImpastoError
-from impasto.evaluate.metrics import psnr, ssim
+from impasto.evaluate.metrics import Observer, psnr, ssim
 from impasto.evaluate.quality import evaluate
 from impasto.evaluate.report import Evaluation, record
 from impasto.image import center_crop
@@ -45,6 +46,32 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def evaluation(pictures, vgg19) -> Evaluation:
     return evaluate(["adain"], pictures / "photos", pictures / "styles", size=SIZE, engine="onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    """Photos with short sides of 512, 1024 and 400 pixels, and a style picture of 300."""
+    photos, styles = (tmp_path_factory.mktemp(name) for name in ("photos", "styles"))
+    coffee = Image.fromarray(data.coffee())
+    Image.fromarray(data.astronaut()).save(photos / "astronaut.png")
+    coffee.resize((1536, 1024)).save(photos / "large coffee.png")
+    coffee.save(photos / "small coffee.png")
+    Image.fromarray(data.chelsea()).save(styles / "chelsea.png")
+    return [photos, styles]
+
+
+@pytest.fixture(scope="module")
+def looks() -> list[tuple[int, ...]]:
+    """Shapes of what VGG-19 has looked at for `scaled`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def scaled(folders, vgg19, looks) -> Evaluation:
+    look = Observer.__call__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Observer, "__call__", lambda self, pixels: looks.append(pixels.shape) or look(self, pixels))
+        return evaluate(["adain"], *folders, scales=(2048, 512, 1024, 512), engine="onnxruntime")
 
 
 def noisy(pixels: np.ndarray, level: float) -> np.ndarray:
@@ -184,6 +211,80 @@ def test_figures_are_recorded_in_the_card_of_the_model_they_were_measured_on(eva
     with pytest.raises(ImpastoError, match="was not evaluated"):
         record(evaluation, folder)
     assert find_model(folder).card == other
+
+
+def test_at_scales_there_is_a_row_for_each_that_some_photo_has(scaled, tmp_path):
+    names = ["unchanged content", "adain"]
+    found = [(row.model, row.scale, row.pairs) for row in scaled.rows]
+    assert found == [(name, scale, pairs) for scale, pairs in ((512, 2), (1024, 1)) for name in names]
+    assert list(scaled.photos) == ["astronaut.png", "large coffee.png"]
+    assert list(scaled.table().columns[1].cells) == ["512", "512", "1024", "1024"]
+    report = json.loads(json.dumps(scaled.to_json()))
+    assert report["scales"] == [512, 1024, 2048]
+    assert [row["scale"] for row in report["models"]] == [512, 512, 1024, 1024]
+    assert "as they are" in report["resize"]
+    scaled.write_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg;base64,") == 2 + 1 + 2
+    assert page.count("; 1024: content ") == 1
+    assert all(f"<td>{row.scale}</td><td>{row.content:.2f}</td>" in page for row in scaled.rows)
+
+
+def test_the_scale_of_a_photo_as_it_is_gives_the_figures_of_that_size(scaled, folders):
+    plain = evaluate(["adain"], *folders, engine="onnxruntime", limit=1)
+    own = [score for score in scaled.scores if score.photo == "astronaut.png"]
+    assert [replace(score, seconds=None, scale=None) for score in own] == [
+        replace(score, seconds=None) for score in plain.scores
+    ]
+    assert all("scale" not in entry for key in ("models", "pairs") for entry in plain.to_json()[key])
+
+
+def test_at_a_scale_the_middle_of_the_whole_painting_is_compared(scaled, folders):
+    photos, styles = folders
+    picture = Image.open(styles / "chelsea.png")
+    model = impasto.load(engine="onnxruntime")
+    photo = Image.open(photos / "large coffee.png")
+    painted = model.stylize(np.asarray(photo), model.style(center_crop(np.asarray(picture), 512)))
+    middle = [
+        np.asarray(image.resize(size, Image.Resampling.LANCZOS))[:, left : left + 512]
+        for image, size, left in (
+            (Image.fromarray(np.asarray(painted)), (768, 512), 128),
+            (photo, (768, 512), 128),
+            (picture, (770, 512), 129),
+        )
+    ]
+    seen, own, target = map(Observer(), middle)
+    [score] = [s for s in scaled.scores if (s.model, s.photo, s.scale) == ("adain", "large coffee.png", 512)]
+    assert score.content == pytest.approx(seen.content_loss(own))
+    assert score.style_loss == pytest.approx(seen.style_loss(target.style))
+    assert score.ssim == pytest.approx(ssim(middle[0], middle[1]))
+
+
+def test_vgg19_looks_once_at_each_photo_and_style_picture_and_painting_at_each_scale(scaled, looks):
+    assert looks == [(512, 512, 3)] * (3 + 2 + 3)
+
+
+def test_scales_of_no_photo_and_figures_for_no_card_are_said_in_one_line(scaled, folders):
+    with pytest.raises(ImpastoError, match="no photo has a short side of 4096 pixels or more: take larger ones"):
+        evaluate(["adain"], *folders, scales=[4096, 10**9])
+    with pytest.raises(ImpastoError, match="scales must be 512 pixels or more, not none"):
+        evaluate(["adain"], *folders, scales=())
+    with pytest.raises(ImpastoError, match="evaluate without scales"):
+        record(scaled, "adain")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "511", "512,0", "large", "512,", "", "512.5", "1024", "512 --record"])
+def test_bad_scales_are_said_in_one_line(text, folders, vgg19, capsys):
+    scales, *more = text.split(" ")
+    if text == "1024":
+        more = ["--limit", "1"]  # of a short side of 512
+    content, style = map(str, folders)
+    with pytest.raises(SystemExit) as exit:
+        main(["evaluate", "adain", "--content", content, "--style", style, "--scales", scales, *more])
+    out, err = capsys.readouterr()
+    assert (exit.value.code, out) == (2, "")
+    assert err.startswith("impasto: ")
+    assert err.count("\n") == 1
 
 
 def test_what_cannot_be_evaluated_is_said_in_one_line(pictures, vgg19, tmp_path):

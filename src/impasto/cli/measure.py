@@ -30,6 +30,14 @@ def evaluate(
     ] = None,
     max_size: Annotated[int | None, typer.Option(help="Scale the clip down to this long side.")] = None,
     size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS,...",
+            help="Paint photos as they are, and measure them scaled to each of these short sides, e.g. 512,1024,2048; "
+            "--size is then that of styles.",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Take only so many photos.")] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",
@@ -46,8 +54,8 @@ def evaluate(
     if (content is None) == (video is None):
         raise ImpastoError("give either --content, a folder of photos, or --video, a clip")
     if video is not None:
-        if html is not None or record:
-            raise ImpastoError("--html and --record are for photos: leave them out with --video")
+        if html is not None or record or scales is not None:
+            raise ImpastoError("--html, --record and --scales are for photos: leave them out with --video")
         from impasto.evaluate.video import evaluate_video
 
         clip = given(max_size=max_size, limit=limit)
@@ -62,9 +70,12 @@ def evaluate(
     from impasto.evaluate import quality, report
 
     assert content is not None
+    if scales is not None and record:
+        raise ImpastoError("--record is for one size: leave it out with --scales")
     evaluation = quality.evaluate(
-        models, content, style, size=size, engine=engine, threads=threads, precision=precision, limit=limit
-    )
+        models, content, style, size=size, scales=_read_scales(scales), engine=engine, threads=threads,
+        precision=precision, limit=limit,
+    )  # fmt: skip
     if html is not None:
         evaluation.write_html(html)
     if record:
@@ -74,6 +85,13 @@ def evaluate(
         print_json(evaluation.to_json())
     else:
         print_table(evaluation.table())
+
+
+def _read_scales(text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ImpastoError(f"--scales takes numbers of pixels, like 512,1024, not {text or 'nothing'}") from None
 
 
 def bench(

@@ -8,6 +8,10 @@ On every pair of a photo and a style picture, both scaled to one short side (Lan
 * seconds: pixels to painted pixels, the style taken beforehand (median).
 
 All features are the normalised VGG-19's. Scores depend on size and filter, so they are only comparable at equal ones.
+
+At several scales, photos are painted as they are instead. Then painting, photo and style picture are each scaled to a
+short side of so many pixels, and the middle of them is compared, which shows coarse forms at small scales and the fine
+texture at large ones.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePath
 from statistics import fmean, median
 
@@ -23,10 +28,10 @@ import numpy as np
 from impasto.checks import SMALLEST, require_at_least
 from impasto.errors import ImpastoError
 from impasto.evaluate.page import thumbnail
-from impasto.evaluate.report import UNCHANGED, Evaluation, QualityRow, Score
+from impasto.evaluate.report import CROP, UNCHANGED, Evaluation, QualityRow, Score
 from impasto.extras import explain_missing
 from impasto.graph import GraphStylizer
-from impasto.image import Pixels, center_crop, read_image
+from impasto.image import Pixels, center_crop, center_square, read_image, resize_short_side
 from impasto.loader import load
 from impasto.progress import track
 from impasto.style import Style
@@ -46,6 +51,7 @@ def evaluate(
     style: str | os.PathLike[str],
     *,
     size: int = 512,
+    scales: Sequence[int] | None = None,
     engine: str = "auto",
     threads: int | None = None,
     precision: str = "auto",
@@ -58,34 +64,48 @@ def evaluate(
         models: names of models, model folders or methods, or such as are loaded already, by name. One that was trained
             on certain styles paints in those of them that are named like a style picture's file.
         content, style: folders of pictures (or tar files of them).
-        size: side in pixels of the squares that photos and styles are brought to.
+        size: side in pixels, 16 or more, of the squares that photos and styles are brought to; with `scales` only
+            styles, to be taken.
+        scales: short sides in pixels, 512 or more, to measure at photos that are painted as they are, in squares of 512
+            pixels from the middle. A photo counts at those scales that it need not be enlarged for; a style picture is
+            enlarged if need be. None paints and measures squares of `size`.
         engine, precision: what runs the models, see :func:`impasto.engine.open_engine`.
         threads: processor threads for painting and measuring; None leaves one for each physical core.
         limit: take only the first so many photos, by name.
         style_limit: take only the first so many style pictures.
 
     Raises:
-        ImpastoError: a model, a folder or a picture cannot be read, or the VGG-19 weights are not on this machine.
+        ImpastoError: a model, a folder or a picture cannot be read, no photo is large enough for any scale, or the
+            VGG-19 weights are not on this machine.
     """
     if not models:
         raise ImpastoError("no model to evaluate: name at least one")
     if limit is not None and limit < 1:
         raise ImpastoError(f"limit must be 1 photo or more, not {limit}")
+    if scales is not None and (not scales or min(scales) < CROP):
+        raise ImpastoError(f"scales must be {CROP} pixels or more, not {', '.join(map(str, scales)) or 'none'}")
+    chosen = sorted(set(scales or ()))
+    views: Sequence[int | None] = chosen or [None]
     photos, paintings = find_pictures([content])[:limit], find_pictures([style])[:style_limit]
     if not isinstance(models, Mapping):
         models = {str(name): load(name, engine=engine, threads=threads, precision=precision) for name in models}
     if threads is not None:
         torch.set_num_threads(threads)
-    judge = _Judge(models, size)
+    judge = _Judge(models, size, views)
     for painting in paintings:
         judge.take(painting)
     if idle := [model for model, styles in judge.styles.items() if not styles]:
         raise ImpastoError(f"the model {idle[0]} knows none of these styles: name the pictures like its styles")
-    total = len(photos) * (len(paintings) + sum(map(len, judge.styles.values())))
+    total = len(photos) * (len(paintings) + sum(map(len, judge.styles.values()))) * len(views)
     # One photo at a time: its features are shared by all models and styles, and nothing of full size is kept.
     scores = list(track((score for photo in photos for score in judge.measure(photo)), "evaluate", total))
-    rows = [_average(UNCHANGED, None, scores, [])]
-    rows += [_average(name, model.fingerprint, scores, judge.rebuilt[name]) for name, model in models.items()]
+    if not scores:
+        raise ImpastoError(f"no photo has a short side of {chosen[0]} pixels or more: take larger ones")
+    rows = []
+    for scale in views:
+        if own := [score for score in scores if score.scale == scale]:
+            rows.append(_average(UNCHANGED, None, own, []))
+            rows += [_average(name, model.fingerprint, own, judge.rebuilt[name]) for name, model in models.items()]
     return Evaluation(
         size=size,
         engine=next(iter(models.values())).engine_name,
@@ -94,6 +114,7 @@ def evaluate(
         photos=judge.photo_thumbnails,
         styles=judge.style_thumbnails,
         thumbnails=judge.thumbnails,
+        scales=tuple(chosen),
     )
 
 
@@ -102,13 +123,16 @@ class _Judge:
 
     Attributes:
         styles: for each model those that it has taken, by the names of their pictures.
-        rebuilt: for each model luma SSIM and PSNR to each photo of what the network alone makes of it at strength 0.
+        rebuilt: for each model luma SSIM and PSNR to each photo of what the network alone makes of it at strength 0;
+            not at scales, for it takes a picture in one piece.
         photo_thumbnails, style_thumbnails, thumbnails: as in :class:`Evaluation`.
     """
 
-    def __init__(self, stylizers: Mapping[str, Stylizer], size: int) -> None:
-        self._stylizers, self._size, self._observe = stylizers, size, Observer()
-        self._targets: dict[str, Statistics] = {}
+    def __init__(self, stylizers: Mapping[str, Stylizer], size: int, scales: Sequence[int | None]) -> None:
+        self._stylizers, self._size, self._scales, self._observe = stylizers, size, scales, Observer()
+        self._open = partial(square, size=size) if None in scales else _read
+        self._paintings: dict[str, StoredPicture] = {}
+        self._targets: dict[tuple[str, int | None], Statistics] = {}
         self.styles: dict[str, dict[str, Style]] = {model: {} for model in stylizers}
         self.rebuilt: dict[str, list[tuple[float, float]]] = {model: [] for model in stylizers}
         self.photo_thumbnails: dict[str, bytes] = {}
@@ -118,7 +142,7 @@ class _Judge:
     def take(self, painting: StoredPicture) -> None:
         """Takes a painting's style in every model that can."""
         pixels = square(painting, self._size)
-        self._targets[painting.name] = self._observe(pixels).style
+        self._paintings[painting.name] = painting
         self.style_thumbnails[painting.name] = thumbnail(pixels)
         for model, stylizer in self._stylizers.items():
             if isinstance(stylizer, GraphStylizer) and stylizer.model.trained_styles:
@@ -130,14 +154,20 @@ class _Judge:
 
     def measure(self, photo: StoredPicture) -> Iterator[Score]:
         """Scores a photo as it is and as every model paints it, in every style."""
-        pixels = square(photo, self._size)
+        pixels = self._open(photo)
+        short = min(pixels.shape[:2])
+        views = {scale: _view(pixels, scale) for scale in self._scales if scale is None or scale <= short}
+        if not views:
+            return
         self.photo_thumbnails[photo.name] = thumbnail(pixels)
-        own = self._observe(pixels)
-        for name, target in self._targets.items():
-            yield Score(UNCHANGED, photo.name, name, 0.0, own.style_loss(target), 1.0, None)
+        own = {scale: self._observe(view) for scale, view in views.items()}
+        for scale, seen in own.items():
+            for name in self._paintings:
+                loss = seen.style_loss(self._target(name, scale))
+                yield Score(UNCHANGED, photo.name, name, 0.0, loss, 1.0, None, scale)
         for model, stylizer in self._stylizers.items():
             # First this, which also spares the timed runs the engine's preparations for a new size.
-            if isinstance(stylizer, GraphStylizer):
+            if isinstance(stylizer, GraphStylizer) and None in views:
                 back = stylizer.reconstruct(pixels)
                 self.rebuilt[model].append((ssim(back, pixels), psnr(back, pixels)))
             for name, style in self.styles[model].items():
@@ -145,18 +175,35 @@ class _Judge:
                 painted = np.asarray(stylizer.stylize(pixels, style))
                 seconds = time.perf_counter() - start
                 self.thumbnails[model, photo.name, name] = thumbnail(painted)
-                seen = self._observe(painted)
-                yield Score(model, photo.name, name, seen.content_loss(own), seen.style_loss(self._targets[name]),
-                            ssim(painted, pixels), seconds)  # fmt: skip
+                for scale, view in views.items():
+                    part = _view(painted, scale)
+                    seen, target = self._observe(part), self._target(name, scale)
+                    yield Score(model, photo.name, name, seen.content_loss(own[scale]), seen.style_loss(target),
+                                ssim(part, view), seconds, scale)  # fmt: skip
+
+    def _target(self, name: str, scale: int | None) -> Statistics:
+        """What VGG-19 sees of a style picture, at a scale that some photo has; looks once."""
+        if (name, scale) not in self._targets:
+            self._targets[name, scale] = self._observe(_view(self._open(self._paintings[name]), scale)).style
+        return self._targets[name, scale]
+
+
+def _view(pixels: Pixels, scale: int | None) -> Pixels:
+    """Cuts out what is compared, once a picture's short side is scaled to `scale`: uint8 [CROP, CROP, 3], or all."""
+    return pixels if scale is None else center_square(resize_short_side(pixels, scale), CROP)
+
+
+def _read(entry: StoredPicture) -> Pixels:
+    try:
+        return read_image(entry.read()).pixels
+    except ImpastoError as error:  # which knows only bytes
+        raise ImpastoError(f"{entry.name}: {error}") from None
 
 
 def square(entry: StoredPicture, size: int) -> Pixels:
     """Reads a picture, scales its short side to `size` and cuts out the centre square, uint8 [size, size, 3]."""
     require_at_least(SMALLEST, size=size)
-    try:
-        return center_crop(read_image(entry.read()).pixels, size)
-    except ImpastoError as error:  # which knows only bytes
-        raise ImpastoError(f"{entry.name}: {error}") from None
+    return center_crop(_read(entry), size)
 
 
 def squares(folder: str, size: int, count: int | None = None) -> dict[str, Pixels]:
@@ -180,4 +227,5 @@ def _average(
         reconstruction_ssim=fmean(similarity for similarity, _ in rebuilt) if rebuilt else None,
         reconstruction_psnr=fmean(ratio for _, ratio in rebuilt) if rebuilt else None,
         fingerprint=fingerprint,
+        scale=own[0].scale,
     )

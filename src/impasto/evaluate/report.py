@@ -15,6 +15,8 @@ from impasto.model import find_model
 
 UNCHANGED = "unchanged content"
 RESIZE = "short side to size (Lanczos), centre square"
+CROP = 512  # side in pixels of what is compared at a scale
+AT_SCALES = f"photos painted as they are, then short side to scale (Lanczos), centre {CROP} x {CROP}"
 LOSSES = (
     "Losses on the normalised VGG-19: content, MSE of relu4_1 to the photo; style, sum over relu1_1 to relu4_1 of the "
     "MSE of channel means plus that of standard deviations. SSIM of luma to the photo."
@@ -24,7 +26,7 @@ _COLUMNS = ("model", "content loss", "style loss", "SSIM", "s/picture", "pairs",
 
 @dataclass(frozen=True)
 class Score:
-    """What one photo scores, painted in one style by one model; see :mod:`impasto.evaluate.quality`."""
+    """What one photo scores, painted in one style by one model, at one scale; see :mod:`impasto.evaluate.quality`."""
 
     model: str
     photo: str
@@ -33,6 +35,7 @@ class Score:
     style_loss: float
     ssim: float
     seconds: float | None
+    scale: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class QualityRow:
         reconstruction_ssim, reconstruction_psnr: luma SSIM and PSNR (dB) to the photo of what the network alone makes
             of it at strength 0, means over photos.
         fingerprint: of the model.
+        scale: short side in pixels that was measured at, 512 or more; None for squares of the evaluation's size.
     """
 
     model: str
@@ -57,11 +61,13 @@ class QualityRow:
     reconstruction_ssim: float | None
     reconstruction_psnr: float | None
     fingerprint: str | None
+    scale: int | None = None
 
     def cells(self) -> list[str]:
         """Gives the figures as text, in the order of the table's columns."""
         return [
             self.model,
+            *([] if self.scale is None else [str(self.scale)]),
             f"{self.content:.2f}",
             f"{self.style:.3f}",
             f"{self.ssim:.3f}",
@@ -77,12 +83,13 @@ class Evaluation:
     """Everything that :func:`impasto.evaluate.quality.evaluate` found out about models.
 
     Attributes:
-        size: side of the squares in pixels.
+        size: side of the squares in pixels; at scales, of those that styles were taken from.
         engine: what ran the models.
-        rows: one for the unchanged content, then one for each model.
+        rows: one for the unchanged content, then one for each model; at scales so for each that a photo has.
         scores: one for each row's model, photo and style.
         photos, styles: thumbnails (JPEG files) by name.
         thumbnails: those of the results, by (model, photo, style).
+        scales: short sides in pixels to measure at, 512 or more; none for squares of `size`.
     """
 
     size: int
@@ -92,27 +99,37 @@ class Evaluation:
     photos: dict[str, bytes] = field(repr=False)
     styles: dict[str, bytes] = field(repr=False)
     thumbnails: dict[tuple[str, str, str], bytes] = field(repr=False)
+    scales: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the table's columns."""
+        return [_COLUMNS[0], *(["scale"] if self.scales else []), *_COLUMNS[1:]]
 
     def title(self) -> str:
         """Says under which conditions the figures hold."""
-        return f"{len(self.photos)} photos x {len(self.styles)} styles, size {self.size}: {RESIZE}; {self.engine}"
+        how = f"size {self.size}: {RESIZE}"
+        if self.scales:
+            how = f"scales {', '.join(map(str, self.scales))}: {AT_SCALES}"
+        return f"{len(self.photos)} photos x {len(self.styles)} styles, {how}; {self.engine}"
 
     def to_json(self) -> dict[str, Any]:
         """Gives everything but the pictures, ready for ``json.dumps``."""
         return {
             "size": self.size,
-            "resize": RESIZE,
+            **({"scales": list(self.scales)} if self.scales else {}),
+            "resize": AT_SCALES if self.scales else RESIZE,
             "engine": self.engine,
             "photos": list(self.photos),
             "styles": list(self.styles),
-            "models": [asdict(row) for row in self.rows],
-            "pairs": [asdict(score) for score in self.scores],
+            "models": [_plain(row) for row in self.rows],
+            "pairs": [_plain(score) for score in self.scores],
         }
 
     def table(self) -> Table:
         """Lays the figures out for a terminal."""
         made = Table(title=self.title(), title_justify="left")
-        for column in _COLUMNS:
+        for column in self.columns:
             made.add_column(column, justify="left" if column == "model" else "right")
         for row in self.rows:
             made.add_row(*row.cells())
@@ -121,23 +138,27 @@ class Evaluation:
     def write_html(self, path: str | os.PathLike[str]) -> None:
         """Writes one self-contained page: the table, and for each model a contact sheet of photos x styles."""
         page = Page("impasto evaluate", self.title())
-        page.table(_COLUMNS, [row.cells() for row in self.rows])
+        page.table(self.columns, [row.cells() for row in self.rows])
         page.text(LOSSES + ' "At 0": the network alone, at strength 0.')
-        for row in self.rows[1:]:
-            page.heading(row.model)
-            page.sheet(self.sheet(row.model))
+        for model in dict.fromkeys(row.model for row in self.rows if row.model != UNCHANGED):
+            page.heading(model)
+            page.sheet(self.sheet(model))
         page.write(path)
 
     def sheet(self, model: str) -> list[list[Cell]]:
         """Lays out a model's results as a sheet of a page, photos downwards and styles across."""
-        scores = {(score.photo, score.style): score for score in self.scores if score.model == model}
+        captions: dict[tuple[str, str], list[str]] = {}
+        for score in self.scores:
+            if score.model == model:
+                at = "" if score.scale is None else f"{score.scale}: "
+                caption = f"{at}content {score.content:.2f}, style {score.style_loss:.2f}"
+                captions.setdefault((score.photo, score.style), []).append(caption)
         rows: list[list[Cell]] = [[None, *((data, _label(name)) for name, data in self.styles.items())]]
         for photo, data in self.photos.items():
             results: list[Cell] = []
             for style in self.styles:
-                score = scores.get((photo, style))
-                caption = f"content {score.content:.2f}, style {score.style_loss:.2f}" if score else ""
-                results.append((self.thumbnails[model, photo, style], caption) if score else None)
+                told = captions.get((photo, style))
+                results.append((self.thumbnails[model, photo, style], "; ".join(told)) if told else None)
             rows.append([(data, _label(photo)), *results])
         return rows
 
@@ -146,9 +167,11 @@ def record(evaluation: Evaluation, model: str | os.PathLike[str]) -> None:
     """Writes a model's figures into its card, under "quality".
 
     Args:
-        evaluation: one that this very model took part in.
+        evaluation: one that this very model took part in, not at scales.
         model: its name or folder.
     """
+    if evaluation.scales:
+        raise ImpastoError("a card holds the figures of one size: evaluate without scales to record them")
     found = find_model(model)
     row = next((row for row in evaluation.rows if row.fingerprint == found.fingerprint), None)
     if row is None:
@@ -164,6 +187,11 @@ def record(evaluation: Evaluation, model: str | os.PathLike[str]) -> None:
         "strength_0_psnr": _round(row.reconstruction_psnr),
     }
     replace(found.card, quality=quality).write(found.folder)
+
+
+def _plain(entry: Score | QualityRow) -> dict[str, Any]:
+    """Gives all that an entry holds, its scale only where it has one."""
+    return {name: value for name, value in asdict(entry).items() if name != "scale" or value is not None}
 
 
 def _label(name: str) -> str:
