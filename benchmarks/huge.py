@@ -1,14 +1,10 @@
-"""Peak memory and time of painting by tiles.
+"""Peak memory and time of large pictures.
 
 python benchmarks/huge.py PHOTO FOLDER [MEGAPIXELS,... [WAY,...]] [-- OPTION ...]
 
 PHOTO is scaled up to squares of so many megapixels, in FOLDER. Each is painted in a process of its own, by `impasto
-stylize`, in every way that is named:
-  whole       in one piece, in memory
-  tiles       the same, by tiles, which a photo of this size may be too small for by itself
-  exact       from file to file
-  thumbnail   from file to file, with the content statistics of a small version
-OPTIONs go to `impasto stylize`, in the last two ways; otherwise ONNX Runtime computes with one thread.
+stylize`, in every way that is named: in `memory`, or from `file` to file.
+OPTIONs go to `impasto stylize`; otherwise ONNX Runtime computes with one thread.
 
 Memory is the most that was resident at any time (ru_maxrss), with what is mapped of files.
 """
@@ -25,15 +21,8 @@ from pathlib import Path
 import pyvips
 
 STYLE = "munch-scream"
-WAYS = ("whole", "tiles", "exact", "thumbnail")
+WAYS = {"memory": ["--max-pixels", str(10**10)], "file": ["--huge"]}
 OPTIONS = ("--engine", "onnxruntime", "--threads", "1")
-# In memory the threshold decides, so it is moved.
-IN_MEMORY = """
-import sys, impasto
-model = impasto.load(engine="onnxruntime", threads=1)
-model.tile_above = int(sys.argv[4])
-impasto.write_image(sys.argv[3], model.stylize(sys.argv[1], sys.argv[2], max_pixels=10**10))
-"""
 
 
 def scaled_up(photo: Path, folder: Path, megapixels: float) -> Path:
@@ -51,12 +40,7 @@ def scaled_up(photo: Path, folder: Path, megapixels: float) -> Path:
 def measured(picture: Path, way: str, options: Sequence[str]) -> tuple[float, float]:
     """Seconds, and MB of memory."""
     out = picture.with_name(f"{picture.stem}-{way}.tif")
-    command = [sys.executable, "-m", "impasto", "stylize", str(picture), STYLE, "-o", str(out), *options]
-    if way in ("whole", "tiles"):
-        threshold = "0" if way == "tiles" else str(10**10)
-        command = [sys.executable, "-c", IN_MEMORY, str(picture), STYLE, str(out), threshold]
-    else:
-        command += ["--huge", "--tile-statistics", way]
+    command = [sys.executable, "-m", "impasto", "stylize", str(picture), STYLE, "-o", str(out), *WAYS[way], *options]
     start = time.monotonic()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
@@ -70,7 +54,7 @@ def main() -> None:
     arguments, options = sys.argv[1:at], sys.argv[at + 1 :] or OPTIONS
     photo, folder = map(Path, arguments[:2])
     sizes = [float(size) for size in arguments[2].split(",")] if len(arguments) > 2 else [4, 16, 64, 144, 400]
-    ways = arguments[3].split(",") if len(arguments) > 3 else WAYS
+    ways = arguments[3].split(",") if len(arguments) > 3 else list(WAYS)
     print("| megapixels | way | seconds | peak memory |\n| --- | --- | --- | --- |", flush=True)
     for size in sizes:
         picture = scaled_up(photo, folder, size)

@@ -22,7 +22,6 @@ def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return pixels.astype(np.float32, copy=False) @ LUMA
 
 
-_LEAST_SPREAD = 64  # levels of 255, see `optimal_map`
 #: An affine map of RGB values 0..255, x -> A x + b: A float64 [3, 3], b float64 [3].
 ColorMap = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -91,16 +90,17 @@ def optimal_map(photo: Palette, painting: Palette, share: float) -> ColorMap:
     """Finds the map that moves the colours of a photo to those of a painting, or a share (0..1) of the way.
 
     Of all linear maps to that mean and covariance it is the one that moves colours least (Monge and Kantorovitch;
-    Pitie and Kokaram 2007): A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both. C counts
-    as if colours varied by 64 levels at least in every direction: else the noise of a sky or a grey photo would grow.
+    Pitie and Kokaram 2007): A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both. But in no
+    direction are colours spread further than they are: the noise of a sky or of a grey photo would grow to strokes.
 
     >>> grey, bright = (Palette(np.full(3, mean), 400 * np.eye(3)) for mean in (100.0, 200.0))
     >>> matrix, offset = optimal_map(grey, bright, 0.5)
     >>> (matrix @ grey.mean + offset).round().tolist()
     [150.0, 150.0, 150.0]
     """
-    root, inverse = (_root(photo.covariance, _LEAST_SPREAD, inverse) for inverse in (False, True))
-    matrix = inverse @ _root(root @ painting.covariance @ root) @ inverse
+    root, inverse = _root(photo.covariance, least=1), _root(photo.covariance, least=1, inverse=True)
+    gains, directions = np.linalg.eigh(inverse @ _root(root @ painting.covariance @ root) @ inverse)
+    matrix = (directions * np.minimum(gains, 1)) @ directions.T
     offset = painting.mean - matrix @ photo.mean
     return (1 - share) * np.eye(3) + share * matrix, share * offset
 

@@ -18,7 +18,7 @@ from impasto.mask import resize_regions
 from impasto.model import Model
 from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, recolor, shrink
 from impasto.progress import track
-from impasto.style import Style
+from impasto.style import Style, pack_palette, unpack_palette
 from impasto.stylizer import Memory, Plan, Stylizer
 from impasto.tile import WHOLE, align_mask, cut_scene, paint_tiles
 
@@ -64,7 +64,8 @@ class GraphStylizer(Stylizer):
             raise self._unknown_style_error()
         _, used = self._run(pixels, self.any_style, WHOLE, 0.0, engine=self._style_engine)
         tensor = used if self._style_graph is None else self._style_graph(used, to_float(pad_to_minimum(pixels)))
-        return Style(name, tensor[0], self.fingerprint, pixels, palette_of(pixels))
+        palette = unpack_palette(pack_palette(palette_of(pixels)))  # so that a style is what its file will say
+        return Style(name, tensor[0], self.fingerprint, pixels, palette)
 
     @cached_property
     def _style_engine(self) -> Engine:

@@ -116,6 +116,7 @@ def test_json_tells_what_was_made(impasto_: Impasto) -> None:
         "styles": ["munch-scream", "coffee"],
         "weights": [3, 1],
         "strength": 0.5,
+        "stroke_size": 1.0,
         "model": "adain",
         "engine": "onnxruntime",
         "device": "cpu",
