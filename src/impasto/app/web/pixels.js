@@ -7,6 +7,7 @@ export class Words extends Error {}
 const LUMA = [0.299, 0.587, 0.114]; // ITU-R BT.601
 const MOST_PIXELS = 100e6;
 const LEAST_SIDE = 16; // below it there is no room for reflection padding at an eighth of the size
+const FINEST = 2 ** -22; // what Pillow's weights are multiples of
 const BAND = 64; // rows that are worked on at a time, so that what lies between stays small whatever the picture
 
 /**
@@ -72,13 +73,14 @@ export function scaler(from, to) {
   const across = kernel(from.width, to.width);
   const down = kernel(from.height, to.height);
   const row = 4 * to.width;
+  const half = FINEST / 2; // so little more than nothing that half a level is rounded up, as by Pillow
   return ({ data }, top, bottom) => {
     const first = down.starts[top];
     const middle = new Uint8ClampedArray(row * (down.starts[bottom - 1] + down.taps - first)).fill(255);
     for (let y = 0; y * row < middle.length; y++) {
       for (let x = 0; x < to.width; x++) {
         let at = 4 * ((first + y) * from.width + across.starts[x]);
-        let [red, green, blue] = [0, 0, 0];
+        let [red, green, blue] = [half, half, half];
         for (let tap = x * across.taps; tap < (x + 1) * across.taps; tap++, at += 4) {
           red += across.weights[tap] * data[at];
           green += across.weights[tap] * data[at + 1];
@@ -90,9 +92,9 @@ export function scaler(from, to) {
       }
     }
     const made = new Uint8ClampedArray(row * (bottom - top));
-    const sums = new Float32Array(row);
+    const sums = new Float64Array(row);
     for (let y = top; y < bottom; y++) {
-      sums.fill(0);
+      sums.fill(half);
       for (let tap = 0; tap < down.taps; tap++) {
         const weight = down.weights[y * down.taps + tap];
         const at = row * (down.starts[y] - first + tap);
@@ -110,14 +112,14 @@ function kernel(length, made) {
   const wide = Math.max(1, step);
   const taps = Math.min(length, Math.ceil(4 * wide) + 1);
   const starts = new Int32Array(made);
-  const weights = new Float32Array(made * taps);
+  const weights = new Float64Array(made * taps);
   for (let i = 0; i < made; i++) {
     const center = (i + 0.5) * step;
     starts[i] = Math.min(Math.max(0, Math.floor(center - 2 * wide + 0.5)), length - taps);
     const own = weights.subarray(i * taps, (i + 1) * taps);
     for (let tap = 0; tap < taps; tap++) own[tap] = cubic(Math.abs(starts[i] + tap + 0.5 - center) / wide);
     const sum = own.reduce((total, weight) => total + weight);
-    for (let tap = 0; tap < taps; tap++) own[tap] /= sum;
+    for (let tap = 0; tap < taps; tap++) own[tap] = FINEST * Math.round(own[tap] / sum / FINEST);
   }
   return { starts, taps, weights };
 }
