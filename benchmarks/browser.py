@@ -29,10 +29,11 @@ BEGIN = """async ([engine, threads, size]) => {
   const canvas = new OffscreenCanvas(size, size);
   canvas.getContext("2d").drawImage(await createImageBitmap(source), 0, 0, size, size);
   const photo = canvas.getContext("2d").getImageData(0, 0, size, size);
-  const style = gallery.find(({ name }) => name === "hokusai-great-wave").vector;
+  const style = gallery.find(({ name }) => name === "hokusai-great-wave").style;
   window.paint = async () => {
     const start = performance.now();
-    await studio.call("paint", { photo, styles: [[style, 1]], controls: { strength: 1, keepColors: false } });
+    const controls = { strength: 1, keepColors: false, strokeSize: 1 };
+    await studio.call("paint", { photo, styles: [[style, 1]], controls });
     return performance.now() - start;
   };
   return how;

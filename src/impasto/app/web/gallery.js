@@ -7,18 +7,20 @@ const second = document.querySelector("#second");
 const styles = new Map();
 
 /**
+ * @typedef {import("./painter.js").Style} Style
+ *
  * Shows a style: in front and chosen if it is the reader's own.
- * @param {{name: string, title: string, artist: string, vector: Float32Array, picture?: string}} style
+ * @param {{name: string, title: string, artist: string, style: Style, picture?: string}} painting
  */
-export function addStyle(style, own = false) {
+export function addStyle(painting, own = false) {
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
   const label = make("label", { className: "style" });
-  const image = make("img", { alt: "", src: style.picture ?? EMPTY });
-  const radio = make("input", { type: "radio", name: "style", value: style.name, checked: own });
-  label.append(radio, image, style.title, make("small", { textContent: style.artist }));
+  const image = make("img", { alt: "", src: painting.picture ?? EMPTY });
+  const radio = make("input", { type: "radio", name: "style", value: painting.name, checked: own });
+  label.append(radio, image, painting.title, make("small", { textContent: painting.artist }));
   grid[own ? "prepend" : "append"](label);
-  second.add(new Option(style.title, style.name), own ? 1 : null);
-  styles.set(style.name, { ...style, image });
+  second.add(new Option(painting.title, painting.name), own ? 1 : null);
+  styles.set(painting.name, { ...painting, image });
 }
 
 /** Chooses a style by its name, or the first one. */
@@ -29,13 +31,13 @@ export function choose(name) {
   grid.scrollTo(offsetLeft - grid.offsetLeft - 8, offsetTop - grid.offsetTop - 8); // the page itself stays where it is
 }
 
-/** What is chosen: style tensors with their shares, and their titles. `share` (0..1) is that of the second style. */
+/** What is chosen: styles with their shares, and their titles. `share` (0..1) is that of the second style. */
 export function chosen(share) {
   const names = [grid.querySelector("input:checked").value, second.value].filter(Boolean);
   const [one, other] = names.map((name) => styles.get(name));
   return other
-    ? { styles: [[one.vector, 1 - share], [other.vector, share]], title: `${one.title} and ${other.title}` }
-    : { styles: [[one.vector, 1]], title: one.title };
+    ? { styles: [[one.style, 1 - share], [other.style, share]], title: `${one.title} and ${other.title}` }
+    : { styles: [[one.style, 1]], title: one.title };
 }
 
 /**
@@ -51,10 +53,10 @@ export async function paintThumbs(studio, key, example, idle) {
   const without = [...styles.values()].filter((style) => !style.picture);
   const first = without.findIndex(({ name }) => name === grid.querySelector("input:checked").value);
   // From the chosen one on, round to the one before it: that is what the reader looks at.
-  for (const { name, vector, image } of [...without.slice(first), ...without.slice(0, first)]) {
+  for (const { name, style, image } of [...without.slice(first), ...without.slice(0, first)]) {
     const kept = await store?.match(`thumbs/${name}`);
     if (!kept) await idle();
-    const blob = kept ? await kept.blob() : await studio.call("thumb", { photo, style: vector });
+    const blob = kept ? await kept.blob() : await studio.call("thumb", { photo, style });
     image.src = URL.createObjectURL(blob);
     if (!kept) await store?.put(`thumbs/${name}`, new Response(blob)).catch(() => {});
   }

@@ -2,10 +2,12 @@
 
 import { Camera } from "./camera.js";
 import { addStyle, choose, chosen, paintThumbs } from "./gallery.js";
+import { chooseSizes } from "./octaves.js";
 import { Words } from "./pixels.js";
 import { Studio } from "./studio.js";
 
 const STYLE_SIZE = 512; // the short side that style pictures are scaled to, as in stylizer.py
+const PREVIEW = 1024; // long side of what the page shows; the download has the photo's own size
 const PATIENCE = 5000; // ms for the service worker to come
 const FIRST = "hokusai-great-wave";
 const $ = (selector) => document.querySelector(selector);
@@ -13,8 +15,8 @@ const picture = $("#picture");
 const query = new URLSearchParams(location.search); // ?engine=wasm or webgpu, ?threads=2
 const camera = new Camera();
 let studio;
-let photo = null; // { source, name, before } and, once it is decoded for a size, { size, pixels, width, height }
-let shown = null; // { name, before, after } of what is on the canvas; a camera's frame has no before
+let photo = null; // { source, name, before } and, once it is decoded, { pixels, width, height }
+let shown = null; // { name, after, before, whole }, see showPainted
 
 function say(words) {
   $("#said").textContent = words;
@@ -28,10 +30,13 @@ function complain(error) {
   $("#wrong").textContent = error instanceof Words ? error.message : `Something went wrong: ${error.message}`;
 }
 
-const size = () => Number($("#size").value);
 const wishes = () => ({
   ...chosen($("#share").value / 100),
-  controls: { strength: $("#strength").value / 100, keepColors: $("#colors").checked },
+  controls: {
+    strength: $("#strength").value / 100,
+    keepColors: $("#colors").checked,
+    strokeSize: 2 ** $("#stroke").value, // so that a step is the same change anywhere
+  },
 });
 
 function show(pixels) {
@@ -41,8 +46,9 @@ function show(pixels) {
   picture.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-function showPainted(after, title, name, before = null) {
-  shown = { name, before, after };
+/** Shows what was painted, of a photo (`before`) or a frame; `whole` is what the photo itself is painted of if larger. */
+function showPainted(after, title, name, before = null, whole = null) {
+  shown = { name, after, before, whole };
   $("#compare").ariaPressed = "false";
   $("#compare").disabled = !before;
   $("#download").disabled = false;
@@ -50,12 +56,23 @@ function showPainted(after, title, name, before = null) {
   show(after);
 }
 
-let pace = 0; // ms for each pixel of the last picture
+let pace = 0; // ms for each pixel that the network painted last
 
-/** One pass through the network cannot say how far it is, but it takes as long for each pixel as the one before. */
-function tellLeft(start, { width, height }) {
-  const [gone, all] = [performance.now() - start, pace * width * height].map((ms) => Math.round(ms / 1000));
-  say(all > gone ? `Painting, about ${all - gone} s left …` : `Painting, ${gone} s so far …`);
+/**
+ * Waits for a picture, and says how long that will be: the network cannot say how far it is, but it takes as long for
+ * each pixel as the time before.
+ */
+async function tellLeft(size, { controls: { strokeSize } }, painted) {
+  const start = performance.now();
+  const work = chooseSizes(size, strokeSize).reduce((sum, { width, height }) => sum + width * height, 0);
+  const told = setInterval(() => {
+    const [gone, all] = [performance.now() - start, pace * work].map((ms) => Math.round(ms / 1000));
+    say(all > gone ? `Painting, about ${all - gone} s left …` : `Painting, ${gone} s so far …`);
+  }, 1000);
+  const result = await painted.finally(() => clearInterval(told));
+  const took = performance.now() - start;
+  pace = took / work;
+  return { result, took: Math.round(took) };
 }
 
 let wanted = false;
@@ -70,21 +87,17 @@ function repaint() {
     wanted = false;
     const mine = photo;
     try {
-      if (mine.size !== size()) {
-        const limit = size();
-        const decoded = await studio.call("decode", { source: mine.source, size: limit });
-        Object.assign(mine, decoded, { size: limit, before: null });
-      }
+      const { source, name } = mine;
+      if (!mine.pixels) Object.assign(mine, await studio.call("decode", { source, size: PREVIEW }), { before: null });
       const { title, ...wish } = wishes();
-      const start = performance.now();
-      const told = setInterval(() => tellLeft(start, mine.pixels), 1000);
-      const pixels = await studio.call("paint", { photo: mine.pixels, ...wish }).finally(() => clearInterval(told));
-      pace = (performance.now() - start) / (pixels.width * pixels.height);
+      const { pixels, width, height } = mine;
+      const painted = studio.call("paint", { photo: pixels, ...wish });
+      const { result, took } = await tellLeft(pixels, wish, painted);
       if (mine !== photo || camera.on) return;
-      showPainted(pixels, title, mine.name, mine.pixels);
-      const scaled = mine.width === pixels.width ? "" : `, from ${mine.width} x ${mine.height}`;
-      const took = Math.round(performance.now() - start);
-      say(`Painted in ${took} ms at ${pixels.width} x ${pixels.height} pixels${scaled}`);
+      const scaled = width !== pixels.width;
+      showPainted(result, title, name, pixels, scaled ? { source, width, height, ...wish } : null);
+      say(`Painted in ${took} ms, ${pixels.width} x ${pixels.height} pixels` +
+        (scaled ? `; the download will have all ${width} x ${height}` : ""));
     } catch (error) {
       if (mine === photo && !mine.pixels) photo = mine.before; // what is no picture leaves the one before in its place
       complain(error);
@@ -113,7 +126,7 @@ async function toggleCamera(keep = true) {
     await camera.run(async (frame) => {
       Object.assign($("#camera"), { disabled: false, textContent: "Take this picture" });
       const { title, ...wish } = wishes();
-      const pixels = await studio.call("frame", { frame, size: Math.min(size(), 1024), ...wish }, [frame]);
+      const pixels = await studio.call("frame", { frame, ...wish }, [frame]);
       if (camera.on) showPainted(pixels, title, "camera");
     }, say);
   } catch (error) {
@@ -128,10 +141,10 @@ let owned = 0;
 async function addOwn(file) {
   try {
     say("Taking the style …");
-    const vector = await studio.call("take", { source: file, size: STYLE_SIZE });
+    const style = await studio.call("take", { source: file, size: STYLE_SIZE });
     const title = file.name.replace(/\.[^.]*$/, "") || "My own";
     const name = `own-${++owned}`;
-    addStyle({ name, title, artist: "your own", vector, picture: URL.createObjectURL(file) }, true);
+    addStyle({ name, title, artist: "your own", style, picture: URL.createObjectURL(file) }, true);
     say(`${title} is a style now.`);
     repaint();
   } catch (error) {
@@ -139,22 +152,42 @@ async function addOwn(file) {
   }
 }
 
-function download() {
-  picture.toBlob((blob) => {
+async function download() {
+  const { name, after, whole } = shown;
+  $("#download").disabled = true;
+  try {
+    const blob = whole ? await paintWhole(whole) : await studio.call("pack", { pixels: after });
     const link = Object.assign(document.createElement("a"), {
       href: URL.createObjectURL(blob),
-      download: `${shown.name.replace(/\.[^.]*$/, "")}-painted.png`,
+      download: `${name.replace(/\.[^.]*$/, "")}-painted.png`,
     });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  });
+  } catch (error) {
+    complain(error);
+  } finally {
+    $("#download").disabled = false;
+  }
+}
+
+async function paintWhole({ width, height, ...given }) {
+  say("Painting all of it …");
+  const { result, took } = await tellLeft({ width, height }, given, studio.call("whole", given));
+  say(`Painted in ${took} ms, all ${width} x ${height} pixels`);
+  return result;
 }
 
 function connect() {
   for (const waiting of document.querySelectorAll("[inert]")) waiting.inert = false;
-  const percent = (id) => { $(`output[for=${id}]`).textContent = `${$(`#${id}`).value} %`; };
-  for (const id of ["strength", "share"]) $(`#${id}`).addEventListener("input", () => { percent(id); repaint(); });
-  for (const id of ["size", "colors", "styles"]) $(`#${id}`).addEventListener("change", repaint);
+  const percent = (value) => `${value} %`;
+  const times = (value) => `${Number((2 ** value).toFixed(2))} x`;
+  for (const [id, tell] of Object.entries({ strength: percent, share: percent, stroke: times })) {
+    $(`#${id}`).addEventListener("input", ({ target }) => {
+      $(`output[for=${id}]`).textContent = target.ariaValueText = tell(target.value);
+      repaint();
+    });
+  }
+  for (const id of ["colors", "styles"]) $(`#${id}`).addEventListener("change", repaint);
   $("#second").addEventListener("change", () => { $("#mix").hidden = !$("#second").value; repaint(); });
   for (const [id, take] of [["photo", (file) => setPhoto(file, file.name)], ["own", addOwn]]) {
     $(`#${id}`).addEventListener("change", (event) => {
@@ -227,10 +260,7 @@ async function start() {
   try {
     const fetched = fetch("astronaut.jpg").then((response) => response.blob());
     const [opened, example] = await Promise.all([studio.opened, fetched]);
-    $("#size").value = opened.engine === "webgpu" ? 1024 : 768;
-    for (const style of opened.gallery.filter(({ vector }) => vector)) {
-      addStyle({ ...style, artist: `${style.artist}, ${style.year}` });
-    }
+    for (const painting of opened.gallery) addStyle({ ...painting, artist: `${painting.artist}, ${painting.year}` });
     choose(FIRST);
     connect();
     if (!photo) await setPhoto(example, "astronaut");

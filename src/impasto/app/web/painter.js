@@ -1,14 +1,20 @@
-// The model: what stylizer.py and engine/onnxruntime.py do, on ONNX Runtime's build for browsers.
+// The model: what stylizer.py, graph.py and engine/onnxruntime.py do, on ONNX Runtime's build for browsers.
 
-import { keepChroma, letThrough, toFloat, toPixels, Words } from "./pixels.js";
+import { addDetail, chooseSizes, cutSide, shrink } from "./octaves.js";
+import { mixPalettes, optimalMap, paletteOf, recolor } from "./palette.js";
+import { cut, keepChroma, letThrough, paste, toFloat, toPixels, Words } from "./pixels.js";
 import { readSafetensors } from "./safetensors.js";
 
 const RUNTIMES = {
   webgpu: ["ort.webgpu.bundle.min.js", "ort-wasm-simd-threaded.asyncify.wasm.gz"],
   wasm: ["ort.wasm.bundle.min.js", "ort-wasm-simd-threaded.wasm.gz"],
 };
-const TOLERANCE = 4; // of 255, on means of 16 x 16 pixels, as in stylizer.py
-const INERTIA = 0.9; // share of the running content statistics in a camera's next frame, as in video/temporal.py
+const TOLERANCE = 4; // of 255, on means of 16 x 16 pixels, as in graph.py
+const INERTIA = 0.9; // share of the running statistics and colours in a camera's next frame, as in video/temporal.py
+const FINER = 0.3; // strength of the second painting, of that of the first
+const PALETTE_SHARE = 0.5; // how far the colours of a photo are moved to those of the painting
+const TILE_ABOVE = 3e6; // pixels above which a second octave is painted by tiles
+const TILE = 1024; // their side
 
 /** Loads runtime and model, and paints the test picture of the model's card: a wrong one is noticed at once. */
 export async function openPainter({ engine, threads }, progress) {
@@ -24,8 +30,7 @@ export async function openPainter({ engine, threads }, progress) {
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmBinary = wasm;
   const painter = new Painter();
-  painter.ort = ort;
-  painter.card = json(card);
+  Object.assign(painter, { ort, engine, card: json(card) });
   const quiet = {
     logSeverityLevel: 3, // errors; a warning for each node that stays on the processor helps nobody
     extra: { session: { intra_op: { allow_spinning: "0" } } }, // threads that spin would slow down all else
@@ -34,56 +39,101 @@ export async function openPainter({ engine, threads }, progress) {
   // Runs once for each style: not worth a graphics card.
   painter.styler = await ort.InferenceSession.create(style, { executionProviders: ["wasm"], ...quiet });
   await painter.check();
-  const vectors = readSafetensors(gallery);
-  return { painter, gallery: json(paintings).map((painting) => ({ ...painting, vector: vectors.get(painting.name) })) };
+  const vectors = readSafetensors(gallery); // a model exported before a painting was added knows the others
+  const known = json(paintings).filter(({ name }) => vectors.has(name));
+  const styles = known.map(({ palette: [mean, ...covariance], ...painting }) => (
+    { ...painting, style: { vector: vectors.get(painting.name), palette: { mean, covariance } } }));
+  return { painter, gallery: styles };
 }
+
+/**
+ * What is known of a painting: its style tensor [S] and its colours.
+ * @typedef {{vector: Float32Array, palette: import("./palette.js").Palette}} Style
+ */
 
 class Painter {
   /**
-   * Paints a photo.
+   * Paints a photo coarse to fine; frames once, with their own detail put back.
    * @param {ImageData} photo
-   * @param {[Float32Array, number][]} styles style tensors [S] with their shares, which sum to 1.
-   * @param {{strength: number, keepColors: boolean}} controls strength 0 gives the photo back, 1 the full style.
-   * @param {{look?: number[], stats?: Float32Array}} [memory] what a camera's frames hand on.
+   * @param {[Style, number][]} styles with their shares, which sum to 1.
+   * @param {{strength: number, keepColors: boolean, strokeSize: number}} controls strength 0 gives the photo back, 1
+   *   the full style.
+   * @param {{look?: number[], stats?: Float32Array, palette?: import("./palette.js").Palette}} [memory] what a camera's
+   *   frames hand on.
    */
-  async paint(photo, styles, { strength, keepColors }, memory) {
-    const style = new Float32Array(styles[0][0].length);
-    for (const [vector, share] of styles) vector.forEach((value, i) => { style[i] += share * value; });
-    const painted = await this.run(photo, style, strength, memory);
-    if (strength < 1) letThrough(photo, painted.pixels, 1 - (1 - strength) ** 4);
-    if (keepColors) keepChroma(photo, painted.pixels);
-    return painted.pixels;
+  async paint(photo, styles, { strength, keepColors, strokeSize }, memory) {
+    const vector = new Float32Array(styles[0][0].vector.length);
+    for (const [style, share] of styles) style.vector.forEach((value, i) => { vector[i] += share * value; });
+    const photos = shrink(photo, chooseSizes(photo, strokeSize, Boolean(memory)));
+    const palette = keepColors ? null : mixPalettes(styles.map(([style, share]) => [style.palette, share]));
+    const map = moveColors(photos[0], palette, PALETTE_SHARE * strength, memory);
+    let coarser = null;
+    for (const own of photos.map((octave) => recolor(octave, map))) {
+      const painting = coarser
+        ? await this.paintFiner(addDetail(structuredClone(own), coarser), coarser.painting, vector, FINER * strength)
+        : await this.paintFirst(own, vector, strength, memory);
+      coarser = { painting, photo: own };
+    }
+    const painted = addDetail(recolor(photo, map), coarser);
+    if (strength < 1) letThrough(photo, painted, 1 - (1 - strength) ** 4);
+    if (keepColors) keepChroma(photo, painted);
+    return painted;
   }
 
-  /** The style tensor [S] of a picture: from the statistics that the network uses when it runs on it at strength 0. */
+  /** Paints the first octave, with its own content statistics or those that frames hand on. */
+  async paintFirst(picture, vector, strength, memory) {
+    if (!memory) return (await this.run(picture, vector, strength)).pixels;
+    // Deep statistics depend on the look: those of another one, or of a picture of another shape, are of no use.
+    const look = [strength, picture.width, picture.height, ...vector];
+    const kept = memory.look?.every((value, i) => value === look[i]) ? memory.stats : null;
+    const { pixels, used } = await this.run(picture, vector, strength, kept, INERTIA);
+    Object.assign(memory, { look, stats: used });
+    return pixels;
+  }
+
+  /** Paints a second octave; a large one by tiles, which share the statistics of the octave before. */
+  async paintFiner(picture, coarser, vector, strength) {
+    const { width, height } = picture;
+    if (width * height <= TILE_ABOVE) return (await this.run(picture, vector, strength)).pixels;
+    const { used } = await this.run(coarser, vector, strength);
+    const stride = Math.max(...this.card.strides);
+    const halo = Math.ceil(this.card.reach / stride) * stride;
+    const [rows, columns] = [height, width].map((length) => cutSide(length, TILE, halo, stride));
+    const made = new ImageData(width, height);
+    for (const { start: top, stop: bottom, from: upper, to: lower } of rows) {
+      for (const { start: left, stop: right, from, to } of columns) {
+        const { pixels } = await this.run(cut(picture, left, top, right, bottom), vector, strength, used, 1);
+        paste(made, cut(pixels, from - left, upper - top, to - left, lower - top), from, upper);
+      }
+    }
+    return made;
+  }
+
+  /**
+   * Takes the style of a picture, from the statistics that the network uses when it runs on it at strength 0.
+   * @returns {Promise<Style>}
+   */
   async take(picture) {
     const { used } = await this.run(picture, new Float32Array(this.card.style_size).fill(1), 0);
     const statistics = new this.ort.Tensor("float32", used, [1, used.length]);
     const image = new this.ort.Tensor("float32", toFloat(picture), [1, 3, picture.height, picture.width]);
-    return (await this.styler.run({ statistics, image })).style.data;
+    const { style } = await this.styler.run({ statistics, image });
+    return { vector: style.data, palette: paletteOf(picture) };
   }
 
-  async run(picture, style, strength, memory) {
+  /** Runs the network alone, once and in one piece. Of other content statistics a share of `inertia` counts. */
+  async run(picture, style, strength, stats = null, inertia = 1) {
     const { width, height } = picture;
     const size = 2 * this.card.adaptive.reduce((sum, channels) => sum + channels);
     const tensor = (data, shape) => new this.ort.Tensor("float32", data, shape);
-    let stats = new Float32Array(size).fill(1);
-    let inertia = 0;
-    if (memory) {
-      // Deep statistics depend on the look: those of another one, or of a picture of another shape, are of no use.
-      const look = [strength, width, height, ...style];
-      if (memory.look?.every((value, i) => value === look[i])) [stats, inertia] = [memory.stats, INERTIA];
-      memory.look = look;
-    }
     const { painted, used } = await this.content.run({
       image: tensor(toFloat(picture), [1, 3, height, width]),
       style: tensor(style, [1, style.length]),
       mask: tensor(new Float32Array([1]), [1, 1, 1, 1]),
       strength: tensor(new Float32Array([strength]), []),
-      stats: tensor(stats, [1, size]),
-      inertia: tensor(new Float32Array(size).fill(inertia), [size]),
+      stats: tensor(stats ?? new Float32Array(size).fill(1), [1, size]),
+      inertia: tensor(new Float32Array(size).fill(stats ? inertia : 0), [size]),
     });
-    if (memory) memory.stats = used.data;
     return { pixels: toPixels(painted.data, width, height), used: used.data };
   }
 
@@ -98,7 +148,8 @@ class Painter {
         negative.data.set([...color.map((value) => 255 - value), 255], 4 * (64 * y + x));
       }
     }
-    const { data } = await this.paint(test, [[await this.take(negative), 1]], { strength: 1 });
+    const { vector } = await this.take(negative);
+    const { data } = (await this.run(test, vector, 1)).pixels;
     const means = new Float64Array(48);
     for (let i = 0; i < data.length; i++) {
       const [x, y, channel] = [(i >> 2) % 64, (i >> 8), i % 4];
@@ -109,6 +160,14 @@ class Painter {
       throw new Words("The model gives a wrong picture in this browser: try another one.");
     }
   }
+}
+
+/** Finds the map that moves a photo's colours towards a palette; none where that is not known or not wanted. */
+function moveColors(photo, palette, share, memory) {
+  if (!palette || !share) return null;
+  let own = paletteOf(photo);
+  if (memory) own = memory.palette = mixPalettes([[memory.palette ?? own, INERTIA], [own, 1 - INERTIA]]);
+  return optimalMap(own, palette, share);
 }
 
 const json = (buffer) => JSON.parse(new TextDecoder().decode(buffer));

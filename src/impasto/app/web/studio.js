@@ -1,7 +1,7 @@
 import { Words } from "./pixels.js";
 
 const BROKEN = "This needed more memory than the browser gives, or the graphics card gave up. " +
-  "The painter has started anew: choose a smaller size, then try again.";
+  "The painter has started anew: give it a smaller picture or larger strokes, then try again.";
 const UNABLE = "The painter does not start: a file of it could not be fetched, or this browser is older than 2023 " +
   "and has no WebAssembly with SIMD. Load the page again, or try a newer browser.";
 

@@ -3,6 +3,7 @@
 import { openPainter } from "./painter.js";
 import { decode, Words } from "./pixels.js";
 
+const FRAME = { webgpu: 1280, wasm: 640 }; // long side of a camera's frames: what paints them has to keep up
 let painter;
 const memory = {};
 
@@ -32,14 +33,27 @@ const jobs = {
 
   paint: ({ photo, styles, controls }) => painter.paint(photo, styles, controls),
 
+  /** A photo painted as large as it is, as a file. */
+  async whole({ source, styles, controls }) {
+    const { pixels } = await decode(source);
+    return this.pack({ pixels: await painter.paint(pixels, styles, controls) });
+  },
+
+  /** Pixels as a file. */
+  pack({ pixels, ...format }) {
+    const canvas = new OffscreenCanvas(pixels.width, pixels.height);
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    return canvas.convertToBlob(format); // a PNG where none is named
+  },
+
   /** A camera's frame, which is used up. */
-  async frame({ frame, size, styles, controls }) {
-    const { pixels } = await decode(frame, { long: size });
+  async frame({ frame, styles, controls }) {
+    const { pixels } = await decode(frame, { long: FRAME[painter.engine] });
     frame.close();
     return painter.paint(pixels, styles, controls, memory);
   },
 
-  /** The style tensor of a picture. */
+  /** The style of a picture. */
   async take({ source, size }) {
     const { pixels } = await decode(source, { short: size });
     return painter.take(pixels);
@@ -47,10 +61,8 @@ const jobs = {
 
   /** A photo painted, as a small JPEG. */
   async thumb({ photo, style }) {
-    const painted = await painter.paint(photo, [[style, 1]], { strength: 1 });
-    const canvas = new OffscreenCanvas(painted.width, painted.height);
-    canvas.getContext("2d").putImageData(painted, 0, 0);
-    return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+    const pixels = await painter.paint(photo, [[style, 1]], { strength: 1, strokeSize: 1 });
+    return this.pack({ pixels, type: "image/jpeg", quality: 0.85 });
   },
 };
 

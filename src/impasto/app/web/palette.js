@@ -1,0 +1,90 @@
+// The colours of pictures, moved towards those of paintings: what color.py does.
+
+/**
+ * The colours of a picture: mean [3] and covariance [3][3] of its RGB values 0..255.
+ * @typedef {{mean: number[], covariance: number[][]}} Palette
+ */
+
+/** Measures the colours of a picture. */
+export function paletteOf({ data }) {
+  const [total, products] = [[0, 0, 0], [[0, 0, 0], [0, 0, 0], [0, 0, 0]]];
+  for (let i = 0; i < data.length; i += 4) {
+    for (let row = 0; row < 3; row++) {
+      total[row] += data[i + row];
+      for (let column = 0; column <= row; column++) products[row][column] += data[i + row] * data[i + column];
+    }
+  }
+  const count = data.length / 4;
+  const mean = total.map((sum) => sum / count);
+  const covariance = matrix((row, column) =>
+    products[Math.max(row, column)][Math.min(row, column)] / count - mean[row] * mean[column]);
+  return { mean, covariance };
+}
+
+/** The mean of palettes, each with its share; null where one of them is not known. */
+export function mixPalettes(pairs) {
+  if (pairs.some(([palette]) => !palette)) return null;
+  const sum = (part) => pairs.reduce((total, [palette, share]) => total + share * part(palette), 0);
+  return {
+    mean: [0, 1, 2].map((row) => sum(({ mean }) => mean[row])),
+    covariance: matrix((row, column) => sum(({ covariance }) => covariance[row][column])),
+  };
+}
+
+/**
+ * Finds the map that moves the colours of a photo a share (0..1) of the way to those of a painting, and of all linear
+ * ones moves them least: A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both.
+ * @returns {{matrix: number[][], offset: number[]}} an affine map of RGB values 0..255.
+ */
+export function optimalMap(photo, painting, share) {
+  const half = root(photo.covariance);
+  const inverse = root(photo.covariance, true);
+  const full = multiply(multiply(inverse, root(multiply(multiply(half, painting.covariance), half))), inverse);
+  return {
+    matrix: matrix((row, column) => share * full[row][column] + (row === column ? 1 - share : 0)),
+    offset: full.map((line, row) => share * (painting.mean[row] - dot(line, photo.mean))),
+  };
+}
+
+/** A copy of a picture whose colours went through a map, where there is one. */
+export function recolor(picture, map) {
+  const made = structuredClone(picture);
+  if (!map) return made;
+  const { data } = made;
+  const [[rr, rg, rb], [gr, gg, gb], [br, bg, bb]] = map.matrix;
+  const [r0, g0, b0] = map.offset;
+  for (let i = 0; i < data.length; i += 4) {
+    const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
+    data[i] = rr * r + rg * g + rb * b + r0;
+    data[i + 1] = gr * r + gg * g + gb * b + g0;
+    data[i + 2] = br * r + bg * g + bb * b + b0;
+  }
+  return made;
+}
+
+const matrix = (value) => [0, 1, 2].map((row) => [0, 1, 2].map((column) => value(row, column)));
+const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const multiply = (a, b) => matrix((row, column) => dot(a[row], b.map((line) => line[column])));
+
+/**
+ * The symmetric square root of a covariance, or of its inverse, by its eigenvalues (Jacobi's rotations). In the inverse
+ * a direction in which colours vary by less than one level is not stretched: there is nothing in it but rounding.
+ */
+function root(covariance, inverse = false) {
+  let values = covariance;
+  let vectors = matrix((row, column) => Number(row === column));
+  for (let turn = 0; turn < 30; turn++) { // they settle within half of that
+    const [p, q] = [[0, 1], [0, 2], [1, 2]][turn % 3];
+    if (!values[p][q]) continue;
+    const angle = Math.atan((2 * values[p][q]) / (values[q][q] - values[p][p])) / 2;
+    const rotation = matrix((row, column) => Number(row === column));
+    rotation[p][p] = rotation[q][q] = Math.cos(angle);
+    rotation[q][p] = -(rotation[p][q] = Math.sin(angle));
+    const back = matrix((row, column) => rotation[column][row]);
+    values = multiply(multiply(back, values), rotation);
+    vectors = multiply(vectors, rotation);
+  }
+  const scale = (value) => (inverse ? 1 / Math.sqrt(Math.max(value, 1)) : Math.sqrt(Math.max(value, 0)));
+  const scales = [0, 1, 2].map((i) => scale(values[i][i]));
+  return matrix((row, column) => dot(vectors[row].map((value, i) => value * scales[i]), vectors[column]));
+}
