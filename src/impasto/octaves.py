@@ -1,15 +1,16 @@
 """Painting coarse to fine, so that strokes have a size in the picture and not in pixels.
 
-A network's strokes are so and so many pixels wide, people's pictures are not. So a picture is painted small, where the
-strokes are bold; the painting is enlarged, the photo's own detail of that octave is put back (a step of the Laplacian
-pyramid, Burt and Adelson 1983), and it is painted again, with less strength, for the texture of the finer scale::
+A network's strokes are so and so many pixels wide, people's pictures are not. So a picture is painted small, where
+strokes are bold. The painting is enlarged, the photo's own detail of that octave is put back (a step of the Laplacian
+pyramid, Burt and Adelson 1983), and it is painted again, with less strength, for the texture of the finer scale. What
+is coarser than that stays as it was first painted, so that the look of a picture is the same at every size::
 
     P[0] = paint(photo[0])
-    x[k] = up(P[k-1]) + photo[k] - up(photo[k-1])
-    P[k] = paint(x[k])
+    x[1] = up(P[0]) + photo[1] - up(photo[0])
+    Q[1] = paint(x[1])
+    P[1] = up(P[0]) + Q[1] - up(down(Q[1]))
 
-The photo's own detail alone is put back where a last painting would not be seen. So the look of a picture is the same
-at every size, and a small version shows what the large one will be.
+At its full size the photo's own detail alone is put back: paintings beyond would hardly be seen.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from impasto.image import Pixels, bands
 
 #: Short side in pixels that strokes of size 1 are painted at, for pictures that have as much: networks learn them so.
 BASE = 512
-#: Strength of the second painting, of that of the first: more would lose the forms in texture.
+#: Strength of the second painting, of that of the first: with more, forms get lost in texture.
 FINER = 0.3
 _SMALLEST = 16  # short side in pixels that is worth painting
 _LEAST_STEP = 1.5  # what a picture must be of the first octave for a second one: else that would paint nothing new
@@ -172,7 +173,7 @@ def add_detail(photo: Pixels, painting: Pixels, blurred: Pixels) -> Pixels:
     return found.clip(0, 255, out=found).astype(np.uint8)
 
 
-def resize_part(picture: Source, size: tuple[int, int], rows: slice, columns: slice) -> Pixels:
+def resize_part(picture: Source, size: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
     """Makes a part of what a picture is when it is scaled to a size (bicubic, and without aliasing where it shrinks).
 
     Args:
@@ -202,7 +203,7 @@ def _reach(length: int, new: int, span: slice) -> tuple[int, int, float, float]:
     return first, last, begin - first, min(end - first, last - first)
 
 
-def resize(picture: Source, size: tuple[int, int]) -> Pixels:
+def resize(picture: Source, size: tuple[int, ...]) -> Pixels:
     """Scales all of a picture to (height, width), see :func:`resize_part`; reads it by strips."""
     if picture.shape[:2] == size:
         return picture[slice(0, size[0]), slice(0, size[1])]

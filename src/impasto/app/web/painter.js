@@ -2,7 +2,7 @@
 
 import { addDetail, chooseSizes, cutSide, shrink } from "./octaves.js";
 import { mixPalettes, optimalMap, paletteOf, recolor } from "./palette.js";
-import { cut, keepChroma, letThrough, paste, toFloat, toPixels, Words } from "./pixels.js";
+import { cut, keepChroma, letThrough, resize, paste, toFloat, toPixels, Words } from "./pixels.js";
 import { readSafetensors } from "./safetensors.js";
 
 const RUNTIMES = {
@@ -69,9 +69,15 @@ class Painter {
     const map = moveColors(photos[0], palette, PALETTE_SHARE * strength, memory);
     let coarser = null;
     for (const own of photos.map((octave) => recolor(octave, map))) {
-      const painting = coarser
-        ? await this.paintFiner(addDetail(structuredClone(own), coarser), coarser.painting, vector, FINER * strength)
-        : await this.paintFirst(own, vector, strength, memory);
+      let painting;
+      if (coarser) {
+        const canvas = addDetail(structuredClone(own), coarser);
+        painting = await this.paintFiner(canvas, coarser.painting, vector, FINER * strength);
+        // What the coarser painting shows stays as it is: only finer detail is new.
+        painting = addDetail(painting, { ...coarser, photo: resize(painting, coarser.painting) });
+      } else {
+        painting = await this.paintFirst(own, vector, strength, memory);
+      }
       coarser = { painting, photo: own };
     }
     const painted = addDetail(recolor(photo, map), coarser);
@@ -165,7 +171,7 @@ class Painter {
 /** Finds the map that moves a photo's colours towards a palette; none where that is not known or not wanted. */
 function moveColors(photo, palette, share, memory) {
   if (!palette || !share) return null;
-  let own = paletteOf(photo);
+  let own = paletteOf(photo, 3);
   if (memory) own = memory.palette = mixPalettes([[memory.palette ?? own, INERTIA], [own, 1 - INERTIA]]);
   return optimalMap(own, palette, share);
 }

@@ -5,16 +5,19 @@
  * @typedef {{mean: number[], covariance: number[][]}} Palette
  */
 
-/** Measures the colours of a picture. */
-export function paletteOf({ data }) {
+/** Measures the colours of a picture, of one pixel for every `step` x `step`. */
+export function paletteOf({ data, width, height }, step = 1) {
   const [total, products] = [[0, 0, 0], [[0, 0, 0], [0, 0, 0], [0, 0, 0]]];
-  for (let i = 0; i < data.length; i += 4) {
-    for (let row = 0; row < 3; row++) {
-      total[row] += data[i + row];
-      for (let column = 0; column <= row; column++) products[row][column] += data[i + row] * data[i + column];
+  for (let y = 0; y < height; y += step) {
+    for (let x = 0; x < width; x += step) {
+      const i = 4 * (width * y + x);
+      for (let row = 0; row < 3; row++) {
+        total[row] += data[i + row];
+        for (let column = 0; column <= row; column++) products[row][column] += data[i + row] * data[i + column];
+      }
     }
   }
-  const count = data.length / 4;
+  const count = Math.ceil(width / step) * Math.ceil(height / step);
   const mean = total.map((sum) => sum / count);
   const covariance = matrix((row, column) =>
     products[Math.max(row, column)][Math.min(row, column)] / count - mean[row] * mean[column]);
@@ -33,13 +36,16 @@ export function mixPalettes(pairs) {
 
 /**
  * Finds the map that moves the colours of a photo a share (0..1) of the way to those of a painting, and of all linear
- * ones moves them least: A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both.
+ * ones moves them least: A = C^(-1/2) (C^(1/2) S C^(1/2))^(1/2) C^(-1/2), C and S the covariances of both. But in no
+ * direction are colours spread further than they are: the noise of a sky or of a grey photo would grow to strokes.
  * @returns {{matrix: number[][], offset: number[]}} an affine map of RGB values 0..255.
  */
 export function optimalMap(photo, painting, share) {
-  const half = root(photo.covariance);
-  const inverse = root(photo.covariance, true);
-  const full = multiply(multiply(inverse, root(multiply(multiply(half, painting.covariance), half))), inverse);
+  const deviation = (value) => Math.sqrt(Math.max(value, 1));
+  const half = rescale(photo.covariance, deviation);
+  const inverse = rescale(photo.covariance, (value) => 1 / deviation(value));
+  const between = rescale(multiply(multiply(half, painting.covariance), half), (value) => Math.sqrt(Math.max(value, 0)));
+  const full = rescale(multiply(multiply(inverse, between), inverse), (gain) => Math.min(gain, 1));
   return {
     matrix: matrix((row, column) => share * full[row][column] + (row === column ? 1 - share : 0)),
     offset: full.map((line, row) => share * (painting.mean[row] - dot(line, photo.mean))),
@@ -66,12 +72,9 @@ const matrix = (value) => [0, 1, 2].map((row) => [0, 1, 2].map((column) => value
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const multiply = (a, b) => matrix((row, column) => dot(a[row], b.map((line) => line[column])));
 
-/**
- * The symmetric square root of a covariance, or of its inverse, by its eigenvalues (Jacobi's rotations). In the inverse
- * a direction in which colours vary by less than one level is not stretched: there is nothing in it but rounding.
- */
-function root(covariance, inverse = false) {
-  let values = covariance;
+/** A symmetric matrix with its eigenvalues changed (Jacobi's rotations). */
+function rescale(symmetric, change) {
+  let values = symmetric;
   let vectors = matrix((row, column) => Number(row === column));
   for (let turn = 0; turn < 30; turn++) { // they settle within half of that
     const [p, q] = [[0, 1], [0, 2], [1, 2]][turn % 3];
@@ -84,7 +87,6 @@ function root(covariance, inverse = false) {
     values = multiply(multiply(back, values), rotation);
     vectors = multiply(vectors, rotation);
   }
-  const scale = (value) => (inverse ? 1 / Math.sqrt(Math.max(value, 1)) : Math.sqrt(Math.max(value, 0)));
-  const scales = [0, 1, 2].map((i) => scale(values[i][i]));
+  const scales = [0, 1, 2].map((i) => change(values[i][i]));
   return matrix((row, column) => dot(vectors[row].map((value, i) => value * scales[i]), vectors[column]));
 }
