@@ -145,7 +145,7 @@ class GraphStylizer(Stylizer):
         share = PALETTE_SHARE * plan.controls.strength
         if plan.controls.keep_color is not None or None in palettes or not share:
             return []
-        own = palette_of(photo[::3, ::3])
+        own = palette_of(photo)
         if memory is not None:
             own = memory.palette = own if memory.palette is None else own.mix(memory.palette, memory.inertia)
         return [optimal_map(own, palette, share) for palette in palettes if palette is not None]
@@ -159,12 +159,9 @@ class GraphStylizer(Stylizer):
         image, used = self._run(
             octave.everything(), tensors, mask, strength, stats, inertia, recurring=memory is not None
         )
-        painting = to_uint8(image)[: octave.height, : octave.width]
         if memory is not None:
             memory.stats = used
-            if memory.steady is not None:
-                return memory.steady(painting)
-        return painting
+        return to_uint8(image)[: octave.height, : octave.width]
 
     def _paint_tiles(
         self, octave: Octave, coarser: Painted, tensors: np.ndarray, mask: np.ndarray, strength: float

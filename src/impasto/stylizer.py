@@ -79,8 +79,6 @@ class Memory:
             that what enters or leaves the picture cannot make all the rest flicker.
         stats: float32 [K, T], the content statistics that the last frame was painted with; None before the first.
         palette: running mean of the frames' colours likewise.
-        steady: what is done with a frame as it is painted, uint8 [h, w, 3], before its own detail is put back and masks
-            and strength let some of it through: all that changes by itself from frame to frame.
         look: the style tensors [K, S] and the strength of that frame.
         share: 0..1, how much of what it left counts for the next: all in the same look, for deep statistics depend on
             it, and nothing where a tenth of it or more has changed.
@@ -89,7 +87,6 @@ class Memory:
     inertia: float
     stats: np.ndarray | None = None
     palette: Palette | None = None
-    steady: Callable[[Pixels], Pixels] | None = None
     look: tuple[np.ndarray, float] | None = None
     share: float = 1.0
 

@@ -54,8 +54,6 @@ class Method(Stylizer):
         """Paints as :meth:`Stylizer.paint` says, once; there are no statistics to remember."""
         if plan.controls.strength == 0:
             return content
-        if memory is not None and memory.steady is not None:
-            return memory.steady(self.paint(content, plan, regions))
         stroke = plan.controls.stroke_size
         if stroke == 1:
             return self._paint_once(content, plan, regions)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, Unpack
 
 import cv2
@@ -30,7 +29,7 @@ class Sight(NamedTuple):
 
     Attributes:
         cut: whether it begins another shot.
-        motion: since the frame before, of a small version of it; None where that is not looked for, or there is none.
+        motion: since the frame before, at the frame's size; None where that is not looked for, or there is none.
     """
 
     cut: bool
@@ -113,7 +112,7 @@ class TemporalPainter:
             return Sight(cut=True, motion=None)
         if self._search is None:
             return Sight(cut=False, motion=None)
-        return Sight(False, self._search(before.luma, seen.luma))
+        return Sight(False, enlarge(self._search(before.luma, seen.luma), *frame.shape[:2]))
 
     def paint(
         self,
@@ -146,19 +145,16 @@ class TemporalPainter:
         regions = coverage = None
         if masks is not None:
             regions, coverage = read_masks(masks, frame.shape[:2], mix.region_weights, may_be_empty=True)
-        memory = self._shot.memory
-        memory.steady = partial(self._steady, motion=sight.motion)
-        return plan.finish(frame, self._painter.paint(frame, plan, regions, memory), coverage)
+        painted = self._steady(self._painter.paint(frame, plan, regions, self._shot.memory), sight.motion)
+        return plan.finish(frame, painted, coverage)
 
     def _steady(self, painted: Pixels, motion: Motion | None) -> Pixels:
         """Mixes the frame before into the painted one: painted + blend * share * trust * (the last, moved - painted).
 
-        This comes before the frame's own detail, masks, strength and kept colours let it through, which flickers by
-        itself.
+        This comes before masks, strength and kept colours let the source frame through, which flickers by itself.
         """
         last = self._shot.last
-        if last is not None and last.shape == painted.shape and motion is not None:
-            motion = enlarge(motion, *painted.shape[:2])
+        if last is not None and motion is not None:
             held = self._blend * self._shot.memory.share * motion.trust
             painted = np.asarray(cv2.blendLinear(warp(last, motion.flow), painted, held, 1 - held), np.uint8)
         self._shot.last = painted
