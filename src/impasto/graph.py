@@ -145,7 +145,7 @@ class GraphStylizer(Stylizer):
         share = PALETTE_SHARE * plan.controls.strength
         if plan.controls.keep_color is not None or None in palettes or not share:
             return []
-        own = palette_of(photo)
+        own = palette_of(photo[::3, ::3])
         if memory is not None:
             own = memory.palette = own if memory.palette is None else own.mix(memory.palette, memory.inertia)
         return [optimal_map(own, palette, share) for palette in palettes if palette is not None]

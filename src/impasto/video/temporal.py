@@ -13,7 +13,7 @@ import numpy.typing as npt
 from impasto.controls import ControlOptions, Controls, change_controls
 from impasto.errors import ImpastoError
 from impasto.image import ImageSource, Pixels
-from impasto.mask import read_masks
+from impasto.mask import read_masks, resize_regions
 from impasto.stylizer import Memory, MixSource, Stylizer
 from impasto.video.flow import FlowEstimator, Motion, enlarge, to_grey, warp
 
@@ -21,6 +21,8 @@ from impasto.video.flow import FlowEstimator, Motion, enlarge, to_grey, warp
 INERTIA = 0.9
 #: Share of the moved frame before in the next, where motion is certain.
 BLEND = 0.7
+#: Frames are painted at half their size, or at a short side within these, and given their own detail back.
+_LEAST, _MOST = 360, 512
 _CUT = 0.5  # two frames that have less of their colours in common than this are of two shots
 
 
@@ -29,7 +31,7 @@ class Sight(NamedTuple):
 
     Attributes:
         cut: whether it begins another shot.
-        motion: since the frame before, at the frame's size; None where that is not looked for, or there is none.
+        motion: since the frame before, of a small version of it; None where that is not looked for, or there is none.
     """
 
     cut: bool
@@ -59,6 +61,7 @@ class TemporalPainter:
     what enters the picture cannot change the look of all the rest. And the frame before, as it was painted, is moved
     along the optical flow between the source frames and mixed in (`blend`) wherever that flow can be trusted: it is
     the same there and back, and explains what is seen (after Ruder et al., "Artistic style transfer for videos", 2016).
+    Large frames are painted at half their size, and given their own detail back.
     At a cut, or for a frame of another size, both begin anew. For one thread, or one that looks and one that paints.
 
     Args:
@@ -112,7 +115,7 @@ class TemporalPainter:
             return Sight(cut=True, motion=None)
         if self._search is None:
             return Sight(cut=False, motion=None)
-        return Sight(False, enlarge(self._search(before.luma, seen.luma), *frame.shape[:2]))
+        return Sight(False, self._search(before.luma, seen.luma))
 
     def paint(
         self,
@@ -142,23 +145,46 @@ class TemporalPainter:
         mix = self._mix if styles is None else self._painter.mix(styles, style_size=controls.style_size)
         plan = self._painter.plan(mix, controls)
         masks = self._masks if masks is None else masks
+        small = shrink(frame)
         regions = coverage = None
         if masks is not None:
             regions, coverage = read_masks(masks, frame.shape[:2], mix.region_weights, may_be_empty=True)
-        painted = self._steady(self._painter.paint(frame, plan, regions, self._shot.memory), sight.motion)
-        return plan.finish(frame, painted, coverage)
+            regions = resize_regions(regions, small.shape[:2])
+        painted = self._steady(self._painter.paint(small, plan, regions, self._shot.memory), sight.motion)
+        return plan.finish(frame, add_detail(frame, painted, small), coverage)
 
     def _steady(self, painted: Pixels, motion: Motion | None) -> Pixels:
         """Mixes the frame before into the painted one: painted + blend * share * trust * (the last, moved - painted).
 
-        This comes before masks, strength and kept colours let the source frame through, which flickers by itself.
+        This comes before the frame's own detail, masks, strength and kept colours let it through, which flickers by
+        itself.
         """
         last = self._shot.last
         if last is not None and motion is not None:
+            motion = enlarge(motion, *painted.shape[:2])
             held = self._blend * self._shot.memory.share * motion.trust
             painted = np.asarray(cv2.blendLinear(warp(last, motion.flow), painted, held, 1 - held), np.uint8)
         self._shot.last = painted
         return painted
+
+
+def shrink(frame: Pixels) -> Pixels:
+    """Makes a frame, uint8 [H, W, 3], as small as it is painted."""
+    height, width = frame.shape[:2]
+    scale = min(max(0.5, _LEAST / min(height, width)), _MOST / min(height, width))
+    if scale >= 1:
+        return frame
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def add_detail(frame: Pixels, painted: Pixels, small: Pixels) -> Pixels:
+    """Brings what painting has changed of a small frame [h, w, 3] into the frame [H, W, 3], which keeps its detail."""
+    if small is frame:
+        return painted
+    change = cv2.subtract(painted, small, dtype=cv2.CV_16S)
+    change = cv2.resize(change, (frame.shape[1], frame.shape[0]), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.add(frame, change, dtype=cv2.CV_8U), np.uint8)
 
 
 def histogram(frame: Pixels) -> npt.NDArray[np.float32]:
