@@ -101,12 +101,14 @@ def test_a_shipped_style_by_name(client, painter, small):
     same(post(client, small, style="klimt-kiss"), painter.stylize(small, "klimt-kiss"))
 
 
-def test_a_style_picture_and_a_stroke_size(client, painter, small, style_png):
-    response = post(client, small, style_file=style_png, style_size=128)
-    same(response, painter.stylize(small, style_png, style_size=128))
+def test_a_style_picture_with_its_size_and_a_stroke_size(client, painter, small, style_png):
+    response = post(client, small, style_file=style_png, style_size=128, stroke_size=2)
+    same(response, painter.stylize(small, style_png, style_size=128, stroke_size=2))
+    for wrong in (0, -1, "nan", 1e9, "large"):
+        refused(post(client, small, style="munch-scream", stroke_size=wrong), 422, "stroke_size")
 
 
-def test_an_uploaded_style_has_any_stroke_size(client, painter, small, painting, style_png):
+def test_an_uploaded_style_has_any_size(client, painter, small, painting, style_png):
     added = client.post("/v1/styles", files={"file": ("cat.png", style_png)})
     assert added.status_code == 201
     key = added.json()["id"]
@@ -440,7 +442,7 @@ class Browser:
             if to in gives and "slider" in takes:
                 break
         choice = iter(["Small (360)", "style"] if clip else ["style"])
-        numbers = iter([1, 512])
+        numbers = iter([1, 1])  # strength and stroke size
         picked = [{"id": name, "weight": 1} for name in styles]
         values = {"image": photo, "imageeditor": editor, "video": clip, "html": picked}
         data = [next(choice) if kind == "radio" else next(numbers) if kind == "slider" else values[kind]

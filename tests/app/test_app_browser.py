@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from impasto.style import gallery
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 video = pytest.importorskip("impasto.video", reason="needs impasto[video]")
 expect = sync_api.expect
@@ -76,7 +78,7 @@ def page(browser, address, request) -> Iterator[sync_api.Page]:
     page.on("console", lambda said: faults.append(said.text) if "js_on_load" in said.text else None)
     page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else faults.append(r.url))
     page.goto(address)
-    expect(page.locator(".picker .style")).to_have_count(37)
+    expect(page.locator(".picker .style")).to_have_count(len(gallery()))
     yield page
     page.close()
     assert faults == []
@@ -192,7 +194,7 @@ def test_a_style_of_ones_own(page, painting, tmp_path):
     wait_for_change(page, both)
     page.locator(".picker input[type=file]").set_input_files(tmp_path / "my cat.png")  # the same once more
     expect(page.locator(".picker .note")).to_have_text("")
-    expect(page.locator(".picker .style")).to_have_count(38)
+    expect(page.locator(".picker .style")).to_have_count(len(gallery()) + 1)
     expect(page.locator(".picker .mix")).to_contain_text("my cat")
 
 
