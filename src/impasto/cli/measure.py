@@ -28,6 +28,9 @@ def evaluate(
     video: Annotated[
         Path | None, typer.Option(help="Measure how steadily this clip is painted; --limit counts frames.")
     ] = None,
+    gap: Annotated[
+        int | None, typer.Option(help="Compare each frame of the clip with that so many before.", show_default="1")
+    ] = None,
     max_size: Annotated[int | None, typer.Option(help="Scale the clip down to this long side.")] = None,
     size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
     scales: Annotated[
@@ -58,7 +61,7 @@ def evaluate(
             raise ImpastoError("--html, --record and --scales are for photos: leave them out with --video")
         from impasto.evaluate.video import evaluate_video
 
-        clip = given(max_size=max_size, limit=limit)
+        clip = given(gap=gap, max_size=max_size, limit=limit)
         steadiness = evaluate_video(
             models, video, expand([style], ".style"), engine=engine, threads=threads, precision=precision, **clip
         )
@@ -67,6 +70,8 @@ def evaluate(
         else:
             print_table(steadiness.table())
         return
+    if gap is not None:
+        raise ImpastoError("--gap is for clips: leave it out without --video")
     from impasto.evaluate import quality, report
 
     assert content is not None

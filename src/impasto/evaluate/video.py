@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
 from impasto.image import Pixels
@@ -112,7 +114,7 @@ class _Run:
     """What is kept of one setting while the frames come."""
 
     painter: TemporalPainter
-    last: Pixels | None = None
+    recent: deque[Pixels]
     errors: list[float] = field(default_factory=list)
     details: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -122,9 +124,9 @@ class _Run:
         painted = self.painter.paint(frame)
         self.seconds.append(time.perf_counter() - start)
         self.details.append(detail(painted))
-        if motion is not None and self.last is not None:
-            self.errors.append(warping_error(self.last, painted, motion))
-        self.last = painted
+        if motion is not None:
+            self.errors.append(warping_error(self.recent[0], painted, motion))
+        self.recent.append(painted)
 
 
 def evaluate_video(
@@ -132,6 +134,7 @@ def evaluate_video(
     clip: str | os.PathLike[str],
     styles: Sequence[StyleSource],
     *,
+    gap: int = 1,
     max_size: int | None = None,
     limit: int | None = None,
     engine: str = "auto",
@@ -144,19 +147,21 @@ def evaluate_video(
         models: names of models or methods, model folders, or such as are loaded already, by name.
         clip: whatever :func:`impasto.video.stylize_video` reads.
         styles: each of them is measured by itself.
+        gap: compare each frame with that so many before: 1 tells of flicker, 10 of what drifts and comes back.
         max_size: scale frames down so that their long side is at most this.
         limit: take only the first so many frames.
         engine, precision: what runs the models, see :func:`impasto.engine.open_engine`.
         threads: processor threads for painting; None leaves one for each physical core.
     """
-    if limit is not None and limit < 2:
-        raise ImpastoError(f"limit must be 2 frames or more, not {limit}")
+    require_at_least(1, gap=gap)
+    if limit is not None and limit <= gap:
+        raise ImpastoError(f"limit must be {gap + 1} frames or more, not {limit}")
     source = Clip(clip, max_size=max_size)
     if not isinstance(models, Mapping):
         models = {name: load(name, engine=engine, threads=threads, precision=precision) for name in models}
     frames = (frame.pixels for frame in islice(source.frames(), limit))
     total = min(source.frame_count or limit or 0, limit or source.frame_count or 0)
-    return measure(models, styles, track(frames, "evaluate", total), name=source.path.name)
+    return measure(models, styles, track(frames, "evaluate", total), gap=gap, name=source.path.name)
 
 
 def measure(
@@ -165,6 +170,7 @@ def measure(
     frames: Iterable[Pixels],
     *,
     motion: MotionSource | None = None,
+    gap: int = 1,
     name: str = "",
 ) -> VideoEvaluation:
     """Measures how steadily models paint frames, uint8 [H, W, 3], whose motion may be known."""
@@ -173,20 +179,20 @@ def measure(
     for model, stylizer in models.items():
         for style in map(stylizer.style, styles):
             for setting, options in SETTINGS.items():
-                runs[model, style.name, setting] = _Run(TemporalPainter(stylizer, style, **options))
+                runs[model, style.name, setting] = _Run(TemporalPainter(stylizer, style, **options), deque(maxlen=gap))
     own: list[float] = []
-    before: Pixels | None = None
+    recent: deque[Pixels] = deque(maxlen=gap)
     for frame in frames:
-        moved = None if before is None else motion(before, frame)
-        if before is not None and moved is not None:
-            own.append(warping_error(before, frame, moved))
+        moved = motion(recent[0], frame) if len(recent) == gap else None
+        if moved is not None:
+            own.append(warping_error(recent[0], frame, moved))
         for run in runs.values():
             run.paint(frame, moved)
-        before = frame
-    if before is None or not own:
-        raise ImpastoError("the clip has less than two frames: there is no motion to measure")
-    height, width = before.shape[:2]
-    return VideoEvaluation(name, len(own) + 1, width, height, fmean(own), list(_rows(runs)))
+        recent.append(frame)
+    if not own:
+        raise ImpastoError(f"the clip has less than {gap + 1} frames: there is no motion to measure")
+    height, width = recent[0].shape[:2]
+    return VideoEvaluation(name, len(own) + gap, width, height, fmean(own), list(_rows(runs)))
 
 
 def _rows(runs: Mapping[tuple[str, str, str], _Run]) -> Iterator[VideoRow]:
