@@ -14,6 +14,7 @@ from plain import plain_settings
 from skimage import data
 
 import impasto
+from impasto import graph
 from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer
@@ -270,11 +271,13 @@ def test_equalised_luma_is_spread_over_the_whole_range():
     assert np.percentile(luma, 98) > 230
 
 
-def test_tiles_give_the_picture_of_one_piece(stylizer, photo, monkeypatch):
-    picture = photo[:203, 100:370]
-    ramp = np.linspace(0, 1, 270, dtype=np.float32)[None].repeat(203, 0)
-    whole = np.asarray(stylizer.stylize(picture, ["brick", "cell"], masks=[ramp, 1 - ramp])).astype(int)
-    monkeypatch.setattr(stylizer, "tile", 160)
-    monkeypatch.setattr(stylizer, "tile_above", 0)
-    tiled = np.asarray(stylizer.stylize(picture, ["brick", "cell"], masks=[ramp, 1 - ramp]))
-    assert np.abs(tiled - whole).max() <= 1
+def test_tiles_give_the_octave_of_one_piece(stylizer, photo, monkeypatch):
+    picture = photo[:403, 100:470]
+    ramp = np.linspace(0, 1, 370, dtype=np.float32)[None].repeat(403, 0)
+    monkeypatch.setattr(graph, "TILE_ABOVE", 0)
+    painted = []
+    for side in (1024, 160):
+        monkeypatch.setattr(graph, "TILE", side)
+        options = {"masks": [ramp, 1 - ramp], "stroke_size": 2}
+        painted.append(np.asarray(stylizer.stylize(picture, ["brick", "cell"], **options)).astype(int))
+    assert np.abs(painted[1] - painted[0]).max() <= 1

@@ -13,6 +13,7 @@ from PIL import Image
 from plain import plain_settings
 
 import impasto
+from impasto import graph
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer, ssim
 from impasto.export import export
@@ -241,11 +242,13 @@ def test_what_cannot_be_is_said_in_a_line(vgg19, pictures, model, tmp_path):
         StyleBank(width=0)
 
 
-def test_tiles_give_the_picture_of_one_piece(stylizer, photo, monkeypatch):
-    picture = photo[:203, 100:370]
-    ramp = np.linspace(0, 1, 270, dtype=np.float32)[None].repeat(203, 0)
-    whole = np.asarray(stylizer.stylize(picture, ["cell", "brick"], masks=[ramp, 1 - ramp])).astype(int)
-    monkeypatch.setattr(stylizer, "tile", 160)
-    monkeypatch.setattr(stylizer, "tile_above", 0)
-    tiled = np.asarray(stylizer.stylize(picture, ["cell", "brick"], masks=[ramp, 1 - ramp]))
-    assert np.abs(tiled - whole).max() <= 1
+def test_tiles_give_the_octave_of_one_piece(stylizer, photo, monkeypatch):
+    picture = photo[:403, 100:470]
+    ramp = np.linspace(0, 1, 370, dtype=np.float32)[None].repeat(403, 0)
+    monkeypatch.setattr(graph, "TILE_ABOVE", 0)
+    painted = []
+    for side in (1024, 160):
+        monkeypatch.setattr(graph, "TILE", side)
+        options = {"masks": [ramp, 1 - ramp], "stroke_size": 2}
+        painted.append(np.asarray(stylizer.stylize(picture, ["cell", "brick"], **options)).astype(int))
+    assert np.abs(painted[1] - painted[0]).max() <= 1

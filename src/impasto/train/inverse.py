@@ -63,8 +63,7 @@ def _fit(
     drawn = [_sample(padded, goal, each, generator) for padded, goal in zip(features, wanted, strict=True)]
     patches, goals = (torch.cat(part) for part in zip(*drawn, strict=True))
     square = patches.T @ patches
-    square.diagonal().add_(_RIDGE * square.diagonal().mean())
-    factor = torch.linalg.cholesky(square)
+    factor = _factorize(square, _RIDGE * square.diagonal().mean())
     target = goals
     for _ in range(rounds):
         weights = torch.cholesky_solve(patches.T @ target, factor)
@@ -72,6 +71,17 @@ def _fit(
     layer.weight.copy_(weights[:-1].T.reshape(layer.weight.shape))
     assert layer.bias is not None
     layer.bias.copy_(weights[-1])
+
+
+def _factorize(square: Tensor, ridge: Tensor) -> Tensor:
+    """Cholesky factor of a matrix with a ridge; where rounding outweighs that, as some processors do, with a larger."""
+    factor: Tensor
+    while True:
+        square.diagonal().add_(ridge)
+        factor, failed = torch.linalg.cholesky_ex(square)
+        if not failed:
+            return factor
+        ridge = 10 * ridge
 
 
 def _sample(padded: Tensor, wanted: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
