@@ -16,7 +16,7 @@ from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, to_uint8
 from impasto.mask import resize_regions
 from impasto.model import Model
-from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, recolor, resize, shrink
+from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, keep_coarse, recolor, shrink
 from impasto.progress import track
 from impasto.style import Style, pack_palette, unpack_palette
 from impasto.stylizer import Memory, Plan, Stylizer
@@ -128,9 +128,8 @@ class GraphStylizer(Stylizer):
                 painting = self._paint_tiles(octave, painted, tensors, coarser, strength)
             else:
                 painting = self._paint_whole(octave, tensors, strength, memory)
-            if painted is not None:  # only finer detail is new
-                below = Painted(painted.painting, resize(painting, painted.painting.shape[:2]))
-                painting = Octave(painting, below).everything()
+            if painted is not None:
+                painting = keep_coarse(painting, painted.painting)
             painted = Painted(painting, octave.photo)
         assert painted is not None  # there is one octave at least
         return painted, maps

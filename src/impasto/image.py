@@ -269,7 +269,9 @@ def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:
 
 def to_uint8(image: npt.NDArray[np.floating[Any]]) -> Pixels:
     """Convert float [1, 3, H, W] in 0..1 to uint8 [H, W, 3], rounded, clipped, contiguous."""
-    return np.ascontiguousarray(np.rint(np.clip(image[0], 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+    levels = image[0] * 255
+    np.rint(levels, out=levels)
+    return np.ascontiguousarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _scale(pixels: Pixels, size: int, side: int) -> Pixels:

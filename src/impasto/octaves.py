@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from impasto.color import ColorMap, map_colors
-from impasto.image import Pixels, bands
+from impasto.image import Pixels, bands, map_bands
 
 #: Short side in pixels that strokes of size 1 are painted at, for pictures that have as much: networks learn them so.
 BASE = 512
@@ -171,6 +171,15 @@ def add_detail(photo: Pixels, painting: Pixels, blurred: Pixels) -> Pixels:
     found += photo
     found -= blurred
     return found.clip(0, 255, out=found).astype(np.uint8)
+
+
+def keep_coarse(finer: Pixels, coarser: Source) -> Pixels:
+    """Takes out of a finer painting what it has changed of a coarser one: Q - up(down(Q) - P), uint8 [H, W, 3]."""
+    height, width = size = coarser.shape[:2]
+    changed = resize(finer, size).astype(np.int16) - coarser[slice(0, height), slice(0, width)]
+    # Changes are small, so they are enlarged in eight bits, around the middle.
+    enlarged = resize(np.clip(changed + 128, 0, 255).astype(np.uint8), finer.shape[:2])
+    return map_bands(lambda q, e: np.clip(q.astype(np.int16) + 128 - e, 0, 255).astype(np.uint8), finer, enlarged)
 
 
 def resize_part(picture: Source, size: tuple[int, ...], rows: slice, columns: slice) -> Pixels:
