@@ -49,6 +49,20 @@ export function addDetail(photo, coarser) {
 }
 
 /**
+ * Takes out of a finer painting, which it changes, what that has changed of a coarser one: Q - up(down(Q) - P).
+ * @param {ImageData} finer
+ * @param {ImageData} coarser
+ */
+export function keepCoarse(finer, coarser) {
+  const changed = resize(finer, coarser);
+  // Changes are small, so they are enlarged in eight bits, around the middle.
+  for (let i = 0; i < changed.data.length; i++) changed.data[i] += 128 - coarser.data[i];
+  const enlarged = resize(changed, finer).data;
+  for (let i = 0; i < enlarged.length; i++) if (i % 4 < 3) finer.data[i] += 128 - enlarged[i];
+  return finer;
+}
+
+/**
  * Cuts a side to stretches of up to `window` pixels, of which what counts covers it once.
  * @param {number} length of the side.
  * @param {number} window a multiple of `stride`, as `halo` is: what counts keeps that away from a cut.

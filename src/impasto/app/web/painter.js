@@ -1,8 +1,8 @@
 // The model: what stylizer.py, graph.py and engine/onnxruntime.py do, on ONNX Runtime's build for browsers.
 
-import { addDetail, chooseSizes, cutSide, shrink } from "./octaves.js";
+import { addDetail, chooseSizes, cutSide, keepCoarse, shrink } from "./octaves.js";
 import { mixPalettes, optimalMap, paletteOf, recolor } from "./palette.js";
-import { cut, keepChroma, letThrough, resize, paste, toFloat, toPixels, Words } from "./pixels.js";
+import { cut, keepChroma, letThrough, paste, toFloat, toPixels, Words } from "./pixels.js";
 import { readSafetensors } from "./safetensors.js";
 
 const RUNTIMES = {
@@ -73,8 +73,7 @@ class Painter {
       if (coarser) {
         const canvas = addDetail(structuredClone(own), coarser);
         painting = await this.paintFiner(canvas, coarser.painting, vector, FINER * strength);
-        // What the coarser painting shows stays as it is: only finer detail is new.
-        painting = addDetail(painting, { ...coarser, photo: resize(painting, coarser.painting) });
+        painting = keepCoarse(painting, coarser.painting);
       } else {
         painting = await this.paintFirst(own, vector, strength, memory);
       }
