@@ -20,7 +20,7 @@ from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, kee
 from impasto.progress import track
 from impasto.style import Style, pack_palette, unpack_palette
 from impasto.stylizer import Memory, Plan, Stylizer
-from impasto.tile import WHOLE, align_mask, cut_scene, paint_tiles
+from impasto.tile import WHOLE, align_mask, cut_octave, paint_tiles
 
 if TYPE_CHECKING:
     from impasto.engine.onnxruntime import StyleSession
@@ -173,7 +173,7 @@ class GraphStylizer(Stylizer):
 
         canvas = replace(octave, photo=octave.everything(), coarser=None)
         painting = np.empty((octave.height, octave.width, 3), np.uint8)
-        tiles = cut_scene(canvas, self.model, TILE)
+        tiles = cut_octave(canvas, self.model, TILE)
         for tile, part in track(paint_tiles(canvas, tiles, run), "Painting tiles", len(tiles)):
             painting[tile.rows.inner, tile.columns.inner] = part
         return painting

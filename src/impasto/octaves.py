@@ -117,7 +117,7 @@ class Painted(NamedTuple):
 
 @dataclass(frozen=True)
 class Octave:
-    """What is painted in one octave; a :class:`impasto.tile.Scene`.
+    """What is painted in one octave, any part of it.
 
     Attributes:
         photo: the photo at the octave's size.

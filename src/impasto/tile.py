@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise, product
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from impasto.image import Pixels, to_uint8
 from impasto.model import Model
+from impasto.octaves import Octave
 
 WHOLE = np.ones((1, 1, 1, 1), np.float32)  # the mask of one style for the whole picture
 _NOWHERE = 1e-12  # weight of a region in a tile where it is not: its statistics stay defined, though they do not count
@@ -63,52 +64,30 @@ def cut_side(length: int, window: int, halo: int, stride: int) -> list[Span]:
     ]
 
 
-class Scene(Protocol):
-    """A picture that need not lie in memory, and where the styles go in it.
-
-    Attributes:
-        height, width: in pixels.
-    """
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    def pixels(self, rows: slice, columns: slice) -> Pixels:
-        """A part of the picture, uint8 [h, w, 3]."""
-        ...
-
-    def regions(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """That part of the regions, float32 [K, 1, h, w], see :class:`impasto.mask.Regions`."""
-        ...
-
-
-def cut_scene(scene: Scene, model: Model, window: int) -> list[Tile]:
-    """Cuts a picture to tiles, row by row, with halos as wide as a model's reach.
+def cut_octave(octave: Octave, model: Model, window: int) -> list[Tile]:
+    """Cuts an octave to tiles, row by row, with halos as wide as a model's reach.
 
     Args:
-        scene: the picture.
+        octave: what is painted.
         model: what paints it; its card knows reach and strides.
         window: side of a tile with its halo, in pixels.
     """
     stride = max(model.strides)
     halo = -(-model.reach // stride) * stride
     window = max(window // stride * stride, 2 * halo + stride)
-    rows, columns = (cut_side(length, window, halo, stride) for length in (scene.height, scene.width))
+    rows, columns = (cut_side(length, window, halo, stride) for length in (octave.height, octave.width))
     return [Tile(*tile) for tile in product(rows, columns)]
 
 
 def paint_tiles(
-    scene: Scene, tiles: list[Tile], run: Callable[[Pixels, np.ndarray], np.ndarray]
+    octave: Octave, tiles: list[Tile], run: Callable[[Pixels, np.ndarray], np.ndarray]
 ) -> Iterator[tuple[Tile, Pixels]]:
     """Paints tiles by a network that `run` gives pixels and mask, [K, 1, h, w]; gives their inner parts."""
     for tile in tiles:
         rows, columns = tile.rows.outer, tile.columns.outer
-        regions = scene.regions(rows, columns)
+        regions = octave.regions(rows, columns)
         mask = WHOLE if regions is None else np.maximum(regions, np.float32(_NOWHERE))
-        image = run(scene.pixels(rows, columns), mask)
+        image = run(octave.pixels(rows, columns), mask)
         yield tile, to_uint8(image[:, :, tile.rows.within, tile.columns.within])
 
 

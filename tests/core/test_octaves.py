@@ -131,6 +131,16 @@ def test_masks_keep_to_themselves_at_every_size(compact, painting):
         assert distance(painted[mask > 0], wide[mask > 0]) > 5
 
 
+def test_a_limit_of_size_goes_with_masks_and_strokes(compact):
+    strip = scaled(data.astronaut(), 5000, 16)
+    half = np.zeros((16, 5000), np.uint8)
+    half[:, 2500:] = 255
+    painted = compact.stylize(strip, "munch-scream", masks=[half], stroke_size=0.5, max_size=2000)
+    assert painted.size == (2000, 6)
+    small = np.asarray(Image.fromarray(strip).resize((2000, 6), Image.Resampling.LANCZOS))
+    assert np.array_equal(np.asarray(painted)[:, :999], small[:, :999])
+
+
 def test_tiny_and_narrow_pictures(compact):
     for height, width in ((1, 1), (7, 300), (16, 5000), (600, 3)):
         strip = scaled(data.astronaut(), width, height)
