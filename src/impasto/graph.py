@@ -84,14 +84,19 @@ class GraphStylizer(Stylizer):
         return StyleSession(self.model, graph, self._threads)
 
     def paint(
-        self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
+        self,
+        content: Pixels,
+        plan: Plan,
+        regions: np.ndarray | None = None,
+        memory: Memory | None = None,
+        large: Pixels | None = None,
     ) -> Pixels:
         """Paints as :meth:`Stylizer.paint` says, coarse to fine; frames once, with their own detail put back.
 
         Mixing is exact, since the network is affine in the style tensor.
         """
-        sizes = choose_sizes(content.shape[:2], plan.controls.stroke_size, once=memory is not None)
-        photos = shrink(content, sizes)
+        photo = content if large is None else large
+        photos = shrink(photo, choose_sizes(photo.shape[:2], plan.controls.stroke_size, once=memory is not None))
         masks = None if regions is None else [resize_regions(regions, photo.shape[:2]) for photo in photos]
         painted, maps = self.paint_octaves(photos, plan, masks, memory)
         return Octave(Recolored(content, maps, Octave(content, mask=regions).regions), painted).everything()

@@ -16,7 +16,6 @@ from impasto.stylizer import Stylizer
 
 #: Long side in pixels of a picture on the sheet.
 SIZE = 400
-_PAINTED = 768  # long side in pixels that a photo is painted at for that
 _PAPER, _INK, _GREY = (250, 249, 246), (32, 31, 30), (128, 125, 121)
 _SHAPE = 4 / 3  # width to height that a sheet comes close to where the number of columns is free
 _LARGEST = 65_000  # no JPEG side can be longer
@@ -46,8 +45,7 @@ def sheet(
     Args:
         photo: whatever :func:`impasto.read_image` reads.
         styles: which; every style that ships with the model if not given.
-        size: long side in pixels of each picture. The photo is painted larger, so that strokes are as large in it as
-            they would be at its full size.
+        size: long side in pixels of each picture.
         columns: pictures to a row; chosen for a sheet of about 4 : 3 if not given.
         stroke_size: see :class:`impasto.controls.Controls`.
         max_pixels: refuse larger photos.
@@ -60,15 +58,14 @@ def sheet(
     >>> sheet(model, np.zeros((30, 40, 3)), [model.style("klimt-kiss")], size=40, columns=1).mode
     'RGB'
     """
-    picture = read_image(photo, max_pixels=max_pixels).limit_size(max(size, _PAINTED))
+    picture = read_image(photo, max_pixels=max_pixels)
     styles = list(model.gallery.values()) if styles is None else styles
     if not styles:
         raise ImpastoError(f"the model {model.name} comes without a gallery: name styles for the sheet")
     cells = [Cell(picture.limit_size(size).to_pil(), "The photo")]
     for style in track(styles, "Painting", len(styles)):
         title, detail = caption(style)
-        painted = read_image(model.stylize(picture, style, stroke_size=stroke_size))
-        cells.append(Cell(painted.limit_size(size).to_pil(), title, detail))
+        cells.append(Cell(model.stylize(picture, style, stroke_size=stroke_size, max_size=size), title, detail))
     return lay_out(cells, columns)
 
 

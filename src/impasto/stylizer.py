@@ -129,7 +129,12 @@ class Stylizer(ABC):
 
     @abstractmethod
     def paint(
-        self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
+        self,
+        content: Pixels,
+        plan: Plan,
+        regions: np.ndarray | None = None,
+        memory: Memory | None = None,
+        large: Pixels | None = None,
     ) -> Pixels:
         """Paints pixels as a plan says, whatever they are: a photo, a frame, or what was painted before.
 
@@ -140,6 +145,8 @@ class Stylizer(ABC):
             regions: None, where the styles are mixed everywhere; or float32 [K, 1, H, W], the weights of
                 :class:`impasto.mask.Regions`, one region for each style in order.
             memory: of the frames before, whose statistics count and are brought up to date, where the system has any.
+            large: the photo that `content` is a smaller version of, if it is: what comes out is then the painting of
+                that, made small, where the system paints coarse to fine.
 
         Returns:
             uint8 [H, W, 3].
@@ -238,9 +245,9 @@ class Stylizer(ABC):
         max_pixels: int = MAX_PIXELS,
     ) -> Picture:
         """Paints a picture that was read, in styles that were taken; see :meth:`stylize`, which does both first."""
-        shape = picture.pixels.shape[:2]
+        shape, large = picture.pixels.shape[:2], None
         if max_size is not None:
-            picture = picture.limit_size(max_size)
+            large, picture = picture.pixels, picture.limit_size(max_size)
         content = picture.pixels
         plan = self.plan(mix, controls, partial(palette_of, content))
         regions = coverage = None
@@ -248,7 +255,7 @@ class Stylizer(ABC):
             regions, coverage = read_masks(
                 masks, shape, mix.region_weights, scaled=content.shape[:2], max_pixels=max_pixels
             )
-        painted = self.paint(content, plan, regions)
+        painted = self.paint(content, plan, regions, large=large)
         return replace(picture, pixels=plan.finish(content, painted, coverage))
 
     def stylize(
@@ -270,7 +277,8 @@ class Stylizer(ABC):
             controls: how to paint.
             masks: one soft mask for each style, of the photo's size, 0..1 or 0..255. Each region takes its style
                 against its own content statistics; what no mask covers stays as it was. They are scaled with the photo.
-            max_size: scale the photo down so that its long side is at most this.
+            max_size: of the result's long side in pixels: the painting of the whole photo, made small. Methods paint
+                the photo scaled down.
             max_pixels: refuse larger pictures.
             changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance") and
                 `style_size`, one by one instead of `controls`, or in place of what these say: see

@@ -131,6 +131,16 @@ def test_masks_keep_to_themselves_at_every_size(compact, painting):
         assert distance(painted[mask > 0], wide[mask > 0]) > 5
 
 
+def test_a_preview_is_the_painting_made_small(compact):
+    large = scaled(data.astronaut(), 1800, 1700)
+    mask = np.zeros((1700, 1800), np.uint8)
+    mask[:, 900:] = 255
+    for options in ({}, {"masks": [mask], "strength": 0.7}, {"stroke_size": 2, "keep_color": "luminance"}):
+        whole = np.asarray(compact.stylize(large, "van-gogh-irises", **options))
+        preview = np.asarray(compact.stylize(large, "van-gogh-irises", max_size=600, **options))
+        assert distance(scaled(whole, 600, 567), preview) < 2
+
+
 def test_a_limit_of_size_goes_with_masks_and_strokes(compact):
     strip = scaled(data.astronaut(), 5000, 16)
     half = np.zeros((16, 5000), np.uint8)

@@ -120,7 +120,7 @@ _StrokeSize = Annotated[
     float,
     Form(ge=STROKE_SIZES[0], le=STROKE_SIZES[1], description="How large strokes are: 1 as usual, 2 twice as large."),
 ]
-_MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Scale the photo down to this long side first.")]
+_MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Of the result's long side in pixels.")]
 
 
 def router(studio: Studio) -> APIRouter:

@@ -141,9 +141,9 @@ def connect(studio: Studio, parts: PhotoTab, controls: list[Any], visits: Visits
         start = time.perf_counter()
 
         def job() -> tuple[tuple[str, str], tuple[int, int]]:
-            before = _read(studio, path).limit_size(_PREVIEW)
-            image = _paint(studio, before, drawn, *knobs)
-            return (visits.keep(before), visits.keep(image)), image.size
+            photo = _read(studio, path)
+            image = _paint(studio, photo, _PREVIEW, drawn, *knobs)
+            return (visits.keep(photo.limit_size(_PREVIEW)), visits.keep(image)), image.size
 
         try:
             pair, size = await studio.run("page", job)
@@ -158,7 +158,7 @@ def connect(studio: Studio, parts: PhotoTab, controls: list[Any], visits: Visits
             raise gr.Error("There is no photo yet.", print_exception=False)
 
         def job() -> tuple[str, tuple[int, int]]:
-            image = _paint(studio, _read(studio, path), drawn, *knobs)
+            image = _paint(studio, _read(studio, path), None, drawn, *knobs)
             return visits.keep(image, Path(path)), image.size
 
         try:
@@ -197,6 +197,7 @@ def _read(studio: Studio, path: str) -> Picture:
 def _paint(
     studio: Studio,
     photo: Picture,
+    max_size: int | None,
     drawn: list[bytes | Path],
     chosen: Any,
     strength: float,
@@ -206,7 +207,7 @@ def _paint(
     names, weights = read_chosen(chosen)
     mix = Mix([studio.style(name) for name in names], weights)
     masks = _regions(studio, drawn) if len(mix) == 2 else []
-    return studio.stylize(photo, mix, Controls(strength, read_keep_color(color), stroke), masks)
+    return studio.stylize(photo, mix, Controls(strength, read_keep_color(color), stroke), masks, max_size)
 
 
 def _regions(studio: Studio, drawn: list[bytes | Path]) -> list[Picture]:

@@ -258,7 +258,7 @@ class Studio:
             raise ImpastoError(f"{len(mix)} styles are more than {MOST_STYLES}, the limit of this server")
         content = photo if max_size is None else photo.limit_size(max_size)
         fitted = [_fit_mask(mask, content) for mask in masks] or None
-        return self.painter.stylize_picture(content, mix, controls or Controls(), fitted)
+        return self.painter.stylize_picture(photo, mix, controls or Controls(), fitted, max_size=max_size)
 
     def _take(self, name: str, picture: Picture, size: int) -> Style:
         return self.painter.style(picture.pixels, size=size, name=name, max_pixels=self.limits.max_pixels)

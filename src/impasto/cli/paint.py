@@ -81,7 +81,9 @@ def stylize(
     keep_color: KeepColorOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
-    max_size: Annotated[int | None, typer.Option(help="Scale the photo down to this long side first.")] = None,
+    max_size: Annotated[
+        int | None, typer.Option(help="Of the result's long side in pixels; smaller photos stay as they are.")
+    ] = None,
     max_pixels: MaxPixelsOption = None,
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,

@@ -49,7 +49,12 @@ class Method(Stylizer):
         return Style(name, np.empty(0, np.float32), self.fingerprint, pixels)
 
     def paint(
-        self, content: Pixels, plan: Plan, regions: np.ndarray | None = None, memory: Memory | None = None
+        self,
+        content: Pixels,
+        plan: Plan,
+        regions: np.ndarray | None = None,
+        memory: Memory | None = None,
+        large: Pixels | None = None,
     ) -> Pixels:
         """Paints as :meth:`Stylizer.paint` says, once; there are no statistics to remember."""
         if plan.controls.strength == 0:
