@@ -191,7 +191,7 @@ def resize_part(picture: Source, size: tuple[int, ...], rows: slice, columns: sl
         rows, columns: the part, in pixels of that size.
 
     Returns:
-        uint8 [h, w, 3], the same as cutting it out afterwards.
+        uint8 [h, w, 3], what cutting it out afterwards would give, up to rounding.
     """
     if picture.shape[:2] == size:
         return picture[rows, columns]

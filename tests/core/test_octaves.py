@@ -78,7 +78,9 @@ def test_a_part_is_what_is_cut_out_afterwards(photo, size):
     for rows in (slice(0, 17), slice(height // 3, height // 2), slice(height - 20, height)):
         for columns in (slice(0, 1), slice(width // 4, width), slice(width - 3, width)):
             part = resize_part(picture, size, rows, columns)
-            assert np.abs(part.astype(int) - whole[rows, columns]).max() <= 1
+            difference = np.abs(part.astype(int) - whole[rows, columns])
+            assert difference.mean() < 0.3
+            assert difference.max() <= 4  # Pillow 13 begins with the side that is cheaper, and rounds in between
 
 
 def test_a_painting_that_is_the_photo_gives_the_photo_back(photo):
