@@ -116,6 +116,7 @@ def test_finer_strokes_than_pixels_are_painted_larger(compact):
 
 
 def test_methods_have_strokes_of_a_size_too(vgg19, photo, painting):
+    pytest.importorskip("torch")
     picture, style = scaled(photo, 96, 80), scaled(painting, 64, 64)
     gatys = impasto.load("gatys", iterations=4)
     plain, coarse = (np.asarray(gatys.stylize(picture, style, stroke_size=size, style_size=64)) for size in (1, 2))
