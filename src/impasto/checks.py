@@ -9,7 +9,8 @@ from pathlib import Path
 from impasto.errors import ImpastoError
 from impasto.files import reason
 
-SMALLEST = 16  # side in pixels that relu4_1 of VGG-19 can be told of, and anything compared with
+#: Side in pixels below which reflection padding at an eighth of the size has no room, in our networks and in VGG-19.
+SMALLEST = 16
 
 
 def require_at_least(lowest: float, **options: float) -> None:

@@ -13,6 +13,7 @@ from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
+from impasto.checks import SMALLEST
 from impasto.errors import ImpastoError
 from impasto.style import Style, blend, check_weights
 
@@ -22,7 +23,6 @@ KeepColor = Literal["match", "luminance"]
 STYLE_SIZE = 512
 #: The smallest and the largest size of strokes.
 STROKE_SIZES = (0.25, 4.0)
-SMALLEST = 16  # a side below this leaves no room for reflection padding at an eighth of the size
 _LARGEST_STYLE = 4096
 _FLOOR = 1e-6  # share of the style of weight 0: where only its own mask is there would be no style
 

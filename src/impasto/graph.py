@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from impasto.checks import SMALLEST
 from impasto.color import ColorMap, optimal_map, palette_of
-from impasto.controls import SMALLEST
 from impasto.engine import Engine, Inputs, open_engine
 from impasto.errors import ImpastoError
 from impasto.image import Pixels, to_float, to_uint8

@@ -23,6 +23,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from impasto.checks import SMALLEST
 from impasto.color import ColorMap, map_colors
 from impasto.image import Pixels, bands, map_bands
 
@@ -30,7 +31,6 @@ from impasto.image import Pixels, bands, map_bands
 BASE = 512
 #: Strength of the second painting, of that of the first: with more, forms get lost in texture.
 FINER = 0.3
-_SMALLEST = 16  # short side in pixels that is worth painting
 _LEAST_STEP = 1.5  # what a picture must be of the first octave for a second one: else that would paint nothing new
 _READ = 16_000_000  # pixels that are read at a time of a picture that is scaled
 _LARGEST_BASE = 8_000_000  # pixels of the first octave, which is painted in one piece
@@ -55,7 +55,7 @@ def choose_sizes(shape: tuple[int, ...], stroke_size: float = 1.0, once: bool = 
     """
     height, width = shape
     short = min(shape)
-    first = max(min(short, BASE) / stroke_size, min(short, _SMALLEST))
+    first = max(min(short, BASE) / stroke_size, min(short, SMALLEST))
     scales = [min(first / short, math.sqrt(_LARGEST_BASE / (height * width)))]
     if not once and scales[0] * _LEAST_STEP <= 1:
         scales.append(min(1.0, 2 * scales[0]))

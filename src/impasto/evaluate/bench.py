@@ -28,7 +28,7 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
-from impasto.controls import SMALLEST
+from impasto.checks import SMALLEST
 from impasto.engine import ENGINES, Inputs, installed_engines
 from impasto.errors import ImpastoError
 from impasto.evaluate.report import format_figure

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from impasto.controls import SMALLEST
+from impasto.checks import SMALLEST
 from impasto.errors import ImpastoError
 from impasto.export.beside import make_beside
 from impasto.export.exported import (

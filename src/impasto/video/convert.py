@@ -139,7 +139,13 @@ def stylize_video(
     settings = {
         "clip": [str(source.path.resolve()), source.path.stat().st_size, source.path.stat().st_mtime_ns],
         "painter": [painter.name, painter.fingerprint],
-        "controls": [*schedule.identify(), schedule.controls.keep_color, inertia, blend],
+        "controls": [
+            *schedule.identify(),
+            schedule.controls.keep_color,
+            schedule.controls.stroke_size,
+            inertia,
+            blend,
+        ],
         "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }
