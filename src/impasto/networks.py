@@ -136,6 +136,8 @@ class CompactSettings(AnyStyleSettings):
     encoder_steps: int = _setting(1600, "First steps, spent on the style encoder alone.")
     #: Of the total variation of what becomes of smooth pictures with a little noise: skies shall stay skies.
     smooth_weight: float = _setting(0.0, "Of what becomes of smooth skies, for compact.")
+    #: Above 0, the first painting is of half the crop's side; see `CompactTask.paint_finer`.
+    finer_chance: float = _setting(0.0, "Of a step to paint again, finer, over what it has painted.", high=1)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +23,16 @@ from PIL import Image
 from plain import plain_settings
 from skimage import data
 
+import impasto
 from impasto.cli import main
+from impasto.controls import Controls, Mix
 from impasto.errors import ImpastoError
-from impasto.image import read_image, to_float
+from impasto.image import read_image, to_float, to_uint8
 from impasto.model import find_model
-from impasto.networks import AdaINSettings
+from impasto.networks import AdaINSettings, choose_settings
+from impasto.octaves import shrink
 from impasto.place import find_pictures
+from impasto.stylizer import Plan
 from impasto.train.augment import add_grain, alter_styles, brush, draw_graphic, embolden, vary
 from impasto.train.checkpoint import read_checkpoint
 from impasto.train.data import Pictures, batches, manifest
@@ -244,6 +249,34 @@ def test_made_up_skies_are_drawn_with_their_batch(vgg19):
 
     assert smooth(1, 1) == smooth(1, 2)
     assert smooth(1, 1) != smooth(2, 1)
+
+
+def test_a_second_painting_is_trained_as_it_is_painted(vgg19):
+    """That of the library, octave for octave, up to its rounding to whole levels."""
+    photos = shrink(data.astronaut()[:256, :256], [(128, 128), (256, 256)])
+    painter = impasto.load("adain", engine="onnxruntime")
+    style = replace(painter.style("munch-scream"), palette=None)
+    plan = Plan(Mix((style,)), Controls())
+    whole, _ = painter.paint_octaves(photos, plan)
+    first, _ = painter.paint_octaves(photos[:1], plan)
+    task = make_task("compact", choose_settings("compact", finer_chance=1.0), "adain")
+    batches = [torch.from_numpy(to_float(picture)) for picture in (photos[1], first.painting)]
+    with torch.no_grad():
+        finer = task.paint_finer(*batches, torch.from_numpy(style.tensor)[None])
+    assert np.abs(to_uint8(finer.numpy()).astype(int) - whole.painting).mean() < 0.5
+
+
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_some_steps_paint_a_second_time(vgg19, chance):
+    settings = dict(TINY, autoencoder_steps=0, crop=64, finer_chance=chance)
+    task = make_task("compact", plain_settings("compact", **settings))
+    losses = task(*torch.rand(2, 2, 3, 64, 64), torch.Generator().manual_seed(0), 0)
+    assert ("finer" in losses) == bool(chance)
+    if chance:
+        without = sum(
+            losses[name] * getattr(task.settings, f"{name}_weight") for name in losses.keys() - {"loss", "finer"}
+        )
+        assert losses["loss"].item() == pytest.approx((without + losses["finer"]).item(), rel=1e-5)
 
 
 def test_a_run_does_not_go_on_as_another(vgg19, folders, tmp_path):

@@ -164,17 +164,19 @@ class Transfer:
     Args:
         style: [N, S], for features [N, C, H, W].
         floor: [S / 2], see :func:`above_floor`.
+        strength: 0 keeps the features' own statistics, 1 takes the style's.
     """
 
-    def __init__(self, style: Tensor, floor: Tensor | None = None) -> None:
-        self._style, self._floor = style, floor
+    def __init__(self, style: Tensor, floor: Tensor | None = None, strength: float = 1.0) -> None:
+        self._style, self._floor, self._strength = style, floor, strength
         self._at = 0
 
     def __call__(self, features: Tensor) -> Tensor:
         channels, at = features.shape[1], self._at
         self._at += channels
         mean, std = torch.split(self._style[:, 2 * at : 2 * at + 2 * channels], channels, 1)
-        return adain(features, mean, std, None if self._floor is None else self._floor[at : at + channels])
+        adapted = adain(features, mean, std, None if self._floor is None else self._floor[at : at + channels])
+        return adapted if self._strength == 1 else torch.lerp(features.to(adapted.dtype), adapted, self._strength)
 
 
 class Control:

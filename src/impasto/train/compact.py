@@ -14,6 +14,7 @@ from impasto.nets.compact import Compact
 from impasto.nets.norm import Observe, adain
 from impasto.nets.vgg import load_encoder
 from impasto.networks import CompactSettings
+from impasto.octaves import FINER
 from impasto.train.augment import smooth_pictures
 from impasto.train.task import (
     StyleTransferTask,
@@ -41,6 +42,11 @@ class CompactTask(StyleTransferTask):
         return cls(network.requires_grad_(True), load_encoder(), settings)
 
     def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
+        photos, paintings, again_finer = content, style, False
+        if self.settings.finer_chance:
+            again_finer = float(torch.rand((), generator=generator)) < self.settings.finer_chance
+            halve = _halve if again_finer else lambda pictures: pictures[(..., *_draw_quarter(pictures, generator))]
+            content, style = halve(photos), halve(paintings)
         pictures = torch.cat([style, content])
         if step < self.settings.encoder_steps:
             return self._encoder_alone(pictures, len(style))
@@ -69,7 +75,40 @@ class CompactTask(StyleTransferTask):
         if self.settings.smooth_weight:
             skies = smooth_pictures(len(style), content.shape[-1], generator).to(content)
             losses["smooth"] = total_variation(self.network(skies, self.network.adapt_to(taken[: len(style)])).float())
-        return self.weigh(losses)
+        weighed = self.weigh(losses)
+        if again_finer:
+            first = slice(0, len(style))
+            finer = self._finer_loss(photos, paintings, painted[first].float(), taken[first], generator)
+            weighed |= {"loss": weighed["loss"] + finer, "finer": finer}
+        return weighed
+
+    def _finer_loss(
+        self, photos: Tensor, paintings: Tensor, coarser: Tensor, style: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Loss of a second painting: to save time of a quarter of it, against a quarter of the style picture."""
+        part, other = _draw_quarter(photos, generator), _draw_quarter(photos, generator)
+        photo, painting = photos[(..., *part)], paintings[(..., *other)]
+        under = coarser[(..., *(slice(side.start // 2, side.stop // 2) for side in part))]
+        with torch.no_grad():
+            target, statistics = self.encoder(photo).float(), style_statistics(self.encoder.taps(painting))
+        losses = self.losses(self.paint_finer(photo, under, style), target, statistics)
+        return self.settings.content_weight * losses["content"] + self.settings.style_weight * losses["style"]
+
+    def paint_finer(self, photos: Tensor, coarser: Tensor, style: Tensor) -> Tensor:
+        """Paints again over what is painted, as pictures are, see :mod:`impasto.octaves`.
+
+        Args:
+            photos: [N, 3, 2H, 2W] in 0..1.
+            coarser: [N, 3, H, W], what was painted of them at half their size.
+            style: [N, S], the styles that they were painted in.
+
+        Returns:
+            [N, 3, 2H, 2W], not clamped.
+        """
+        coarser = coarser.clamp(0, 1)
+        canvas = (_double(coarser) + photos - _double(_halve(photos))).clamp(0, 1)
+        finer = self.network(canvas, self.network.adapt_to(style, FINER)).float()
+        return finer - _double(_halve(finer) - coarser)
 
     def _encoder_alone(self, pictures: Tensor, styles: int) -> dict[str, Tensor]:
         """Learns from photos as well; the first `styles` of the pictures are paintings."""
@@ -95,6 +134,21 @@ def measure_guess(guess: Sequence[Tensor], taps: Sequence[Tensor]) -> Tensor:
     true = taps[-len(guess) :]
     pixels = torch.stack([F.mse_loss(g.float(), t.float()) for g, t in zip(guess, true, strict=True)]).sum()
     return pixels + style_loss(style_statistics(guess), style_statistics(true))
+
+
+def _draw_quarter(pictures: Tensor, generator: torch.Generator) -> tuple[slice, slice]:
+    """Draws where a quarter of pictures [N, C, H, H] lies, in steps of 16 pixels."""
+    side = pictures.shape[-1] // 2
+    tops = (16 * torch.randint(side // 16 + 1, (2,), generator=generator)).tolist()
+    return slice(tops[0], tops[0] + side), slice(tops[1], tops[1] + side)
+
+
+def _halve(pictures: Tensor) -> Tensor:
+    return F.interpolate(pictures, scale_factor=0.5, mode="bicubic", antialias=True)
+
+
+def _double(pictures: Tensor) -> Tensor:
+    return F.interpolate(pictures, scale_factor=2, mode="bicubic", antialias=True)
 
 
 def _nothing(*modules: nn.Module) -> Tensor:

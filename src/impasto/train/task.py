@@ -144,7 +144,7 @@ class StyleTransferTask(Task):
 
     def difficulty(self, content: Pictures, style: Pictures) -> Tensor:
         """Style loss of unpainted photos, 16 of the content set, against each style picture."""
-        size = self.settings.crop
+        size = min(self.settings.crop, 128)  # as much as it takes
         some = content.squares(size, every=max(1, len(content) // 16))
         photos = [style_statistics(self.encoder.taps(photo)) for photo in some if photo is not None]
         found = torch.zeros(len(style), dtype=torch.float64)  # a broken picture stays at 0: it is never drawn
