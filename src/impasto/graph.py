@@ -96,7 +96,10 @@ class GraphStylizer(Stylizer):
         Mixing is exact, since the network is affine in the style tensor.
         """
         photo = content if large is None else large
-        photos = shrink(photo, choose_sizes(photo.shape[:2], plan.controls.stroke_size, once=memory is not None))
+        sizes = choose_sizes(photo.shape[:2], plan.controls.stroke_size, once=memory is not None)
+        if sizes[0][0] >= content.shape[0]:  # what is finer would not be seen
+            del sizes[1:]
+        photos = shrink(photo, sizes)
         masks = None if regions is None else [resize_regions(regions, photo.shape[:2]) for photo in photos]
         painted, maps = self.paint_octaves(photos, plan, masks, memory)
         return Octave(Recolored(content, maps, Octave(content, mask=regions).regions), painted).everything()

@@ -28,7 +28,6 @@ from PIL import Image
 
 import impasto
 from impasto.cli import main
-from impasto.color import luma
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 browser_page = pytest.importorskip("impasto.app.browser", reason="needs impasto[app]")
@@ -222,8 +221,9 @@ def test_a_large_photo_is_downloaded_whole(page, model, photo, strokes, record_p
 
     # What the page shows is the same picture, small; browsers have filters of their own for that.
     small = np.asarray(Image.fromarray(painted.astype(np.uint8)).resize((1024, 847)))
-    record_property("preview", f"mean {np.abs(preview - small.astype(int)).mean():.2f}")
-    assert np.corrcoef(luma(preview).ravel(), luma(small).ravel())[0, 1] > 0.95
+    difference = np.abs(preview - small.astype(int)).mean()
+    record_property("preview", f"mean {difference:.2f}")
+    assert difference < 3
 
 
 @needs_runtime

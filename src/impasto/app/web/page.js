@@ -88,11 +88,10 @@ function repaint() {
     const mine = photo;
     try {
       const { source, name } = mine;
-      if (!mine.pixels) Object.assign(mine, await studio.call("decode", { source, size: PREVIEW }), { before: null });
+      if (!mine.pixels) Object.assign(mine, await studio.call("choose", { source, size: PREVIEW }), { before: null });
       const { title, ...wish } = wishes();
       const { pixels, width, height } = mine;
-      const painted = studio.call("paint", { photo: pixels, ...wish });
-      const { result, took } = await tellLeft(pixels, wish, painted);
+      const { result, took } = await tellLeft({ width, height }, wish, studio.call("paint", wish));
       if (mine !== photo || camera.on) return;
       const scaled = width !== pixels.width;
       showPainted(result, title, name, pixels, scaled ? { source, width, height, ...wish } : null);

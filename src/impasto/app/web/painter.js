@@ -60,11 +60,13 @@ class Painter {
    *   the full style.
    * @param {{look?: number[], stats?: Float32Array, palette?: import("./palette.js").Palette}} [memory] what a camera's
    *   frames hand on.
+   * @param {ImageData[]} [octaves] what is painted of, see `shrink`: where `photo` is a larger one made small, those of
+   *   the larger one, so that they look alike.
    */
-  async paint(photo, styles, { strength, keepColors, strokeSize }, memory) {
+  async paint(photo, styles, { strength, keepColors, strokeSize }, memory, octaves) {
     const vector = new Float32Array(styles[0][0].vector.length);
     for (const [style, share] of styles) style.vector.forEach((value, i) => { vector[i] += share * value; });
-    const photos = shrink(photo, chooseSizes(photo, strokeSize, Boolean(memory)));
+    const photos = octaves ?? shrink(photo, chooseSizes(photo, strokeSize, Boolean(memory)));
     const palette = keepColors ? null : mixPalettes(styles.map(([style, share]) => [style.palette, share]));
     const map = moveColors(photos[0], palette, PALETTE_SHARE * strength, memory);
     let coarser = null;

@@ -1,11 +1,13 @@
 // All that takes time happens here, so that the page never freezes. Jobs come one at a time, in order.
 
+import { chooseSizes, shrink } from "./octaves.js";
 import { openPainter } from "./painter.js";
 import { decode, Words } from "./pixels.js";
 
 const FRAME = { webgpu: 1280, wasm: 640 }; // long side of a camera's frames: what paints them has to keep up
 let painter;
 const memory = {};
+let photo; // { source, pixels, width, height } and, once they are painted, { key, octaves }
 
 const jobs = {
   /** Loads the model on the graphics card if there is one, else on the processor. */
@@ -31,7 +33,24 @@ const jobs = {
   /** A picture as pixels, scaled so that its long side is at most `size`. */
   decode: ({ source, size }) => decode(source, { long: size }),
 
-  paint: ({ photo, styles, controls }) => painter.paint(photo, styles, controls),
+  /** Likewise, and it becomes the photo to paint. */
+  async choose({ source, size }) {
+    const decoded = await decode(source, { long: size });
+    photo = { source, ...decoded };
+    return decoded;
+  },
+
+  /** That photo as it is when it is painted as large as it is, made small. */
+  async paint({ styles, controls }) {
+    const sizes = chooseSizes(photo, controls.strokeSize);
+    if (sizes[0].height >= photo.pixels.height) sizes.length = 1; // what is finer would not be seen
+    const key = JSON.stringify(sizes);
+    if (photo.key !== key) {
+      const { pixels } = photo.pixels.width < photo.width ? await decode(photo.source) : photo;
+      Object.assign(photo, { key, octaves: shrink(pixels, sizes) });
+    }
+    return painter.paint(photo.pixels, styles, controls, null, photo.octaves);
+  },
 
   /** A photo painted as large as it is, as a file. */
   async whole({ source, styles, controls }) {
