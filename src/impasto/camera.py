@@ -166,34 +166,48 @@ def paint_live(
 class Window:
     """A window on the screen; q, Esc or its cross ends it."""
 
-    _TITLE = "impasto"
-
     def __enter__(self) -> Window:
-        gui = next((line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")), "")
-        if "NONE" in gui:
-            raise ImpastoError(
-                "this OpenCV opens no windows: pip uninstall opencv-python-headless, then pip install opencv-python; "
-                "or use --to virtual"
-            )
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")  # Ctrl-C shall end the program as ever
+        with explain_missing(__name__):
+            import pygame
+
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise ImpastoError("there is no display here: use --to virtual, or the camera of the page, impasto app")
-        cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        try:
+            pygame.display.init()
+        except pygame.error as error:
+            raise ImpastoError(f"cannot open a window here ({error}): use --to virtual") from None
+        pygame.font.init()
+        pygame.display.set_caption("impasto")
+        self._font = pygame.font.Font(None, 20)
         return self
 
     def __exit__(self, *_: object) -> None:
-        cv2.destroyAllWindows()
+        import pygame
+
+        pygame.quit()
 
     def show(self, frame: Pixels, pace: Pace) -> bool:
-        """Shows a frame, as :func:`paint_live` asks for."""
-        picture = np.ascontiguousarray(frame[..., ::-1])
-        if pace.shown == 1:
-            cv2.resizeWindow(self._TITLE, _WINDOW, round(_WINDOW * frame.shape[0] / frame.shape[1]))
-        (width, _), _ = cv2.getTextSize(str(pace), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-        cv2.rectangle(picture, (0, 0), (width + 16, 24), (0, 0, 0), cv2.FILLED)
-        cv2.putText(picture, str(pace), (8, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
-        cv2.imshow(self._TITLE, picture)
-        key = cv2.waitKey(1) & 0xFF
-        return key not in (27, ord("q")) and cv2.getWindowProperty(self._TITLE, cv2.WND_PROP_VISIBLE) > 0
+        """Shows a frame, as :func:`paint_live` asks for, as large as the window allows."""
+        import pygame
+
+        height, width = frame.shape[:2]
+        screen = pygame.display.get_surface()
+        if screen is None:
+            screen = pygame.display.set_mode((_WINDOW, round(_WINDOW * height / width)), pygame.RESIZABLE)
+        scale = min(screen.get_width() / width, screen.get_height() / height)
+        picture = pygame.image.frombuffer(frame.tobytes(), (width, height), "RGB")
+        picture = pygame.transform.smoothscale(picture, (max(1, round(width * scale)), max(1, round(height * scale))))
+        screen.fill("black")
+        screen.blit(picture, picture.get_rect(center=screen.get_rect().center))
+        screen.blit(self._font.render(str(pace), True, "white", "black"), (0, 0))
+        pygame.display.flip()
+        ends = (
+            event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key in (pygame.K_q, pygame.K_ESCAPE))
+            for event in pygame.event.get()
+        )
+        return not any(ends)
 
 
 class VirtualCamera:

@@ -29,6 +29,7 @@ EXTRAS = {
     "fastapi_offline": "app",
     "gradio": "app",
     "prometheus_client": "app",
+    "pygame": "camera",
     "pyvirtualcam": "camera",
     "uvicorn": "app",
     "aiohttp": "serve",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class CompactTask(StyleTransferTask):
         photos, paintings, again_finer = content, style, False
         if self.settings.finer_chance:
             again_finer = float(torch.rand((), generator=generator)) < self.settings.finer_chance
-            halve = _halve if again_finer else lambda pictures: pictures[(..., *_draw_quarter(pictures, generator))]
+            halve = _halve if again_finer else lambda pictures: pictures[_draw_quarter(pictures, generator)]
             content, style = halve(photos), halve(paintings)
         pictures = torch.cat([style, content])
         if step < self.settings.encoder_steps:
@@ -86,13 +87,14 @@ class CompactTask(StyleTransferTask):
         self, photos: Tensor, paintings: Tensor, coarser: Tensor, style: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Loss of a second painting: to save time of a quarter of it, against a quarter of the style picture."""
-        part, other = _draw_quarter(photos, generator), _draw_quarter(photos, generator)
-        photo, painting = photos[(..., *part)], paintings[(..., *other)]
-        under = coarser[(..., *(slice(side.start // 2, side.stop // 2) for side in part))]
+        part = _draw_quarter(photos, generator)
+        photo, painting = photos[part], paintings[_draw_quarter(paintings, generator)]
+        rows, columns = (slice(side.start // 2, side.stop // 2) for side in part[1:])
+        under = coarser[..., rows, columns]
         with torch.no_grad():
             target, statistics = self.encoder(photo).float(), style_statistics(self.encoder.taps(painting))
         losses = self.losses(self.paint_finer(photo, under, style), target, statistics)
-        return self.settings.content_weight * losses["content"] + self.settings.style_weight * losses["style"]
+        return self.weigh(losses)["loss"]
 
     def paint_finer(self, photos: Tensor, coarser: Tensor, style: Tensor) -> Tensor:
         """Paints again over what is painted, as pictures are, see :mod:`impasto.octaves`.
@@ -107,7 +109,7 @@ class CompactTask(StyleTransferTask):
         """
         coarser = coarser.clamp(0, 1)
         canvas = (_double(coarser) + photos - _double(_halve(photos))).clamp(0, 1)
-        finer = self.network(canvas, self.network.adapt_to(style, FINER)).float()
+        finer: Tensor = self.network(canvas, self.network.adapt_to(style, FINER)).float()
         return finer - _double(_halve(finer) - coarser)
 
     def _encoder_alone(self, pictures: Tensor, styles: int) -> dict[str, Tensor]:
@@ -136,11 +138,11 @@ def measure_guess(guess: Sequence[Tensor], taps: Sequence[Tensor]) -> Tensor:
     return pixels + style_loss(style_statistics(guess), style_statistics(true))
 
 
-def _draw_quarter(pictures: Tensor, generator: torch.Generator) -> tuple[slice, slice]:
-    """Draws where a quarter of pictures [N, C, H, H] lies, in steps of 16 pixels."""
+def _draw_quarter(pictures: Tensor, generator: torch.Generator) -> tuple[EllipsisType, slice, slice]:
+    """Draws a quarter of pictures [N, C, H, H], in steps of 16 pixels: what to index them with."""
     side = pictures.shape[-1] // 2
     tops = (16 * torch.randint(side // 16 + 1, (2,), generator=generator)).tolist()
-    return slice(tops[0], tops[0] + side), slice(tops[1], tops[1] + side)
+    return ..., slice(tops[0], tops[0] + side), slice(tops[1], tops[1] + side)
 
 
 def _halve(pictures: Tensor) -> Tensor:
