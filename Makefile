@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[app,export,huge,quantize,ray,serve,vgg19]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[app,camera,export,huge,quantize,ray,serve,vgg19]" --group dev
 	@touch $@ $(VENV)/.installed
 
 # Its version and checksum are in web/package-lock.json, and npm checks them.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from impasto.errors import ImpastoError
@@ -26,6 +28,20 @@ def require_between(lowest: float, highest: float, **options: float) -> None:
         if not lowest <= value <= highest:
             limits = f"{lowest:.10g} or more" if highest == math.inf else f"from {lowest:.10g} to {highest:.10g}"
             raise ImpastoError(f"{name} must be {limits}, not {value:.10g}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Asks whether one of the known names was meant: those that it is a part of, else the one it is nearest to.
+
+    >>> suggest("monet", ["monet-poppies", "klimt-kiss", "monet-haystacks"])
+    'did you mean monet-poppies or monet-haystacks?'
+    >>> suggest("klimt-kis", ["klimt-kiss"]), suggest("cat", ["klimt-kiss"])
+    ('did you mean klimt-kiss?', '')
+    """
+    known = list(known)
+    parts = set(name.lower().split("-"))
+    near = [one for one in known if parts <= set(one.split("-"))] or difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def make_folder(folder: Path) -> None:

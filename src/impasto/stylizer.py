@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Unpack
 import numpy as np
 from PIL import Image
 
+from impasto.checks import suggest
 from impasto.color import Palette, keep_chroma, match_color, palette_of
 from impasto.controls import STYLE_SIZE, ControlOptions, Controls, Mix, change_controls, check_style_size
 from impasto.errors import ImpastoError, TooLargeError
@@ -307,8 +307,7 @@ class Stylizer(ABC):
             return self.gallery[name]
         if name in shipped_styles():
             raise ImpastoError(f"{self.name} does not know the shipped style {name}: give it a picture of the painting")
-        near = difflib.get_close_matches(name, {**self.gallery, **shipped_styles()}, n=1)
-        hint = f"did you mean {near[0]}?" if near else "`impasto styles` lists the shipped ones"
+        hint = suggest(name, {**self.gallery, **shipped_styles()}) or "`impasto styles` lists the shipped ones"
         raise ImpastoError(f"no file and no shipped style {name}: {hint}")
 
     def _check_own(self, style: Style) -> Style:

@@ -358,6 +358,14 @@ def test_help_names_every_command(impasto_: Impasto) -> None:
             assert re.search(rf"\b{command.callback.__name__}\b", text)
 
 
+def test_a_command_alone_helps_and_flags_take_no_value(impasto_: Impasto) -> None:
+    for arguments, code in ((["reproduce"], 2), (["stylize", "--help"], 0)):
+        told = impasto_(*arguments)
+        assert told.code == code
+        assert f"Usage: impasto {arguments[0]}" in told.out
+        assert "<bool>" not in told.out
+
+
 def test_models_and_whether_they_run_here(impasto_: Impasto) -> None:
     default, *_ = json.loads(impasto_("models", "--json").out)
     assert default["name"] == "adain"
@@ -440,6 +448,9 @@ def test_a_stdout_that_is_full_or_gone(folder: Path) -> None:
         (["cat.jpg", "munch-scream", "--max-pixels", "1000"], "97 x 64 pixels are more than the limit of 1000"),
         (["cat.jpg"], "no style given: impasto stylize PHOTO STYLE"),
         (["cat.jpg", "munch-screem"], "did you mean munch-scream?"),
+        (["cat.jpg", "great-wave"], "did you mean hokusai-great-wave?"),
+        (["cat.jpg", "monet"], "did you mean monet-"),
+        (["munch-scream", "cat.jpg"], "munch-scream is a style: give the photo first, impasto stylize PHOTO STYLE"),
         (["cat.jpg", "text.jpg"], "cannot read text.jpg"),
         (["cat.jpg", "foreign.style"], "take it again from its picture"),
         (["cat.jpg", "fake.style"], "fake.style is not a style file"),

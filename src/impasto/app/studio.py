@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import hashlib
 import io
 import tempfile
@@ -21,6 +20,7 @@ from fastapi import HTTPException, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from impasto.app.work import BusyError, LateError, Work
+from impasto.checks import suggest
 from impasto.controls import STYLE_SIZE, Controls, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import Picture, read_image, resize_short_side, write_image
@@ -238,11 +238,8 @@ class Studio:
             return self.painter.gallery[source]
         kept = self.uploaded.get(source)
         if kept is None:
-            near = difflib.get_close_matches(source, self.painter.gallery, n=1)
-            raise ImpastoError(
-                f"there is no style {source!r} here: "
-                + (f"did you mean {near[0]}?" if near else "GET /v1/styles lists them, POST /v1/styles adds one")
-            )
+            hint = suggest(source, self.painter.gallery) or "GET /v1/styles lists them, POST /v1/styles adds one"
+            raise ImpastoError(f"there is no style {source!r} here: {hint}")
         return kept if isinstance(kept, Style) else self._take(*kept, size)
 
     def stylize(

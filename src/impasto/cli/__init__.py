@@ -8,9 +8,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from impasto.cli import dataset, export, look, measure, paint, serve, train, video
 from impasto.cli.common import UsageError, complain
@@ -39,9 +40,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+
+
+class _Command(typer.core.TyperCommand):
+    """A command whose help gives no type for flags, and which alone prints its help if it needs more."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters: list[Any] = super().get_params(ctx)
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return parameters
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and any(parameter.required for parameter in self.params):
+            print(ctx.get_help(), end="")
+            ctx.exit(2)
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        app.command(cls=_Command, rich_help_panel=_panel)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

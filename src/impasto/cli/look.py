@@ -34,7 +34,10 @@ def styles(model: ModelOption = None, as_json: JsonOption = False) -> None:
 
 
 def models(as_json: JsonOption = False) -> None:
-    """List the models that ship and the methods, and whether they run here."""
+    """List the models that ship and the methods, what each is good for, and whether it runs here.
+
+    How good they were measured to be is told with --json.
+    """
     from importlib.util import find_spec
 
     from impasto.extras import EXTRAS
@@ -64,20 +67,13 @@ def models(as_json: JsonOption = False) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("name", "what it is", "size", "measured", "styles", "here", box=None)
+    table = Table("name", "what it is good for", "size", "styles", "runs here", box=None)
     for row in rows:
         usable = f"no: {row['missing']}" if row["missing"] else "yes"
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "-"
-        cells = row["name"], row["description"], size, _describe_quality(row["quality"]), str(row["styles"]), usable
+        cells = row["name"], row["description"], size, str(row["styles"] or "-"), usable
         table.add_row(*map(escape, cells))  # a [train] would be taken for markup, and not be shown
     print_table(table)
-
-
-def _describe_quality(measured: dict[str, Any] | None) -> str:
-    """What `impasto evaluate --record` put into a model's card, in short."""
-    if measured is None:
-        return "-"
-    return "content {content_loss}, style {style_loss}, SSIM {ssim} at {size}".format_map(measured)
 
 
 def info(as_json: JsonOption = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -113,6 +115,8 @@ def bench(
     from impasto.evaluate import bench as benching
 
     report = benching.bench(**given(model=model, engines=engine, sizes=size, threads=threads, device=device))
+    if find_spec("torch") is None:
+        print("impasto: no PyTorch here, so VGG-19 AdaIN is not timed: pip install impasto[train]", file=sys.stderr)
     if as_json:
         print_json(report.to_json())
     else:

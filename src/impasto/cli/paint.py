@@ -121,6 +121,10 @@ def stylize(
     Prints the paths of what it wrote. A photo that cannot be read is reported and left out; the exit code is then 2.
     """
     arguments = style or []
+    from impasto.style import gallery
+
+    if photo in gallery() and not os.path.exists(photo):
+        raise ImpastoError(f"{photo} is a style: give the photo first, impasto stylize PHOTO STYLE")
     photos, sources = ([photo, *arguments], style_option) if style_option else ([photo], arguments)
     photos, sources = expand(photos), expand(sources, ".style")
     if not sources:

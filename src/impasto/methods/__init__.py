@@ -29,9 +29,9 @@ class Entry(NamedTuple):
 
 #: The methods by name.
 METHODS: Mapping[str, Entry] = MappingProxyType({
-    "gatys": Entry("gatys", "Gatys", "optimises the picture until its Gram matrices are the style's (Gatys 2016)"),
-    "mrf": Entry("mrf", "MRF", "optimises the picture until its patches are the style's (Li and Wand 2016)"),
-    "style-swap": Entry("swap", "StyleSwap", "swaps patches of features and decodes them (Chen and Schmidt 2016)"),
+    "gatys": Entry("gatys", "Gatys", "optimises each picture (Gatys 2016): swirling textures; minutes a picture"),
+    "mrf": Entry("mrf", "MRF", "optimises each picture by patches (Li and Wand 2016): pieces of the painting; minutes"),
+    "style-swap": Entry("swap", "StyleSwap", "swaps patches of features (Chen and Schmidt 2016): softer; tens of seconds"),
 })  # fmt: skip
 
 
