@@ -30,8 +30,8 @@ class Entry(NamedTuple):
 #: The methods by name.
 METHODS: Mapping[str, Entry] = MappingProxyType({
     "gatys": Entry("gatys", "Gatys", "optimises each picture (Gatys 2016): swirling textures; minutes a picture"),
-    "mrf": Entry("mrf", "MRF", "optimises each picture by patches (Li and Wand 2016): pieces of the painting; minutes"),
-    "style-swap": Entry("swap", "StyleSwap", "swaps patches of features (Chen and Schmidt 2016): softer; tens of seconds"),
+    "mrf": Entry("mrf", "MRF", "optimises each picture by patches (Li and Wand 2016): its pieces; minutes a picture"),
+    "style-swap": Entry("swap", "StyleSwap", "swaps patches of features (Chen and Schmidt 2016): softer; half a minute"),
 })  # fmt: skip
 
 
