@@ -235,7 +235,7 @@ def test_what_is_no_form_is_refused(client):
     refused(client.post("/v1/stylize", json={"photo": "x"}), 415, "multipart")
     broken = client.post("/v1/stylize", content=b"xx", headers={"content-type": "multipart/form-data; boundary=q"})
     refused(broken, 400, "multipart")
-    refused(client.post("/v1/styles", files={"other": b"x"}), 422, "file: Field required")
+    refused(client.post("/v1/styles", files={"name": (None, b"x")}), 422, "file: Field required")
 
 
 def test_wrong_addresses_and_methods_are_told_so_with_the_page_too(client, page):
