@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from impasto.app.api import METHODS
+
 _LOG = logging.getLogger(__name__)
 # All else is shut: proxies, addresses to fetch, streams, recordings, editors, logins, icons of any size, its own API.
 _NEEDED = {
@@ -69,6 +71,8 @@ class Gate:
 
     def _refuse(self, scope: Scope, path: str) -> JSONResponse | None:
         """The answer to what the page does not ask for, None for what it does."""
+        if scope["method"] not in METHODS:
+            return _problem(405, "there is no such method", {"allow": "GET, POST"})
         allowed = [method for method, needed in _NEEDED.items() if needed.fullmatch(path)]
         if not allowed:
             return _problem(404, "no such page; /docs lists what there is")

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger(__name__)
+NO_ADDRESS = "the address must begin with /"
 _UNFORESEEN = "something went wrong inside the server: its log says what; please report it"
 _OPEN = {"/healthz"}  # for probes, which know no password; it tells nothing of use
 _COUNTED = {"/v1/stylize", "/v1/styles", "/healthz", "/metrics"}
@@ -67,7 +68,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope = _read_address(scope)
+        scope = read_address(scope)
         status, path = 0, scope["path"].removeprefix(scope.get("root_path", ""))
         method = scope["method"]
 
@@ -127,7 +128,7 @@ class Guard:
         await self.app({**scope, "method": method}, receive_within_limits, send)
 
 
-def _read_address(scope: Scope) -> Scope:
+def read_address(scope: Scope) -> Scope:
     """Takes the server's own name off an address that begins with it, as HTTP allows for any request."""
     root = scope.get("root_path", "")
     path, found = re.subn(r"^https?://[^/]*/?", "/", scope["path"].removeprefix(root), flags=re.IGNORECASE)
@@ -137,7 +138,7 @@ def _read_address(scope: Scope) -> Scope:
 def _find_fault(path: str, scope: Scope, headers: Headers) -> str | None:
     """Says what is wrong with the head of a request, if anything is."""
     if not path.startswith("/"):
-        return "the address must begin with /"
+        return NO_ADDRESS
     if not scope.get("query_string", b"").isascii():
         return "the address holds bytes that must be percent-encoded"
     for name in ("host", "x-forwarded-host"):

@@ -11,12 +11,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _NO_HTTP = json.dumps({"error": "this is not a request of HTTP/1.1 as the server understands it"}).encode()
 
+_LINGER = 1.0  # seconds
+
 
 class Protocol(H11Protocol):
     """A connection that nobody holds for nothing, and whose errors are JSON.
 
-    uvicorn itself waits for ever for the head of a request, and for a client that does not take its answer. This reads by
-    h11, whatever else is installed, which takes no more than 64 kB for a head.
+    uvicorn itself waits for ever for the head of a request, and for a client that does not take its answer. This reads
+    by h11, whatever else is installed, which takes no more than 64 kB for a head.
     """
 
     #: Seconds in which something must have moved; a head has this long at least, and twice as long at most.
@@ -28,7 +30,7 @@ class Protocol(H11Protocol):
         """Called by the event loop."""
         super().connection_made(transport)
         self._left, self._before = 0, object()  # bytes not yet taken, and what was asked, when last looked at
-        self._since = self.loop.time()
+        self._since, self._deaf = self.loop.time(), False
         self._next_look = self.loop.call_later(self.patience, self._look)
         if len(self.connections) > self.most:
             idle = [one for one in self.connections if isinstance(one, Protocol) and one._is_idle()]
@@ -38,6 +40,11 @@ class Protocol(H11Protocol):
         """Called by the event loop."""
         self._next_look.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        if not self._deaf:
+            super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP; in the middle of another answer it can only hang up."""
@@ -51,7 +58,12 @@ class Protocol(H11Protocol):
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+            # Closed at once, with more to read, the connection would be reset, and the answer lost.
+            self._deaf = True
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER, self.transport.close)
+        else:
+            self.transport.close()
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
