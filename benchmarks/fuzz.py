@@ -85,7 +85,9 @@ def main() -> None:
                    "--max-pixels", "250000"]  # fmt: skip
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            port = wait_until_up(server, int(command[5]))
+            if (port := wait_until_up(server, int(command[5]))) is None:
+                log.seek(0)
+                sys.exit(f"the server did not start:\n{log.read()}")
             with socket.create_connection(("127.0.0.1", port)) as warm:
                 warm.sendall(right_form().request("/v1/stylize"))
                 warm.recv(100)
@@ -470,7 +472,8 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def wait_until_up(server: subprocess.Popen[bytes], port: int) -> int:
+def wait_until_up(server: subprocess.Popen[bytes], port: int) -> int | None:
+    """Gives the port when the server answers there, None if it has ended."""
     while server.poll() is None:
         try:
             if b" 200 " in (ask(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") or b""):
@@ -478,7 +481,7 @@ def wait_until_up(server: subprocess.Popen[bytes], port: int) -> int:
         except OSError:
             pass
         time.sleep(0.3)
-    sys.exit("the server did not start")
+    return None
 
 
 def report(tally: Tally, before: float, after: float, alive: bool, said: str) -> None:
