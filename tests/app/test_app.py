@@ -27,7 +27,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import impasto
-from impasto.app import Limits, build
+from impasto.app import Limits, browser, build
 from impasto.app.visits import Visits
 from impasto.app.work import BusyError, LateError, Work
 
@@ -235,7 +235,7 @@ def test_what_is_no_form_is_refused(client):
     refused(client.post("/v1/stylize", json={"photo": "x"}), 415, "multipart")
     broken = client.post("/v1/stylize", content=b"xx", headers={"content-type": "multipart/form-data; boundary=q"})
     refused(broken, 400, "multipart")
-    refused(client.post("/v1/styles", files={"other": b"x"}), 422, "file: Field required")
+    refused(client.post("/v1/styles", files={"name": (None, b"x")}), 422, "file: Field required")
 
 
 def test_wrong_addresses_and_methods_are_told_so_with_the_page_too(client, page):
@@ -292,6 +292,30 @@ def test_the_store_of_styles_is_bounded(painter, small, style_png):
         kept = [entry["id"] for entry in client.get("/v1/styles").json() if entry["uploaded"]]
         assert sorted(kept) == sorted([keys[0], keys[2]])
         refused(post(client, small, style=keys[1]), 422, "there is no style")
+
+
+def test_the_store_of_styles_is_bounded_in_bytes_too(painter, painting, monkeypatch):
+    monkeypatch.setattr("impasto.app.studio._MOST_KEPT", 2 * painting.nbytes)
+    with TestClient(build(painter, page=False)) as client:
+        for shift in range(5):
+            assert client.post("/v1/styles", files={"file": png(np.roll(painting, shift, 1))}).status_code == 201
+        assert len([entry for entry in client.get("/v1/styles").json() if entry["uploaded"]]) == 2
+
+
+def test_the_page_in_the_browser_says_errors_likewise(tmp_path):
+    (tmp_path / "index.html").write_text("<p>")
+    with TestClient(browser.build(tmp_path, auth=("ann", "s:cret"))) as client:
+        refused(client.get("/", headers={"authorization": b"Basic \xe9"}), 401, "password")
+        client.auth = ("ann", "s:cret")
+        long = "/" + "x" * 5000
+        for method, path, status in (
+            ("GET", "/nothing", 404),
+            ("GET", "/%00", 404),
+            ("GET", long, 404),
+            ("PUT", "/", 405),
+        ):
+            refused(client.request(method, path), status, "[a-z]")
+        assert client.head("/").status_code == 200
 
 
 def test_auth(painter, small):

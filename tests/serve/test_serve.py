@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib
 import io
 import json
@@ -21,6 +22,7 @@ import httpx2
 import numpy as np
 import psutil
 import pytest
+import wire
 import yaml
 from PIL import Image
 from ray.serve.schema import ServeDeploySchema
@@ -31,6 +33,8 @@ from impasto.serve import Options, application
 from impasto.serve.replay import REPLICA, Replay, environment, middleware
 
 AUTH = ("me", "secret")
+SIGNED = b"Authorization: Basic " + base64.b64encode(":".join(AUTH).encode())
+FORM = b"Content-Type: " + wire.BOUNDARY
 MANIFEST = Path(__file__).parents[2] / "examples" / "kuberay" / "rayservice.yaml"
 
 
@@ -48,7 +52,7 @@ class Service:
             if f":{port}/docs" in line:
                 break
         assert self.process.poll() is None, self.said
-        self.address = f"http://127.0.0.1:{port}"
+        self.port, self.address = port, f"http://127.0.0.1:{port}"
         self.client = httpx2.Client(base_url=self.address, auth=AUTH, timeout=90)
 
     def processes(self, part: str) -> list[psutil.Process]:
@@ -165,6 +169,38 @@ def test_password_limits_and_errors_are_those_of_the_app(service, small):
             answer = ask()
         assert (answer.status_code, list(answer.json())) == (status, ["error"])
         assert re.search(words, answer.json()["error"])
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (wire.request("GET", "/v1/styles", b"Authorization: Basic \xe9\xff"), 401),
+        (wire.request("GET", "/v1/styles", SIGNED, b'Host: 80"><script>'), 400),
+        (wire.request("GET", "healthz", SIGNED), 400),
+        (wire.request("GET", "*", SIGNED), 400),
+        (wire.request("GET", "/v1/styles", SIGNED, b"X: " + b"x" * 1_000_000), 400),
+        (b"no request\r\n\r\n", 400),
+        (wire.request("GET", "/gradio_api/proxy=http://127.0.0.1:1/", SIGNED), 404),
+        (wire.request("DELETE", "/v1/styles", SIGNED), 405),
+        (
+            wire.request(
+                "POST", "/v1/stylize", SIGNED, FORM, body=wire.photo() + wire.part("strenght", b"0.5") + b"--b--\r\n"
+            ),
+            422,
+        ),
+        (wire.request("POST", "/v1/stylize", SIGNED, FORM, body=wire.photo() + wire.part("style", b"klimt-kiss")), 400),
+        (wire.request("POST", "/v1/stylize?strength=0.5", SIGNED, FORM, body=wire.photo() + b"--b--\r\n"), 422),
+    ],
+)
+def test_odd_requests_are_answered_as_by_the_app(service, sent, status):
+    answer = wire.ask(service.port, sent)
+    assert (answer.status, bool(answer.error)) == (status, True)
+
+
+def test_head_and_whole_addresses_are_answered(service):
+    answer = wire.ask(service.port, wire.request("HEAD", "/healthz"))
+    assert (answer.status, answer.body) == (200, b"")
+    assert wire.ask(service.port, wire.request("GET", "http://other.test/healthz")).status == 200
 
 
 def test_counts_are_those_of_all_replicas(service, small):

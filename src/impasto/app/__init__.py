@@ -26,6 +26,7 @@ with explain_missing(__name__):
     from impasto.app.api import METHODS, router, say_errors_in_one_line
     from impasto.app.guard import Guard
     from impasto.app.studio import Limits, Shelf, Studio
+    from impasto.app.wire import Protocol
 
 __all__ = ["Limits", "build", "listen", "serve", "serve_in_browser", "warn_if_open"]
 
@@ -141,7 +142,9 @@ def _open(host: str, port: int, auth: tuple[str, str] | None) -> tuple[socket.so
 def _run(app: ASGIApp, listener: socket.socket, welcome: str, root_path: str) -> None:
     print(f"impasto: {welcome}; Ctrl-C ends it", file=sys.stderr, flush=True)
     # What goes wrong in the application is logged by it; of the rest, Gradio's open connections at the end are no news.
-    config = uvicorn.Config(app, log_level="critical", root_path=root_path, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, http=Protocol, ws="none", log_level="critical", root_path=root_path, timeout_graceful_shutdown=1
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

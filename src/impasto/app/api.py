@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import APIRouter, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
-from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
+from impasto.app.form import FormRoute
+from impasto.app.studio import MOST_STYLES, Studio, StyleName, encode, give_up_when_gone
 from impasto.app.work import BusyError, LateError
 from impasto.controls import STROKE_SIZES, STYLE_SIZE, Controls, KeepColor, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
@@ -81,14 +82,8 @@ _PAINTED: _Answers = {200: {"description": "The painted photo.", "content": dict
 _COUNTS: _Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-async def _require_multipart(request: Request) -> None:
-    """Refuses a body that is no form with files."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise HTTPException(415, "send a form: multipart/form-data, as curl -F does")
-
-
 _Styles = Annotated[
-    list[str], Form(description="A shipped style or an uploaded one, by id. Repeatable.", max_length=MOST_STYLES)
+    list[StyleName], Form(description="A shipped style or an uploaded one, by id. Repeatable.", max_length=MOST_STYLES)
 ]
 _StyleFiles = Annotated[
     list[UploadFile],
@@ -125,7 +120,7 @@ _MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Of the res
 
 def router(studio: Studio) -> APIRouter:
     """The API's routes."""
-    api = APIRouter()
+    api = APIRouter(route_class=FormRoute)
     _add_painting(api, studio)
     _add_styles(api, studio)
     _add_status(api, studio)
@@ -145,7 +140,6 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
     @api.post(
         "/v1/stylize",
         summary="Paint a photo",
-        dependencies=[Depends(_require_multipart)],
         response_class=Response,
         responses=_PAINTED | _problems(400, 401, 413, 415, 422, 503, 504),
     )
@@ -189,14 +183,15 @@ def _add_styles(api: APIRouter, studio: Studio) -> None:
         "/v1/styles",
         summary="Upload a style",
         status_code=201,
-        dependencies=[Depends(_require_multipart)],
         responses=_problems(400, 401, 413, 415, 422, 503, 504),
         description=f"Keeps the style of a picture, or a .style file, for all who may use this server: the last "
         f"{studio.limits.styles}, until the server ends.",
     )
     async def add_style(
         file: Annotated[UploadFile, File(description="A picture, or a .style file of this model.")],
-        name: Annotated[str | None, Form(max_length=100, description="What to call it; else the file's name.")] = None,
+        name: Annotated[
+            str | None, Form(min_length=1, max_length=100, description="What to call it; else the file's name.")
+        ] = None,
     ) -> StyleAdded:
         data, called = await file.read(), file.filename or "style"
         return StyleAdded(id=await studio.run("style", lambda: studio.add_style(data, called, name)))

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -84,6 +86,11 @@ class _Site(StaticFiles):
         return response
 
 
+def _say_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
 def build(site: Path, auth: tuple[str, str] | None = None) -> Guard:
     """Builds the web application, an ASGI app, of a folder that `write_site` wrote.
 
@@ -91,5 +98,6 @@ def build(site: Path, auth: tuple[str, str] | None = None) -> Guard:
         site: the folder.
         auth: user and password that every request must give (HTTP Basic).
     """
-    app = Starlette(routes=[Mount("/", _Site(directory=site, html=True))])
+    routes = [Mount("/", _Site(directory=site, html=True))]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _say_error})
     return Guard(app, auth=auth, largest=lambda _: 0, count=lambda *_: None)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import Callable
-from typing import Any
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger(__name__)
+NO_ADDRESS = "the address must begin with /"
 _UNFORESEEN = "something went wrong inside the server: its log says what; please report it"
 _OPEN = {"/healthz"}  # for probes, which know no password; it tells nothing of use
 _COUNTED = {"/v1/stylize", "/v1/styles", "/healthz", "/metrics"}
-# What the page needs of Gradio; the rest of it (proxies, recordings, editors, its own API) is shut.
-_GRADIO = re.compile(
-    r"/gradio_api/(queue/|upload$|upload_progress$|heartbeat/|file=|component_server$|startup-events$|cancel$|reset$)"
-)
+# What a browser or a proxy may say the server is called; whoever writes addresses into a page trusts it.
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>\d{0,5}))?", re.ASCII)
+_CLOSE = {"connection": "close"}
+_GRACE, _SLOWEST = 30.0, 1000  # seconds for a body to come, and one more for each so many bytes of it
 # Nothing is loaded from anywhere else, and no other site can show the page in a frame. Gradio needs inline scripts.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -38,7 +40,9 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that refuses requests without the password or too large, and hands the others on.
+    """ASGI middleware that refuses requests without the password, odd, too large or too slow, and hands the others on.
+
+    HEAD is handed on as GET, and of what is answered the head is sent.
 
     Args:
         app: what is guarded.
@@ -64,7 +68,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = read_address(scope)
         status, path = 0, scope["path"].removeprefix(scope.get("root_path", ""))
+        method = scope["method"]
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -73,16 +79,20 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
             await self._pass_on(path, scope, receive, send_guarded)
+        except ClientDisconnect:
+            status = 499  # nobody is there to be told
         except Exception:  # whoever runs the server is told what went wrong, the client only that something did
-            _LOG.exception("%s %s", scope["method"], path)
+            _LOG.exception("%s %s", method, path)
             if not status:
                 await _refuse(send_guarded, 500, _UNFORESEEN)
         finally:
-            self.count(scope["method"], path if path in _COUNTED else "page", status or 500)
+            self.count(method, path if path in _COUNTED else "page", status or 500)
 
     async def _pass_on(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -90,25 +100,55 @@ class Guard:
             challenge = {"www-authenticate": 'Basic realm="impasto", charset="UTF-8"'}
             await _refuse(send, 401, "this server wants a user name and a password: send them by HTTP Basic", challenge)
             return
-        if path.startswith(("/gradio_api/", "/monitoring")) and not _GRADIO.match(path):
-            await _refuse(send, 404, "no such page")
+        if fault := _find_fault(path, scope, headers):
+            await _refuse(send, 400, fault)
             return
         limit = self.largest(path)
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > limit:
+        if int(length[:20]) > limit:
             await _refuse(send, 413, describe_excess(limit))
             return
-        seen = 0
+        seen, begun, more = 0, time.monotonic(), True
 
-        async def receive_within_limit() -> Message:
-            nonlocal seen
-            message = await receive()
+        async def receive_within_limits() -> Message:
+            nonlocal seen, more
+            if not more:  # all is there; this waits for the client to go
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), begun + _GRACE + seen / _SLOWEST - time.monotonic())
+            except TimeoutError:
+                raise HTTPException(408, f"too slow: less than {_SLOWEST} bytes a second", _CLOSE) from None
             seen += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if seen > limit:
-                raise HTTPException(413, describe_excess(limit))
+                raise HTTPException(413, describe_excess(limit), _CLOSE)
             return message
 
-        await self.app(scope, receive_within_limit, send)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self.app({**scope, "method": method}, receive_within_limits, send)
+
+
+def read_address(scope: Scope) -> Scope:
+    """Takes the server's own name off an address that begins with it, as HTTP allows for any request."""
+    root = scope.get("root_path", "")
+    path, found = re.subn(r"^https?://[^/]*/?", "/", scope["path"].removeprefix(root), flags=re.IGNORECASE)
+    return {**scope, "path": root + path} if found else scope
+
+
+def _find_fault(path: str, scope: Scope, headers: Headers) -> str | None:
+    """Says what is wrong with the head of a request, if anything is."""
+    if not path.startswith("/"):
+        return NO_ADDRESS
+    if not scope.get("query_string", b"").isascii():
+        return "the address holds bytes that must be percent-encoded"
+    for name in ("host", "x-forwarded-host"):
+        for host in ",".join(headers.getlist(name)).split(",") if name in headers else []:
+            found = _HOST.fullmatch(host.strip())
+            if not found or int(found["port"] or 0) >= 1 << 16:
+                return f"the header {name} names no server"
+    if not re.fullmatch("[0-9]+", headers.get("content-length", "0")):
+        return "the header content-length is no number"
+    return None
 
 
 def describe_excess(limit: int) -> str:
@@ -120,7 +160,7 @@ def _is_right(authorization: str, auth: tuple[str, str]) -> bool:
     scheme, _, given = authorization.partition(" ")
     try:
         said = base64.b64decode(given, validate=True)
-    except binascii.Error:
+    except ValueError:
         return False
     # All of it is compared, in the same time whatever is wrong.
     return secrets.compare_digest(said, ":".join(auth).encode()) and scheme.lower() == "basic"
@@ -128,11 +168,7 @@ def _is_right(authorization: str, auth: tuple[str, str]) -> bool:
 
 async def _refuse(send: Send, status: int, error: str, headers: dict[str, str] | None = None) -> None:
     body = json.dumps({"error": error}).encode()
-    fields: dict[str, Any] = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        "connection": "close",
-    }
-    raw = [(name.encode(), value.encode()) for name, value in (fields | (headers or {})).items()]
+    fields = {"content-type": "application/json", "content-length": str(len(body)), **_CLOSE, **(headers or {})}
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
+from impasto.app.studio import MOST_STYLES, Studio, StyleName, encode, give_up_when_gone
 from impasto.controls import STROKE_SIZES, ControlOptions, KeepColor, Mix
 from impasto.stylizer import Stylizer
 
@@ -53,7 +53,7 @@ def router(studio: Studio) -> APIRouter:
     async def frame(
         request: Request,
         camera: Annotated[str, Query(pattern="^[0-9a-f-]{8,40}$")],
-        style: Annotated[list[str], Query(min_length=1, max_length=MOST_STYLES)],
+        style: Annotated[list[StyleName], Query(min_length=1, max_length=MOST_STYLES)],
         weight: Annotated[list[float], Query(max_length=MOST_STYLES)] = [],  # noqa: B006 (FastAPI copies it)
         strength: Annotated[float, Query(ge=0, le=1)] = 1.0,
         stroke_size: Annotated[float, Query(ge=STROKE_SIZES[0], le=STROKE_SIZES[1])] = 1.0,

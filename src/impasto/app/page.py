@@ -6,8 +6,10 @@ from typing import Any
 
 import gradio as gr
 from fastapi import APIRouter, FastAPI, Response
+from starlette.routing import Mount
 
 from impasto.app import clip, live, photo
+from impasto.app.gate import Gate
 from impasto.app.look import CSS, HEAD, STATIC, THEME
 from impasto.app.studio import Studio, encode
 from impasto.app.visits import TidyBlocks, Visits
@@ -19,6 +21,7 @@ _FIRST = "hokusai-great-wave"
 _THUMB = 320  # painted this large, shown at about half of it: strokes come out finer
 _COLORS = [("The painting's", "style"), ("The photo's palette", "match"), ("The photo's own", "luminance")]
 _KEPT_FOR, _TIDY_EVERY = 900, 60  # seconds that the files of a visit are kept, and between looks for older ones
+_SESSIONS = 200  # that Gradio remembers, at 0.1 MB each; one of them may be any word that a client sends
 _PICKER = """
 <div class="picker">
   <div class="mix" role="group" aria-label="Shares of the mix"></div>
@@ -66,11 +69,15 @@ def mount(app: FastAPI, studio: Studio) -> None:
         css=CSS,
         head=HEAD,
     )
+    mounted = app.routes[-1]
+    assert isinstance(mounted, Mount)
+    mounted.app = Gate(mounted.app, visits.folder)
 
 
 def _blocks(studio: Studio, visits: Visits) -> TidyBlocks:
     page = TidyBlocks(title="impasto", analytics_enabled=False, delete_cache=(_TIDY_EVERY, _KEPT_FOR))
     page.visits = visits
+    page.state_session_capacity = _SESSIONS
     with page:
         gr.HTML("<header><h1>impasto</h1><p>Any picture in any style, at once.</p></header>", elem_id="head")
         with gr.Row(elem_id="desk", equal_height=False):

@@ -13,11 +13,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import numpy as np
 from fastapi import HTTPException, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from pydantic import StringConstraints
 
 from impasto.app.work import BusyError, LateError, Work
 from impasto.checks import suggest
@@ -31,9 +32,12 @@ T = TypeVar("T")
 #: What is kept of an uploaded style: its vector, or its name and the picture, of which it can be taken at any size.
 UploadedStyle = Style | tuple[str, Picture]
 
+#: The name or id of a style, as a client gives it.
+StyleName = Annotated[str, StringConstraints(max_length=100)]
 #: Styles in one mix, and so masks of one photo, at most.
 MOST_STYLES = 8
 _KEPT_SIDE = 768  # short side that uploaded style pictures are kept at
+_MOST_KEPT = 250_000_000  # bytes of them all: the long side may be any
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Limits:
         timeout: seconds that a request may take, waiting included.
         clip_timeout: seconds that a video may take; then what is done of it is finished.
         queue: pictures that may wait.
-        styles: uploaded styles that are kept; then the one unused for longest is forgotten.
+        styles: uploaded styles that are kept, up to 250 MB of them; then the one unused for longest is forgotten.
     """
 
     max_upload: int = 20_000_000
@@ -125,7 +129,7 @@ class Uploaded:
         with self._lock:
             self._styles[key] = style
             self._styles.move_to_end(key)
-            while len(self._styles) > self._capacity:
+            while len(self._styles) > self._capacity or sum(map(_bytes, self._styles.values())) > _MOST_KEPT:
                 self._styles.popitem(last=False)
         return key
 
@@ -149,6 +153,10 @@ class Uploaded:
         """What the styles are called, by id."""
         with self._lock:
             return {key: item.name if isinstance(item, Style) else item[0] for key, item in self._styles.items()}
+
+
+def _bytes(style: UploadedStyle) -> int:
+    return style.tensor.nbytes if isinstance(style, Style) else style[1].pixels.nbytes
 
 
 def _id(style: UploadedStyle) -> str:
@@ -221,7 +229,7 @@ class Studio:
             return self.uploaded.add(replace(loaded, name=name or loaded.name))
         picture = self.picture(data, filename)
         small = resize_short_side(picture.pixels, min(_KEPT_SIDE, min(picture.pixels.shape[:2])))
-        kept = (name or Path(filename).stem or "style", Picture(small))
+        kept = (name or Path(filename).stem[:100] or "style", Picture(small))
         self._take(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
         return self.uploaded.add(kept)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from impasto.app.studio import encode
+from impasto.app.studio import encode, read_chosen
 from impasto.image import ENDINGS, Picture
 
 
@@ -99,4 +100,21 @@ class TidyBlocks(gr.Blocks):
         for part in block_fn.inputs:
             if "preprocess" in vars(part):  # our way of reading, which Gradio forgets when it has updated the part
                 state[part._id] = part
-        return await super().preprocess_data(block_fn, inputs, state, *rest, **more)
+        try:
+            if block_fn.fn is None or len(inputs) != len(block_fn.inputs):
+                raise ValueError("the page does not ask for this")
+            for part, value in zip(block_fn.inputs, inputs, strict=True):
+                _check_value(part, value)
+            return await super().preprocess_data(block_fn, inputs, state, *rest, **more)
+        except gr.Error:
+            raise
+        except Exception:  # it comes from the browser, so it may be anything
+            raise gr.Error("That is not what this page sends: reload it.", print_exception=False) from None
+
+
+def _check_value(part: Any, value: Any) -> None:
+    """Checks what Gradio hands on as it comes."""
+    if isinstance(part, gr.Slider) and not (isinstance(value, int | float) and math.isfinite(value)):
+        raise ValueError("a slider has a number")
+    if isinstance(part, gr.HTML):
+        read_chosen(value)

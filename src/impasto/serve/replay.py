@@ -18,8 +18,11 @@ from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import HTTP_PROTOCOLS, WS_PROTOCOLS
 
+from impasto.app.guard import NO_ADDRESS, read_address
 from impasto.app.studio import Limits
+from impasto.app.wire import Protocol
 
 #: A header that every answer of a replica bears: which one it was. An answer without it is one of Serve itself.
 REPLICA = "x-impasto-replica"
@@ -46,7 +49,12 @@ def environment(timeout: float) -> dict[str, str]:
 
 
 def middleware() -> list[Middleware]:
-    """Makes the middleware; Serve calls this in each of its proxies."""
+    """Makes the middleware; Serve calls this in each of its proxies, before they listen.
+
+    It is the one place where their way of reading HTTP can be chosen, too.
+    """
+    HTTP_PROTOCOLS["auto"] = f"{Protocol.__module__}:{Protocol.__qualname__}"
+    WS_PROTOCOLS["auto"] = None
     return [Middleware(Replay, timeout=float(os.environ.get(_PATIENCE, Limits.timeout)) + _GRACE)]
 
 
@@ -64,9 +72,15 @@ class Replay:
         self.app, self.timeout = app, timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = read_address(scope) if scope["type"] == "http" else scope
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if scope["type"] != "http" or path.startswith("/-/"):
-            await (_answer_probe(send) if path == PROBE else self.app(scope, receive, send))
+            await (
+                _answer(send, _json(200, {"replay": _ATTEMPTS})) if path == PROBE else self.app(scope, receive, send)
+            )
+            return
+        if not path.startswith("/"):  # Serve knows no application there
+            await _answer(send, _json(400, {"error": NO_ADDRESS}))
             return
         tape, until = _Tape(receive), time.monotonic() + self.timeout
         for _ in range(_ATTEMPTS):
@@ -76,8 +90,7 @@ class Replay:
                 return
             if _is_whole(answer) or not ended:
                 break
-        for message in answer if _is_from_replica(answer) else _excuse():
-            await send(message)
+        await _answer(send, answer if _is_from_replica(answer) else _excuse())
 
     async def _try(self, scope: Scope, receive: Receive, send: Send, until: float) -> bool:
         """Asks the proxy; tells whether it came to an end in time."""
@@ -154,6 +167,6 @@ def _json(status: int, value: dict[str, Any], headers: dict[str, str] | None = N
     ]
 
 
-async def _answer_probe(send: Send) -> None:
-    for message in _json(200, {"replay": _ATTEMPTS}):
+async def _answer(send: Send, messages: list[Message]) -> None:
+    for message in messages:
         await send(message)
