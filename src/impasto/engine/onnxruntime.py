@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import onnxruntime
 from impasto.engine import OUTPUTS, Inputs, Precision
 from impasto.errors import ImpastoError
 from impasto.model import Model
+
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
+    onnxruntime.disable_telemetry_events()  # Windows heeds no variable, nor does one who imported the runtime before us
 
 _ACCELERATORS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider")
 
