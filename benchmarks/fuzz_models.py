@@ -138,7 +138,7 @@ def odd_graph(folder: Path, draw: random.Random) -> str:
     elif fault in ("huge", "many"):
         # As many gigabytes as are computed of a few bytes, when the graph is opened or when it runs.
         sizes = [1 << 34] if fault == "huge" else [1 << 28]
-        for index in range(1 if fault == "huge" else 12):
+        for index in range(1 if fault == "huge" else 4):
             graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), f"odd-size{index}"))
             graph.node.insert(0, helper.make_node("ReduceMax", [f"odd{index}"], [f"odd-most{index}"], keepdims=0))
             graph.node.insert(0, helper.make_node("ConstantOfShape", [f"odd-size{index}"], [f"odd{index}"]))
