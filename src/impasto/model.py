@@ -39,7 +39,7 @@ DEFAULT = "adain"
 INT8 = "content-int8.xml"
 
 _LARGEST_CARD = 16_000_000  # bytes; a card with thousands of styles has less than one
-_MOST = 65_536  # channels of a layer, and pixels of a stride or a reach, of any network that can be run
+_MOST = 8_192  # channels of a layer, and pixels of a stride or a reach, of any network that can be run
 
 T = TypeVar("T")
 

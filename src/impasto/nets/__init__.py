@@ -32,12 +32,16 @@ def load_network(model: Model) -> Network:
     """
     kind, weights = model.card.network, model.weights()
     if kind not in NETWORKS:
-        raise ImpastoError(f"the model {model.name} is a {kind} network, which PyTorch is not told of here")
+        raise ImpastoError(f"the model {model.name} is of a network {kind}, which this impasto does not know")
     sizes = [value for value in model.card.arguments.values() if isinstance(value, int)]
-    largest = max([len(weights), *(side for weight in weights.values() for side in weight.shape)])
+    # What the files have, and what the card tells of layers and styles, bounds what a network can be made with.
+    largest = min(
+        max([len(weights), *(side for weight in weights.values() for side in weight.shape)]),
+        max(*model.channels, len(model.channels), len(model.trained_styles)),
+    )
     try:
         if any(size > largest for size in sizes):  # before it takes memory for a network that no weight is of
-            raise ValueError(f"{max(sizes)} is more than its weights have")
+            raise ValueError(f"{max(sizes)} is more than they are of")
         network = make_network(kind, model.card.arguments)
         network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
     except (TypeError, ValueError, RuntimeError) as error:
