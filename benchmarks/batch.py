@@ -14,12 +14,14 @@ import time
 import warnings
 from pathlib import Path
 
+from impasto.model import find_model  # before ONNX Runtime, which would report itself
+
+# isort: split
 import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from impasto.model import find_model
 from impasto.nets import load_network
 from impasto.nets.norm import EPS, Network
 

@@ -14,11 +14,13 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
+import impasto  # before the engines, which would report themselves
+
+# isort: split
 import numpy as np
 import onnxruntime
 import openvino
 
-import impasto
 from impasto.engine import Inputs
 
 RUNS = 20

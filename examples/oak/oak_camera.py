@@ -16,6 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import impasto  # before depthai, which would report itself
+
+# isort: split
 import depthai as dai
 import numpy as np
 
@@ -134,7 +137,6 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=20)
     given = parser.parse_args()
 
-    import impasto
     from impasto.camera import Pace, Window
 
     painter = impasto.load(given.of)
@@ -174,15 +176,13 @@ def _size(text: str) -> tuple[int, int]:
 
 def _listen(painter: object, style: Callable[[np.ndarray], None] | None) -> None:
     """Takes styles from the terminal."""
-    from impasto import ImpastoError
-
     for line in sys.stdin:
         if style is None:
             print("a style is built into this network: export one without --style")
             continue
         try:
             style(painter.style(line.strip()).tensor)
-        except ImpastoError as error:
+        except impasto.ImpastoError as error:
             print(error)
 
 

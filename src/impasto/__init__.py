@@ -10,6 +10,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from impasto import telemetry
+
+telemetry.switch_off()
+
 if TYPE_CHECKING:
     from impasto.errors import ImpastoError
     from impasto.image import read_image, write_image

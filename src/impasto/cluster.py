@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import ray
 
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, first_line
 from impasto.model import shipped_models
 
 
@@ -42,8 +42,10 @@ def join(address: str | None, threads: int) -> Pool:
             ray.init(
                 address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None if address else False
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            said = str(error).splitlines()[0]
+        except Exception as error:  # where it takes too long to start, Ray raises no narrower one
+            said = first_line(error)
+            if address is None:
+                raise ImpastoError(f"Ray does not start here: {said}") from None
             raise ImpastoError(
                 f"no Ray cluster at {address}: {said}; is it up, and if it wants a token, are RAY_AUTH_MODE=token and "
                 "the token set here?"

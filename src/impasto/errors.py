@@ -5,6 +5,14 @@ class ImpastoError(Exception):
     """Something the user can put right. Its text is one line: what is wrong and what to do about it."""
 
 
+def first_line(error: BaseException) -> str:
+    """Gives the first line of what a library says of an error, for a line of our own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # OpenVINO begins with the places in its sources.
+    told = next((line for line in lines if " at src/" not in line and not line.startswith("Exception from ")), "")
+    return told[:300] or (lines or [type(error).__name__])[0][:300]
+
+
 class UnreadableError(ImpastoError):
     """A file is no picture, or a damaged one."""
 

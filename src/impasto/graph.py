@@ -12,7 +12,7 @@ import numpy as np
 from impasto.checks import SMALLEST
 from impasto.color import ColorMap, optimal_map, palette_of
 from impasto.engine import Engine, Inputs, open_engine
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, first_line
 from impasto.image import Pixels, to_float, to_uint8
 from impasto.mask import resize_regions
 from impasto.model import Model
@@ -243,7 +243,15 @@ class GraphStylizer(Stylizer):
             stats=stats,
             inertia=np.full(self.model.stats_size, inertia, np.float32),
         )
-        return (engine or self.engine).run(inputs, recurring=recurring)
+        engine = engine or self.engine
+        try:
+            painted, used = engine.run(inputs, recurring=recurring)
+        except Exception as error:  # the engines' own errors have nothing in common
+            raise ImpastoError(f"{engine.name} cannot run the model {self.name}: {first_line(error)}") from error
+        fits = painted.shape == inputs.image.shape and used.shape == (len(style), self.model.stats_size)
+        if not fits or not np.isfinite(painted.sum()) or not np.isfinite(used.sum()):
+            raise ImpastoError(f"the model {self.name} computes no picture on {engine.name}: export it again")
+        return painted, used
 
 
 def pad_to_minimum(pixels: Pixels) -> Pixels:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,17 +25,21 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
-from safetensors.numpy import load_file
 
+from impasto import __version__
 from impasto.errors import ImpastoError
 from impasto.files import write_file
 from impasto.style import Style, gallery, read_gallery
+from impasto.tensors import read_tensors
 from impasto.vgg19 import cache_folder, find_weights, locate
 
 _SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "adain"
 #: The content graph in eight bits; its weights lie beside it, in a ``.bin``.
 INT8 = "content-int8.xml"
+
+_LARGEST_CARD = 16_000_000  # bytes; a card with thousands of styles has less than one
+_MOST = 8_192  # channels of a layer, and pixels of a stride or a reach, of any network that can be run
 
 T = TypeVar("T")
 
@@ -95,7 +101,11 @@ class Card:
         """
         path = folder / "card.json"
         try:
-            told = json.loads(path.read_text("utf-8"))
+            if path.stat().st_size > _LARGEST_CARD:
+                raise ValueError("it is too long")
+            told = json.loads(path.read_text("utf-8"), parse_constant=_refuse, parse_float=_read_float)
+        except RecursionError:
+            raise ImpastoError(f"{path} is not a model card: it is nested too deep") from None
         except (OSError, ValueError) as error:
             raise ImpastoError(f"{path} is not a model card: {error}") from error
         if not isinstance(told, dict):
@@ -104,7 +114,8 @@ class Card:
         del kinds["more"]
         known = {key: value for key, value in told.items() if key in kinds}
         for key in ("name", "network", "adaptive", "fingerprint", *known):
-            if not _fits(known.get(key), kinds[key]):
+            value = known.get(key)
+            if not _fits(value, kinds[key]) or (value is not None and key in _SOUND and not _SOUND[key](value)):
                 raise ImpastoError(f"{path} is not a model card: its {key} is missing or damaged")
         return cls(**known, more={key: value for key, value in told.items() if key not in kinds})
 
@@ -120,7 +131,55 @@ def _fits(value: Any, kind: Any) -> bool:
         return any(_fits(value, one) for one in get_args(kind))
     if get_origin(kind) is list:
         return isinstance(value, list) and all(_fits(one, get_args(kind)[0]) for one in value)
-    return kind is Any or isinstance(value, get_origin(kind) or kind)
+    return kind is Any or (
+        isinstance(value, get_origin(kind) or kind) and (kind is bool or not isinstance(value, bool))
+    )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _read_float(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a text can be shown in a line, and be a file's name or a part of it."""
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+
+
+def _is_reference(value: Any) -> bool:
+    try:
+        means = np.array(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return means.shape == (4, 4, 3) and bool(np.all((means >= 0) & (means <= 255)))
+
+
+def _are_sizes(values: list[int]) -> bool:
+    return 0 < len(values) <= 1000 and all(0 < value <= _MOST for value in values)
+
+
+#: What else the values of a card must be, for nothing that relies on them to fail later.
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "name": _is_name,
+    "network": _is_name,
+    "fingerprint": _is_name,
+    "arguments": lambda value: all(
+        isinstance(one, str) or (isinstance(one, int) and 0 <= one <= 1024) for one in value.values()
+    ),
+    "adaptive": _are_sizes,
+    "strides": _are_sizes,
+    "style_size": lambda value: 0 < value <= 1000 * _MOST,
+    "styles": lambda value: all(map(_is_name, value)) and len(set(value)) == len(value),
+    "encoder": lambda value: value == "vgg19",
+    "reach": lambda value: 0 <= value <= _MOST,
+    "reference": _is_reference,
+    "int8": lambda value: isinstance(value.get("sha256"), str) and _is_reference(value.get("reference")),
+}
 
 
 @dataclass(frozen=True)
@@ -186,14 +245,26 @@ class Model:
     @cached_property
     def gallery(self) -> dict[str, Style]:
         """The styles that come with the model, by name."""
-        return read_gallery(self.folder / "gallery.safetensors", self.fingerprint, self.trained_styles or gallery())
+        path = self.folder / "gallery.safetensors"
+        styles = read_gallery(path, self.fingerprint, self.style_size, self.trained_styles or gallery())
+        if missing := [name for name in self.trained_styles if name not in styles]:
+            raise ImpastoError(f"{path} has no style {missing[0]}: export the model again")
+        return styles
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Reads the network's weights by their PyTorch names, float32; the encoder's from where this machine has it."""
-        trained = load_file(self.folder / "weights.safetensors")
+        """Reads the network's weights by their PyTorch names, float32; the encoder's from where this machine has it.
+
+        Raises:
+            ImpastoError: the file is damaged, or the encoder is not on this machine.
+        """
+        path = self.folder / "weights.safetensors"
+        try:
+            trained: dict[str, np.ndarray] = dict(read_tensors(path).arrays)
+        except (OSError, ValueError) as error:
+            raise ImpastoError(f"{path} cannot be read: {error}") from error
         if self.card.encoder == "vgg19":
             trained |= {f"encoder.{key}": value for key, value in find_weights().items()}
-        return {key: value.astype(np.float32) for key, value in trained.items()}
+        return trained
 
     def graph(self) -> Path:
         """Gives the path of a complete content graph.
@@ -201,7 +272,11 @@ class Model:
         Raises:
             ImpastoError: the files are damaged, or the encoder is not on this machine.
         """
-        if fingerprint(self.folder) != self.fingerprint:
+        try:
+            sound = fingerprint(self.folder) == self.fingerprint
+        except OSError:
+            sound = False
+        if not sound:
             raise ImpastoError(f"the files of model {self.name} in {self.folder} are damaged: install impasto again")
         if self.card.external is None:
             return self.folder / "content.onnx"
@@ -222,7 +297,9 @@ class Model:
             return None
         path = self.folder / INT8
         try:
-            sound = digest_of_int8(self.folder) == self.card.int8.get("sha256")
+            files = path, path.with_suffix(".bin")
+            sound = all(file.is_file() for file in files)  # a pipe would be waited for
+            sound = sound and digest_of_int8(self.folder) == self.card.int8.get("sha256")
         except OSError:
             sound = False
         if not sound:
@@ -230,33 +307,60 @@ class Model:
         return path
 
     def _assemble(self, external: list[str]) -> Path:
-        """Puts the graph and its weights together in the cache, unless they lie there."""
+        """Puts the graph and its weights together in the cache, unless they lie there whole.
+
+        What lies there is found by all that it is made of, so that no model can take another's place.
+        """
         # Which VGG-19 it was made from is told by the file, not by its contents: those need not be read every time.
-        source = locate()
+        source = locate() if self.card.encoder else None
         stamp = (str(source), source.stat().st_size, source.stat().st_mtime_ns) if source else ()
-        digest = hashlib.sha256(repr(stamp).encode()).hexdigest()[:12]
-        folder = cache_folder() / f"{self.name}-{self.fingerprint}-{digest}"
-        if folder.is_dir():
+        recipe = repr((__version__, fingerprint(self.folder), self.card.encoder, external, stamp))
+        folder = cache_folder() / f"graph-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
+        if _is_whole(folder):
             return folder / "content.onnx"
         weights = self.weights()
-        blob = b"".join(np.ascontiguousarray(weights[name]).tobytes() for name in external)
+        if missing := [name for name in external if name not in weights]:
+            raise ImpastoError(f"the model {self.name} has no weights {missing[0]!r}: export the model again")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
                 made = Path(temporary) / "model"
                 made.mkdir()
-                (made / "weights.bin").write_bytes(blob)
+                (made / "weights.bin").write_bytes(
+                    b"".join(np.ascontiguousarray(weights[name]).tobytes() for name in external)
+                )
                 shutil.copyfile(self.folder / "content.onnx", made / "content.onnx")
+                from impasto.session import open_session  # here: listing models wants no runtime
+
+                open_session(made / "content.onnx", self.name)  # what does not open is not kept
+                (made / "sha256").write_text(_digest_of_assembled(made))
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged one
                 try:
                     os.rename(made, folder)
                 except OSError:
-                    if not folder.is_dir():  # else another process was first, with the same bytes
+                    if not _is_whole(folder):  # else another process was first, with the same bytes
                         raise
         except OSError as error:
             raise ImpastoError(
                 f"cannot write to the cache {folder.parent}: {error.strerror}; set IMPASTO_CACHE to another folder"
             ) from error
         return folder / "content.onnx"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a graph and its weights lie in the cache as they were put there."""
+    try:
+        return (folder / "sha256").read_text() == _digest_of_assembled(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _digest_of_assembled(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("content.onnx", "weights.bin"):
+        with open(folder / name, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def fingerprint(folder: Path) -> str:

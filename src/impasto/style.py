@@ -10,12 +10,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from impasto.color import Palette
 from impasto.errors import ImpastoError
 from impasto.files import write_file
+from impasto.tensors import read_tensors, to_finite
 
 _WEIGHTS = Path(__file__).parent / "weights"
 #: Added to the variance of features under the root, as in the AdaIN paper's code: a style's deviations hold it.
@@ -41,6 +41,16 @@ class Style:
     picture: np.ndarray | None = field(default=None, repr=False)
     palette: Palette | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        try:
+            to_finite(self.tensor, "its tensor")
+            if self.tensor.ndim != 1:
+                raise ValueError(f"its tensor has the shape {list(self.tensor.shape)}, not one side")
+            if self.palette is not None:
+                check_palette(self.palette)
+        except ValueError as error:
+            raise ImpastoError(f"the style {self.name} is damaged: {error}") from None
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a ``.style`` file: the tensor with its palette, name and model (safetensors), without the picture.
 
@@ -60,17 +70,12 @@ class Style:
     def load(path: str | os.PathLike[str], *, name: str | None = None) -> Style:
         """Reads a ``.style`` file, which errors call `name`, or else by its path."""
         try:
-            with safe_open(path, "np") as file:
-                meta = file.metadata() or {}
-                tensor = file.get_tensor("style").astype(np.float32)
-                packed = file.get_tensor("palette") if "palette" in file.keys() else None  # noqa: SIM118  no mapping
-                if not np.isfinite(tensor).all():
-                    raise ValueError("not numbers")
-                palette = None if packed is None else unpack_palette(packed)
-                return Style(meta["name"], tensor, meta["model"], palette=palette)
+            arrays, meta = read_tensors(path, ("style", "palette"))
+            palette = unpack_palette(arrays["palette"]) if "palette" in arrays else None
+            return Style(meta["name"], arrays["style"], meta["model"], palette=palette)
         except FileNotFoundError as error:
             raise ImpastoError(f"no such file: {name or path}") from error
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, ImpastoError) as error:
             said = f"{name or path} is not a style file: make one with `impasto style PICTURE -o FILE`"
             raise ImpastoError(said) from error
 
@@ -81,10 +86,22 @@ def pack_palette(palette: Palette) -> np.ndarray:
 
 
 def unpack_palette(packed: np.ndarray) -> Palette:
-    """Reads what :func:`pack_palette` makes; raises ValueError for what is no palette."""
-    if packed.shape != (4, 3) or not np.isfinite(packed).all():
+    """Reads what :func:`pack_palette` makes; raises ValueError for another shape."""
+    if packed.shape != (4, 3):
         raise ValueError("no palette")
     return Palette(packed[0].astype(np.float64), packed[1:].astype(np.float64))
+
+
+def check_palette(palette: Palette) -> None:
+    """Raises ValueError for what cannot be the mean and covariance of RGB values 0..255."""
+    mean, covariance = (to_finite(np.asarray(part), "its palette") for part in palette)
+    if mean.shape != (3,) or covariance.shape != (3, 3):
+        raise ValueError("its palette is not the mean and covariance of three colours")
+    slack = 1.0  # of rounding, and of mixes
+    if mean.min() < -slack or mean.max() > 255 + slack or np.abs(covariance).max() > 255**2 / 4 + slack:
+        raise ValueError("its palette is not of values from 0 to 255")
+    if np.abs(covariance - covariance.T).max() > slack or np.linalg.eigvalsh(covariance).min() < -slack:
+        raise ValueError("the second part of its palette is not a covariance")
 
 
 def check_weights(styles: Iterable[tuple[Style, float]]) -> np.ndarray:
@@ -160,17 +177,17 @@ def _find_palette(name: str) -> Palette | None:
     return unpack_palette(np.array(gallery()[name].palette)) if name in gallery() else None
 
 
-def read_gallery(path: Path, model: str, names: Iterable[str]) -> dict[str, Style]:
-    """Reads the named style vectors that come with one model (``gallery.safetensors`` in its folder), in that order."""
+def read_gallery(path: Path, model: str, size: int, names: Iterable[str]) -> dict[str, Style]:
+    """Reads the named style vectors [size] that come with a model (``gallery.safetensors`` in its folder), in order.
+
+    A model that was exported before a painting was added knows the others.
+    """
     if not path.exists():
         return {}
     try:
-        with safe_open(path, "np") as file:
-            there = set(file.keys())  # a model exported before a painting was added knows the others
-            return {
-                name: Style(name, file.get_tensor(name).astype(np.float32), model, palette=_find_palette(name))
-                for name in names
-                if name in there
-            }
-    except (OSError, SafetensorError) as error:
-        raise ImpastoError(f"{path} is damaged: export the model again, or install impasto again") from error
+        arrays = read_tensors(path, wanted := list(names)).arrays
+        if wrong := [name for name, array in arrays.items() if array.shape != (size,)]:
+            raise ValueError(f"its style {wrong[0]} is not of {size} numbers")
+    except (OSError, ValueError) as error:
+        raise ImpastoError(f"{path}: {error}; export the model again, or install impasto again") from error
+    return {name: Style(name, arrays[name], model, palette=_find_palette(name)) for name in wanted if name in arrays}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from skimage.metrics import structural_similarity
 
 import impasto
-from impasto.color import luma
+from impasto.color import Palette, luma
 from impasto.engine import Inputs, installed_engines
 from impasto.errors import ImpastoError
 from impasto.image import to_float
@@ -324,14 +326,63 @@ def test_bad_styles_are_one_line(compact, small, painting, tmp_path):
         compact.stylize(small, Style("alien", style.tensor, "0123456789abcdef"))
     with pytest.raises(ImpastoError, match="would be 150528 x 512 pixels large"):
         compact.style(np.repeat(painting[:1, :1], 294, 1))
-    Style("empty", np.full_like(style.tensor, np.nan), style.model).save(tmp_path / "nan.style")
-    with pytest.raises(ImpastoError, match="not a style file"):
-        compact.style(tmp_path / "nan.style")
     (tmp_path / "bad.style").write_bytes(b"no style")
     with pytest.raises(ImpastoError, match="not a style file"):
         compact.style(tmp_path / "bad.style")
     with pytest.raises(ImpastoError, match="no such file"):
         compact.style(tmp_path / "none.style")
+
+
+STYLE_TENSORS = {
+    "bfloat16": ("BF16", [1152], 2), "float8": ("F8_E4M3", [1152], 1), "another float8": ("F8_E5M2", [1152], 1),
+    "complex": ("C64", [1152], 8), "truth values": ("BOOL", [1152], 1), "a table": ("F32", [2, 1152], 4),
+    "one number": ("F32", [], 4), "not numbers": ("F32", [1152], b"\xff\xff\xff\xff"),
+    "too large": ("F64", [1152], np.float64(1e300).tobytes()),
+    "infinite": ("F16", [1152], np.float16(np.inf).tobytes()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STYLE_TENSORS)
+def test_style_files_of_other_tensors_are_one_line(compact, case, tmp_path):
+    dtype, shape, value = STYLE_TENSORS[case]
+    body = (value if isinstance(value, bytes) else bytes(value)) * int(np.prod(shape))
+    told = {"dtype": dtype, "shape": shape, "data_offsets": [0, len(body)]}
+    header = json.dumps({"__metadata__": {"name": "odd", "model": compact.fingerprint}, "style": told}).encode()
+    (tmp_path / "odd.style").write_bytes(len(header).to_bytes(8, "little") + header + body)
+    with pytest.raises(ImpastoError, match=r"odd\.style is not a style file"):
+        compact.style(tmp_path / "odd.style")
+
+
+def test_a_pipe_is_no_style_file(compact, tmp_path):
+    os.mkfifo(tmp_path / "odd.style")
+    with pytest.raises(ImpastoError, match=r"no such file: .*odd\.style"):
+        compact.style(tmp_path / "odd.style")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "palette"),
+    [
+        (np.full(1152, np.nan, np.float32), None),
+        (np.full(1152, 1e300), None),
+        (np.ones(1152, np.complex64), None),
+        (np.ones((2, 1152), np.float32), None),
+        (np.array(["odd"] * 1152), None),
+        (np.ones(1152), Palette(np.full(3, np.inf), np.eye(3))),
+        (np.ones(1152), Palette(np.full(3, 1e9), np.eye(3))),
+        (np.ones(1152), Palette(np.zeros(3), np.full((3, 3), -900.0))),
+        (np.ones(1152), Palette(np.zeros(3), np.eye(4))),
+        (np.ones(1152), Palette(np.zeros(3), 1j * np.eye(3))),
+    ],
+)
+def test_styles_from_python_of_other_arrays_are_one_line(tensor, palette):
+    with pytest.raises(ImpastoError, match=r"the style odd is damaged: .*(tensor|palette)") as caught:
+        Style("odd", tensor, "model", palette=palette)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_style_that_no_picture_can_be_computed_in_is_one_line(compact, small):
+    with pytest.raises(ImpastoError, match="computes no picture"):
+        compact.stylize(small, Style("odd", np.full(1152, 3e38, np.float32), compact.fingerprint))
 
 
 def test_unknown_models_and_engines():

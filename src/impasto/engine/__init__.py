@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -40,6 +41,59 @@ class Inputs(NamedTuple):
     strength: np.ndarray
     stats: np.ndarray
     inertia: np.ndarray
+
+
+#: Sides of a tensor, None for any.
+Shape = list[int | None]
+
+
+class Port(NamedTuple):
+    """What a graph says of an input or output: whether it is a tensor of float32, and its sides."""
+
+    is_float: bool
+    shape: Shape
+
+
+def check_graph(model: Model, inputs: Mapping[str, Port], outputs: Mapping[str, Port]) -> None:
+    """Raises `ImpastoError` unless a content graph takes :class:`Inputs` of any size and gives :data:`OUTPUTS`."""
+    statistics: Shape = [None, model.stats_size]
+    shapes: list[Shape] = [[1, 3, None, None], [None, model.style_size], [None, 1, None, None], [], statistics]
+    _check_inputs(model, dict(zip(Inputs._fields, [*shapes, statistics[1:]], strict=True)), inputs)
+    _check_outputs(model, dict(zip(OUTPUTS, [[None, 3, None, None], statistics], strict=True)), outputs)
+
+
+def check_style_graph(model: Model, inputs: Mapping[str, Port], outputs: Mapping[str, Port]) -> None:
+    """Raises `ImpastoError` unless a graph makes the style of a picture of any size and its statistics."""
+    _check_inputs(model, {"statistics": [1, model.stats_size], "image": [1, 3, None, None]}, inputs)
+    _check_outputs(model, {"style": [1, model.style_size]}, outputs)
+
+
+def _check_inputs(model: Model, wanted: Mapping[str, Shape], ports: Mapping[str, Port]) -> None:
+    for name in ports.keys() - wanted.keys():
+        raise ImpastoError(f"a graph of the model {model.name} takes {name!r}, which nothing is: export it again")
+    for name, shape in wanted.items():
+        port = ports.get(name)
+        if port is None or not port.is_float or not _agree(port.shape, shape) or any(
+            own is not None and size is None for own, size in zip(port.shape, shape, strict=True)
+        ):  # fmt: skip
+            raise ImpastoError(f"a graph of the model {model.name} takes no {name} of {_tell(shape)}: export it again")
+
+
+def _check_outputs(model: Model, wanted: Mapping[str, Shape], ports: Mapping[str, Port]) -> None:
+    """As far as sides are known before the graph runs; those that come out are looked at then."""
+    for name, shape in wanted.items():
+        port = ports.get(name)
+        if port is None or not port.is_float or (port.shape and not _agree(port.shape, shape)):
+            raise ImpastoError(f"a graph of the model {model.name} gives no {name} of {_tell(shape)}: export it again")
+
+
+def _agree(shape: Shape, wanted: Shape) -> bool:
+    pairs = zip(shape, wanted, strict=False)
+    return len(shape) == len(wanted) and all(own == size or None in (own, size) for own, size in pairs)
+
+
+def _tell(shape: Shape) -> str:
+    return f"[{', '.join('any' if side is None else str(side) for side in shape)}] in float32"
 
 
 class Engine(Protocol):

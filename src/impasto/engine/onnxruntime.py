@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from impasto.engine import OUTPUTS, Inputs, Precision
-from impasto.errors import ImpastoError
+from impasto.engine import OUTPUTS, Inputs, Port, Precision, check_graph, check_style_graph
+from impasto.errors import ImpastoError, first_line
 from impasto.model import Model
+from impasto.session import open_session
 
 _ACCELERATORS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider")
 
@@ -20,20 +23,13 @@ def accelerators() -> list[str]:
     return [provider for provider in _ACCELERATORS if provider in available]
 
 
-def _open(
-    model: Model, graph: Path, providers: list[str], threads: int | None, keep_memory: bool = True
-) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = keep_memory
-    options.log_severity_level = 3  # a warning for each fallback node helps nobody who only wants a picture
-    # Threads that spin while they wait would slow down everything else on the machine, a second session included.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=providers)
-    except Exception as error:  # the runtime's own errors share no narrower public base
-        raise ImpastoError(f"ONNX Runtime cannot load {model.name}: {str(error).splitlines()[0]}") from error
+def _ports(nodes: Iterable[Any]) -> dict[str, Port]:
+    return {
+        node.name: Port(
+            node.type == "tensor(float)", [size if isinstance(size, int) else None for size in node.shape or ()]
+        )
+        for node in nodes
+    }
 
 
 class StyleSession:
@@ -44,12 +40,19 @@ class StyleSession:
     """
 
     def __init__(self, model: Model, graph: Path, threads: int | None = None) -> None:
+        self._model = model
         # It rarely runs: what memory it takes is given back, for painting.
-        self._session = _open(model, graph, ["CPUExecutionProvider"], threads, keep_memory=False)
+        self._session = open_session(graph, model.name, threads=threads, keep_memory=False)
+        check_style_graph(model, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
 
     def __call__(self, statistics: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Makes the style tensor [1, S] of a picture [1, 3, H, W] in 0..1 with these statistics [1, T]."""
-        style: np.ndarray = self._session.run(["style"], {"statistics": statistics, "image": image})[0]
+        try:
+            style: np.ndarray = self._session.run(["style"], {"statistics": statistics, "image": image})[0]
+        except Exception as error:  # the runtime's own errors share no narrower public base
+            raise ImpastoError(f"ONNX Runtime cannot run the model {self._model.name}: {first_line(error)}") from error
+        if style.shape != (1, self._model.style_size) or not np.isfinite(style).all():
+            raise ImpastoError(f"the model {self._model.name} makes no style of a picture: export it again")
         return style
 
 
@@ -60,7 +63,9 @@ class OnnxRuntimeEngine:
     precision: Precision = "fp32"
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
-        self._session = _open(model, model.graph(), [*accelerators(), "CPUExecutionProvider"], threads)
+        providers = [*accelerators(), "CPUExecutionProvider"]
+        self._session = open_session(model.graph(), model.name, providers, threads)
+        check_graph(model, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
         # A provider that fails to start is dropped without a word; this is what really runs.
         self.device = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import openvino
 
-from impasto.engine import Inputs, Precision
-from impasto.errors import ImpastoError
+from impasto.engine import Inputs, Port, Precision, check_graph
+from impasto.errors import ImpastoError, first_line
 from impasto.model import Model
 
 _KEPT = 6  # sets of shapes that a graph is kept compiled for; each holds working memory of its own
@@ -40,6 +41,15 @@ def multiplies_bytes() -> bool:
     if flags.is_file():
         return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags.read_text("utf-8").split())
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # what has that has VNNI
+
+
+def _ports(nodes: Iterable[Any]) -> dict[str, Port]:
+    ports = {}
+    for node in nodes:
+        shape = node.partial_shape
+        sides = [None if side.is_dynamic else side.get_length() for side in shape] if shape.rank.is_static else []
+        ports.update(dict.fromkeys(node.names, Port(node.element_type == openvino.Type.f32, sides)))
+    return ports
 
 
 class _CompiledGraph:
@@ -75,9 +85,13 @@ class OpenVINOEngine:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
         self._path = str(model.int8_graph() if precision == "int8" else model.graph())
         try:
-            self._any = _CompiledGraph(core().read_model(self._path), self._config)
-        except RuntimeError as error:
-            raise ImpastoError(f"OpenVINO cannot load {model.name}: {str(error).splitlines()[0]}") from error
+            graph = core().read_model(self._path)
+            check_graph(model, _ports(graph.inputs), _ports(graph.outputs))
+            self._any = _CompiledGraph(graph, self._config)
+        except ImpastoError:
+            raise
+        except Exception as error:  # mostly RuntimeError, but not for every damage
+            raise ImpastoError(f"OpenVINO cannot load {model.name}: {first_line(error)}") from error
         self._fixed: OrderedDict[tuple[Any, ...], _CompiledGraph] = OrderedDict()
         self._choosing = threading.Lock()
 
