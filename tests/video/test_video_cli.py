@@ -76,7 +76,7 @@ def test_json_tells_what_was_made(video, folder):
         "left_out": ["subtitle mov_text"], "stopped": False,
     }  # fmt: skip
     assert code == 0
-    assert err == "impasto: .webm does not hold subtitle mov_text: left out\n"
+    assert err == "impasto: left out of b.webm: subtitle mov_text\n"
 
 
 def test_preview_is_short_and_small(video, folder):

@@ -253,7 +253,7 @@ def _report(result: VideoResult, resume: bool) -> None:
     if result.broken:
         complain(f"{result.broken} broken frames were passed over")
     if result.left_out:
-        complain(f"{result.path.suffix} does not hold {', '.join(result.left_out)}: left out")
+        complain(f"left out of {result.path.name}: {', '.join(result.left_out)}")
     if result.stopped:
         complain(f"stopped after {result.frames} frames" + ("; --resume goes on from there" if resume else ""))
 

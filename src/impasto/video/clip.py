@@ -13,6 +13,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
@@ -32,7 +33,7 @@ _CONTAINERS = (
     "h261,h263,h264,hevc,vvc,av1,obu,m4v,mpegvideo,mjpeg,dirac,vc1"
 )
 #: Pictures, which are opened only to be told so.
-_PICTURES = "image2,png_pipe,jpeg_pipe,webp_pipe,gif_pipe,bmp_pipe,tiff_pipe,jpegxl_pipe,psd_pipe,qoi_pipe"
+_PICTURES = "png_pipe,jpeg_pipe,webp_pipe,gif_pipe,bmp_pipe,tiff_pipe,jpegxl_pipe,psd_pipe,qoi_pipe"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Clip:
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
         with open_clip(self.path) as container:
-            stream = find_video_stream(container, self.path)
+            stream = find_video_stream(container)
             self.time_base = Fraction(stream.time_base or Fraction(1, 90000))
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             self.start = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
@@ -150,7 +151,7 @@ class Clip:
         last: int | None = None
         ahead: int | None = None  # where only the order of decoding is told: how far it runs ahead of what is shown
         with open_clip(self.path) as container:
-            stream = find_video_stream(container, self.path)
+            stream = find_video_stream(container)
             if since > 0 and self._timed:  # a second earlier, for files whose index is not quite right
                 with contextlib.suppress(av.error.FFmpegError):
                     container.seek(max(0, int((self.start + since - 1) * av.time_base)))
@@ -171,8 +172,9 @@ class Clip:
                     yield Frame(self._to_pixels(decoded), pts, decoded.duration or 0, time)
 
     def _decode(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-        stream.thread_type = "AUTO"
-        self._check_size(stream.codec_context)
+        decoder = _choose_decoder(stream)
+        decoder.thread_type = "AUTO"
+        self._check_size(decoder, stream.codec_context.width, stream.codec_context.height)
         packets = container.demux(stream)
         while True:
             try:
@@ -183,23 +185,22 @@ class Clip:
                 self.broken += 1
                 return
             try:
-                decoded = packet.decode()
+                decoded = decoder.decode(packet)
             except av.error.FFmpegError:
                 self.broken += 1
                 continue
             yield from decoded
 
-    def _check_size(self, context: Any) -> None:
+    def _check_size(self, decoder: Any, width: int, height: int) -> None:
         if self._max_pixels is None:
             return
-        width, height = context.width, context.height
         if width * height > self._max_pixels:
             raise TooLargeError(
                 f"{self.path} has frames of {width} x {height} pixels, more than the {self._max_pixels:,} that are "
                 "taken here: scale it down first"
             )
         # The decoder sees to frames that grow on the way; it counts their margins, too.
-        context.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
+        decoder.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
 
     def _to_pixels(self, decoded: av.VideoFrame) -> Pixels:
         width, height = self._decoded_size
@@ -259,33 +260,46 @@ def find_color(frame: av.VideoFrame) -> Color:
     return Color(matrix, frame.color_primaries, frame.color_trc, full and not frame.format.is_rgb)
 
 
-def open_clip(path: Path) -> av.container.InputContainer:
-    """Opens a clip to be read, and no other file that it may name; a context manager."""
+@contextlib.contextmanager
+def open_clip(path: Path) -> Iterator[av.container.InputContainer]:
+    """Opens a clip to be read, and no other file that it may name.
+
+    FFmpeg never sees the clip's own name, in which it would take a colon for a protocol and ``%d`` for a row of files.
+    """
     if path.is_dir():
         raise ImpastoError(f"cannot read {path}: it is a folder; name one clip in it")
-    try:
-        if path.stat().st_size == 0:
-            raise ImpastoError(f"cannot read {path}: it is empty")
-        allowed = {"format_whitelist": f"{_CONTAINERS},{_PICTURES}"}
-        return av.open(str(path), metadata_errors="replace", options=allowed)
-    except FileNotFoundError:
-        raise ImpastoError(f"cannot read {path}: there is no such file") from None
-    except av.error.ArgumentError:  # the format is not among those allowed
-        raise ImpastoError(
-            f"cannot read {path}: it does not hold a video itself, as mp4, mkv, webm, avi, ts and the like do; "
-            "playlists are not followed"
-        ) from None
-    except av.error.FFmpegError as error:
-        raise ImpastoError(
-            f"cannot read {path}: it is no video that can be read here ({error.strerror or error})"
-        ) from None
-    except OSError as error:
-        raise ImpastoError(f"cannot read {path}: {error.strerror}") from None
+    allowed = {"format_whitelist": f"{_CONTAINERS},{_PICTURES}"}
+    with contextlib.ExitStack() as opened:
+        try:
+            file = opened.enter_context(open(path, "rb"))
+            if os.stat(file.fileno()).st_size == 0:
+                raise ImpastoError(f"cannot read {path}: it is empty")
+            container = opened.enter_context(av.open(file, "r", metadata_errors="replace", options=allowed))
+        except FileNotFoundError:
+            raise ImpastoError(f"cannot read {path}: there is no such file") from None
+        except av.error.ArgumentError:  # the format is not among those allowed
+            raise ImpastoError(
+                f"cannot read {path}: it does not hold a video itself, as mp4, mkv, webm, avi, ts and the like do; "
+                "playlists are not followed"
+            ) from None
+        except av.error.FFmpegError as error:
+            raise ImpastoError(
+                f"cannot read {path}: it is no video that can be read here ({error.strerror or error})"
+            ) from None
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise ImpastoError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        yield container
 
 
-def find_video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+def file_url(path: Path) -> str:
+    """Makes a name for FFmpeg of a file's own, in which it finds no protocol, whatever it is."""
+    return f"file:{path}"
+
+
+def find_video_stream(container: av.container.InputContainer) -> av.VideoStream:
     """Finds the stream of moving pictures in an open clip."""
-    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+    path = container.name
+    if container.format.name.endswith("_pipe"):
         raise ImpastoError(f"{path} is a picture, not a clip: impasto stylize paints it")
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
@@ -294,6 +308,18 @@ def find_video_stream(container: av.container.InputContainer, path: Path) -> av.
     if stream.codec_context is None:
         raise ImpastoError(f"{path}: there is no decoder here for its video; convert it to H.264 first")
     return stream
+
+
+def _choose_decoder(stream: Any) -> Any:
+    """Chooses what decodes a stream: FFmpeg's own decoders of VP8 and VP9 leave out the transparency in WebM."""
+    own = stream.codec_context
+    other = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.name)
+    if other is None or ("alpha_mode", "1") not in {(name.lower(), value) for name, value in stream.metadata.items()}:
+        return own
+    try:
+        return av.CodecContext.create(other, "r")
+    except UnknownCodecError:
+        return own
 
 
 def _measure_length(container: av.container.InputContainer, stream: av.VideoStream, start: Fraction) -> Fraction | None:

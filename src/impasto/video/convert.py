@@ -24,11 +24,12 @@ from impasto.video.encode import FrameEncoder, Target
 from impasto.video.flow import use_one_thread
 from impasto.video.keys import KeyFrames, number_at
 from impasto.video.masks import MaskSource, MaskTrack
-from impasto.video.mux import PaintedSpan, assemble
+from impasto.video.mux import assemble
 from impasto.video.parts import Parts
 from impasto.video.pipeline import BackgroundWorker, make_ahead
 from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
 from impasto.video.timing import add_durations, change_rate, cut
+from impasto.video.tracks import PaintedSpan
 
 _WARM_UP = Fraction(1)  # seconds painted once more after a kill, for what the frames before have left in memory
 
@@ -50,7 +51,7 @@ class VideoResult:
         length: seconds that the file plays.
         cuts: changes of scene found.
         broken: packets or frames of the clip that could not be decoded.
-        left_out: streams of the clip that this kind of file cannot hold, in words.
+        left_out: what else of the clip is not in the file, since it cannot hold it or it is damaged, in words.
         stopped: whether it was ended before the clip was.
     """
 
@@ -250,7 +251,7 @@ class _Conversion:
             raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
         last, duration = (ticks * excerpt.time_base for ticks in parts.last)
         end = excerpt.begin + last + duration
-        span = PaintedSpan(excerpt.begin, end if stopped else excerpt.end)
+        span = PaintedSpan(excerpt.begin, end if stopped else excerpt.end, excerpt.rate)
         times = last, last + duration
         return times[1], assemble(parts.files(), times, source.path, source.start, span, self.target)
 

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange
 from impasto.errors import ImpastoError
 from impasto.files import reason
 from impasto.image import Pixels
-from impasto.video.clip import EXACT, Color
+from impasto.video.clip import EXACT, Color, file_url
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class FrameEncoder:
     def _open(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
         movflags = "empty_moov+delay_moov+frag_every_frame+default_base_moof"
         options = {"movflags": movflags, "flush_packets": "1"}
-        container = av.open(str(self._path), "w", format="mp4", container_options=options)
+        container = av.open(file_url(self._path), "w", format="mp4", container_options=options)
         codec, (height, width) = self._target.codec, self._size
         stream = container.add_stream(
             codec.encoder,

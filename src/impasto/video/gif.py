@@ -11,6 +11,8 @@ import av.error
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from impasto.video.clip import file_url
+
 _TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second,
 _SHORTEST = 2  # and viewers slow down what is shown for less than two of them
 
@@ -25,7 +27,7 @@ def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], l
     """
     palette = _make_palette(frames)
     stream: av.VideoStream | None = None
-    with av.open(str(path), "w", format="gif", container_options={"final_delay": str(round(last / _TICK))}) as out:
+    with av.open(file_url(path), "w", format="gif", container_options={"final_delay": str(round(last / _TICK))}) as out:
         for frame in _space_out(_apply_palette(again, palette)):
             if stream is None:
                 stream = out.add_stream("gif", rate=25, width=frame.width, height=frame.height, time_base=_TICK)

@@ -21,6 +21,7 @@ import av.error
 
 from impasto.errors import ImpastoError
 from impasto.files import open_work_folder, reason, write_file
+from impasto.video.clip import file_url
 
 _NOTED = re.compile(r"(-?\d+) (\d+)\n")
 
@@ -119,7 +120,7 @@ class Parts:
 
     def _read_time_stamps(self, path: Path) -> Iterator[int]:
         """Reads the time stamps of a file's packets in the order of decoding, up to the first that is damaged."""
-        with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
+        with contextlib.suppress(av.error.FFmpegError), av.open(file_url(path)) as container:
             for packet in packets(container):
                 yield round(packet.pts * packet.time_base / self._time_base)
 
