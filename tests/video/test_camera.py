@@ -92,7 +92,7 @@ def test_it_ends_when_the_screen_has_enough(painter, clip):
 
 def test_a_source_that_is_not_there_is_an_error(painter, tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"nothing")
-    for source, words in ((str(tmp_path / "no.mp4"), "cannot play"), (77, "no camera 77")):
+    for source, words in ((str(tmp_path / "no.mp4"), "there is no such file"), (77, "no camera 77")):
         with pytest.raises(impasto.ImpastoError, match=words):
             camera.paint_live(painter, "klimt-kiss", source, lambda frame, pace: True)
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -15,11 +14,11 @@ import av.error
 import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Pixels
+from impasto.video.source import ClipFile, find_video_stream
 
 #: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
 BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
@@ -27,13 +26,6 @@ BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
 SWS_MATRIX = {BT709: 1, FCC: 4, BT470BG: 5, SMPTE170M: 5, SMPTE240M: 7, BT2020: 9}
 #: How swscale converts without shifting chroma or losing levels.
 EXACT = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
-#: Containers that hold their video themselves; FFmpeg also knows playlists and the like, which name other files.
-_CONTAINERS = (
-    "mov,matroska,avi,mpegts,mpeg,gif,ogg,flv,asf,mxf,gxf,nut,ivf,rm,wtv,dv,nsv,apng,yuv4mpegpipe,"
-    "h261,h263,h264,hevc,vvc,av1,obu,m4v,mpegvideo,mjpeg,dirac,vc1"
-)
-#: Pictures, which are opened only to be told so.
-_PICTURES = "png_pipe,jpeg_pipe,webp_pipe,gif_pipe,bmp_pipe,tiff_pipe,jpegxl_pipe,psd_pipe,qoi_pipe"
 
 
 @dataclass(frozen=True)
@@ -82,13 +74,14 @@ class Clip:
     """A clip that can be decoded: what is known of it beforehand, and its frames.
 
     Args:
-        path: of the file.
+        path: of the file; a pipe is read once.
         max_size: scale frames down so that their long side is at most this.
         even: make both sides even, as H.264 and H.265 want them in 4:2:0. Frames that are not scaled get their last
             row or column twice.
         max_pixels: refuse frames that have more, before they are decoded; None takes any.
 
     Attributes:
+        source: the file, to be opened again for what else is in it.
         height, width: of the frames as they come, upright.
         time_base: seconds in a unit of time stamps.
         start: time stamp at which the clip begins, in seconds.
@@ -110,11 +103,12 @@ class Clip:
         even: bool = False,
         max_pixels: int | None = None,
     ) -> None:
-        self.path, self._max_pixels = Path(path), max_pixels
+        self.source = ClipFile(path)
+        self.path, self._max_pixels = self.source.path, max_pixels
         if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
-        with open_clip(self.path) as container:
+        with self.source.open() as container:
             stream = find_video_stream(container)
             self.time_base = Fraction(stream.time_base or Fraction(1, 90000))
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
@@ -150,7 +144,7 @@ class Clip:
         """
         last: int | None = None
         ahead: int | None = None  # where only the order of decoding is told: how far it runs ahead of what is shown
-        with open_clip(self.path) as container:
+        with self.source.open() as container:
             stream = find_video_stream(container)
             if since > 0 and self._timed:  # a second earlier, for files whose index is not quite right
                 with contextlib.suppress(av.error.FFmpegError):
@@ -258,56 +252,6 @@ def find_color(frame: av.VideoFrame) -> Color:
         matrix = BT709 if frame.format.is_rgb or frame.width >= 1280 or frame.height > 576 else SMPTE170M
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
     return Color(matrix, frame.color_primaries, frame.color_trc, full and not frame.format.is_rgb)
-
-
-@contextlib.contextmanager
-def open_clip(path: Path) -> Iterator[av.container.InputContainer]:
-    """Opens a clip to be read, and no other file that it may name.
-
-    FFmpeg never sees the clip's own name, in which it would take a colon for a protocol and ``%d`` for a row of files.
-    """
-    if path.is_dir():
-        raise ImpastoError(f"cannot read {path}: it is a folder; name one clip in it")
-    allowed = {"format_whitelist": f"{_CONTAINERS},{_PICTURES}"}
-    with contextlib.ExitStack() as opened:
-        try:
-            file = opened.enter_context(open(path, "rb"))
-            if os.stat(file.fileno()).st_size == 0:
-                raise ImpastoError(f"cannot read {path}: it is empty")
-            container = opened.enter_context(av.open(file, "r", metadata_errors="replace", options=allowed))
-        except FileNotFoundError:
-            raise ImpastoError(f"cannot read {path}: there is no such file") from None
-        except av.error.ArgumentError:  # the format is not among those allowed
-            raise ImpastoError(
-                f"cannot read {path}: it does not hold a video itself, as mp4, mkv, webm, avi, ts and the like do; "
-                "playlists are not followed"
-            ) from None
-        except av.error.FFmpegError as error:
-            raise ImpastoError(
-                f"cannot read {path}: it is no video that can be read here ({error.strerror or error})"
-            ) from None
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            raise ImpastoError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-        yield container
-
-
-def file_url(path: Path) -> str:
-    """Makes a name for FFmpeg of a file's own, in which it finds no protocol, whatever it is."""
-    return f"file:{path}"
-
-
-def find_video_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Finds the stream of moving pictures in an open clip."""
-    path = container.name
-    if container.format.name.endswith("_pipe"):
-        raise ImpastoError(f"{path} is a picture, not a clip: impasto stylize paints it")
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not streams:
-        raise ImpastoError(f"{path} holds no video")
-    stream = streams[0]
-    if stream.codec_context is None:
-        raise ImpastoError(f"{path}: there is no decoder here for its video; convert it to H.264 first")
-    return stream
 
 
 def _choose_decoder(stream: Any) -> Any:

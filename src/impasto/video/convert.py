@@ -138,7 +138,7 @@ def stylize_video(
     schedule = Schedule(painter, styles, change_controls(controls, changes), strength, masks, source)
     steady = TemporalPainter(painter, schedule.first, schedule.controls, inertia=inertia, blend=blend)
     settings = {
-        "clip": [str(source.path.resolve()), source.path.stat().st_size, source.path.stat().st_mtime_ns],
+        "clip": source.source.identify(),
         "painter": [painter.name, painter.fingerprint],
         "controls": [
             *schedule.identify(),
@@ -150,8 +150,9 @@ def stylize_video(
         "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }
-    parts = Parts(target.path, settings, excerpt.time_base, resume=resume)
-    return _Conversion(excerpt, schedule, steady, parts, target, progress, stop).run(resume)
+    with target.place(resume) as place:
+        parts = Parts(place, settings, excerpt.time_base, resume=resume)
+        return _Conversion(excerpt, schedule, steady, parts, target, progress, stop).run(place, resume)
 
 
 @dataclass(frozen=True)
@@ -166,13 +167,14 @@ class _Conversion:
     progress: Callable[[int, int | None], None] | None
     stop: threading.Event | None
 
-    def run(self, resume: bool) -> VideoResult:
+    def run(self, place: Path, resume: bool) -> VideoResult:
         """Paints what is left and writes the file; what has cost time stays in the folder for a later `resume`."""
         began, there, keep = time.monotonic(), self.parts.count, False
         source, parts = self.excerpt.source, self.parts
         try:
             stopped = self._paint()
             length, left_out = self._assemble(stopped)
+            self.target.deliver(parts.whole, place)
             keep = stopped and resume
         except BaseException:
             keep = parts.count > 0
@@ -253,7 +255,7 @@ class _Conversion:
         end = excerpt.begin + last + duration
         span = PaintedSpan(excerpt.begin, end if stopped else excerpt.end, excerpt.rate)
         times = last, last + duration
-        return times[1], assemble(parts.files(), times, source.path, source.start, span, self.target)
+        return times[1], assemble(parts.files(), times, source, span, self.target, parts.whole)
 
 
 @dataclass(frozen=True)

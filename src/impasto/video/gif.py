@@ -11,7 +11,7 @@ import av.error
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from impasto.video.clip import file_url
+from impasto.video.source import file_url
 
 _TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second,
 _SHORTEST = 2  # and viewers slow down what is shown for less than two of them

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -16,12 +14,13 @@ import av
 import av.error
 
 from impasto.errors import ImpastoError
-from impasto.files import reason, temporary_name
-from impasto.video.clip import file_url, open_clip
+from impasto.files import reason
+from impasto.video.clip import Clip
 from impasto.video.encode import Target
 from impasto.video.gif import write_gif
 from impasto.video.parts import Part, packets
 from impasto.video.sound import Opus
+from impasto.video.source import file_url
 from impasto.video.tracks import (
     PaintedSpan,
     add_painted,
@@ -37,23 +36,17 @@ from impasto.video.tracks import (
 
 _MOVIE_TIMESCALE = "240000"  # where tracks begin is told in this; the usual 1000 would move sound by half a millisecond
 _MOVIES = ("mp4", "mov")
-_OF_THE_FILE = {
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "encoder",
-    "duration",
-    "timecode",
-}  # and not of what is in it
+#: What is said of the file and not of what is in it; time codes have a way of their own.
+_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "timecode"}
 
 
 def assemble(
     parts: Sequence[Part],
     last: tuple[Fraction, Fraction],
-    clip: Path,
-    origin: Fraction,
+    clip: Clip,
     span: PaintedSpan,
     target: Target,
+    path: Path,
 ) -> list[str]:
     """Writes the file of the painted video and the clip's other streams.
 
@@ -61,45 +54,39 @@ def assemble(
         parts: the painted video.
         last: when its last frame is shown first, and when no more, in seconds.
         clip: where the other streams come from.
-        origin: the clip's first time stamp, in seconds.
         span: what of the clip.
-        target: what to write.
+        target: what to write,
+        path: and where.
 
     Returns:
         What of the other streams is not in the file, since it cannot hold it or it is damaged, in words.
     """
-    temporary = target.path.with_name(temporary_name())
     try:
         if target.container == "gif":
-            with open_clip(clip) as source:
+            with clip.source.open() as source:
                 left_out = [describe(stream) for stream in other_streams(source)]
                 left_out += ["time code"] * (find_time_code(source, *source.streams) is not None)
-            write_gif(_decode_frames(parts), _decode_frames(parts), last[1] - last[0], temporary)
+            write_gif(_decode_frames(parts), _decode_frames(parts), last[1] - last[0], path)
         else:
-            left_out = _remux(parts, last, clip, origin, span, target, temporary)
-        os.replace(temporary, target.path)
+            left_out = _remux(parts, last, clip, span, target, path)
     except (OSError, av.error.FFmpegError) as error:
         raise ImpastoError(f"cannot write {target.path}: {reason(error, str(target.path))}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
     return left_out
 
 
 def _remux(
     parts: Sequence[Part],
     last: tuple[Fraction, Fraction],
-    clip: Path,
-    origin: Fraction,
+    clip: Clip,
     span: PaintedSpan,
     target: Target,
     path: Path,
 ) -> list[str]:
     options = {"movflags": "faststart", "movie_timescale": _MOVIE_TIMESCALE} if target.container in _MOVIES else {}
-    refused = choose_tracks(clip, target.container, origin, span)
+    refused = choose_tracks(clip, target.container, span)
     left_out = []
     with (
-        open_clip(clip) as source,
+        clip.source.open() as source,
         av.open(file_url(parts[0].path)) as first,
         av.open(file_url(path), "w", format=target.container, container_options=options) as out,
     ):
@@ -132,7 +119,7 @@ def _remux(
             out.set_chapters([chapter for chapter in source.chapters() if 0 <= chapter["start"] <= chapter["end"]])
         for packet, copy in heapq.merge(
             ((packet, video) for packet in _video_packets(parts, last, target.container)),
-            _route(cut_packets(source, copies, origin, span), copies, converted, refused),
+            _route(cut_packets(source, copies, clip.start, span), copies, converted, refused),
             key=lambda item: item[0].dts * item[0].time_base,
         ):
             packet.stream = copy

@@ -21,7 +21,7 @@ import av.error
 
 from impasto.errors import ImpastoError
 from impasto.files import open_work_folder, reason, write_file
-from impasto.video.clip import file_url
+from impasto.video.source import file_url
 
 _NOTED = re.compile(r"(-?\d+) (\d+)\n")
 
@@ -47,6 +47,7 @@ class Parts:
         count: how many frames there are.
         last: time stamp and duration of the last of them; None if there is none.
         path: where this run's video goes.
+        whole: where the file is put together.
 
     Raises:
         ImpastoError: what is there was made with other settings, or the folder cannot be made.
@@ -63,7 +64,7 @@ class Parts:
         except OSError as error:
             raise ImpastoError(f"cannot write {out}: {reason(error, str(out))}") from None
         self.count, self.last = len(times), times[-1] if times else None
-        self.path = self.folder / f"{self.count:09}.mp4"
+        self.path, self.whole = self.folder / f"{self.count:09}.mp4", self.folder / "whole"
 
     def note(self, pts: int, duration: int) -> None:
         """Writes down a frame, before it goes to the encoder."""
@@ -80,6 +81,8 @@ class Parts:
     def close(self, *, keep: bool) -> None:
         """Ends the run; the folder goes unless it is to be kept."""
         self._log.close()
+        with contextlib.suppress(OSError):
+            self.whole.unlink(missing_ok=True)
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -7,14 +7,14 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 import av.error
 from av.stream import Discard, Disposition
 
-from impasto.video.clip import find_video_stream, open_clip
+from impasto.video.clip import Clip
+from impasto.video.source import find_video_stream
 
 _FURTHEST = 1 << 60  # what is beyond is no time stamp; FFmpeg marks some that it does not know by such numbers
 _REFUSALS = (av.error.FFmpegError, ValueError, OverflowError)
@@ -107,24 +107,24 @@ class _Nowhere(io.RawIOBase):
         return len(data)
 
 
-def choose_tracks(clip: Path, container: str, origin: Fraction, span: PaintedSpan) -> dict[int, set[int]]:
+def choose_tracks(clip: Clip, container: str, span: PaintedSpan) -> dict[int, set[int]]:
     """Tries out which streams of a clip, and which of their packets, a file takes as they are.
 
     Args:
         clip: where they come from.
         container: the format of the file, as FFmpeg calls it.
-        origin, span: see :func:`cut_packets`.
+        span: what of the clip.
 
     Returns:
         By the index of each stream that it takes: the numbers, from 0, of those packets that it refuses all the same.
     """
     trials: dict[int, Trial] = {}
-    with open_clip(clip) as source:
+    with clip.source.open() as source:
         for stream in other_streams(source):
             with contextlib.suppress(*_REFUSALS):
                 if _means_the_same(stream, source.format.name, container):
                     trials[stream.index] = Trial(stream, container)
-        for packet in cut_packets(source, trials, origin, span):
+        for packet in cut_packets(source, trials, clip.start, span):
             trials[packet.stream_index].take(packet)
     return {index: trial.refused for index, trial in trials.items() if trial.close()}
 
@@ -184,13 +184,13 @@ def describe(stream: Any) -> str:
     return f"{stream.type} {name or stream.metadata.get('handler_name') or 'unknown'}"
 
 
-def read_attachment(stream: Any, clip: Path) -> tuple[str, str, bytes]:
+def read_attachment(stream: Any, clip: Clip) -> tuple[str, str, bytes]:
     """Reads an attached file or the cover art of a clip: its name, its media type, and its contents."""
     if stream.type == "attachment":
         return stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
     kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
     name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
-    with open_clip(clip) as source:  # anew, for the packets that come before it shall not be lost
+    with clip.source.open() as source:  # anew, for the packets that come before it shall not be lost
         packet = next((packet for packet in source.demux(source.streams[stream.index]) if packet.size), b"")
         return name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet)
 
