@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Interpolation
 
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Pixels
+from impasto.video.gif import read_times
 from impasto.video.source import ClipFile, find_video_stream
 
 #: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
@@ -108,6 +109,7 @@ class Clip:
         if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
+        self._gif_times: dict[int, tuple[int, int]] = {}
         with self.source.open() as container:
             stream = find_video_stream(container)
             self.time_base = Fraction(stream.time_base or Fraction(1, 90000))
@@ -124,7 +126,13 @@ class Clip:
             self.color = find_color(first)
             self.aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             width, height = first.width, first.height
+            is_gif = container.format.name == "gif"
         self.broken = 0
+        if is_gif:
+            with self.source.open() as container:
+                self._gif_times = read_times(container)
+            self.length = sum(self._gif_times[max(self._gif_times)]) * self.time_base
+            self.rate = len(self._gif_times) / self.length
         if self._turn.transposed:
             width, height = height, width
             self.aspect = 1 / self.aspect
@@ -146,24 +154,28 @@ class Clip:
         ahead: int | None = None  # where only the order of decoding is told: how far it runs ahead of what is shown
         with self.source.open() as container:
             stream = find_video_stream(container)
-            if since > 0 and self._timed:  # a second earlier, for files whose index is not quite right
+            if (
+                since > 0 and self._timed and not self._gif_times
+            ):  # a second earlier, for files whose index is not quite right
                 with contextlib.suppress(av.error.FFmpegError):
                     container.seek(max(0, int((self.start + since - 1) * av.time_base)))
             for decoded in self._decode(container, stream):
-                pts = decoded.pts if self._timed else decoded.dts
+                pts, duration = decoded.pts if self._timed else decoded.dts, decoded.duration or 0
+                if pts in self._gif_times:
+                    pts, duration = self._gif_times[pts]
                 if pts is not None and not self._timed:
                     ahead = pts - (stream.start_time or 0) if ahead is None else ahead
                     pts -= ahead
                 if pts is None or (last is not None and pts <= last):  # damaged, or a format without time stamps
                     usual = max(1, round(1 / self.rate / self.time_base))
-                    pts = 0 if last is None else last + (decoded.duration or usual)
+                    pts = 0 if last is None else last + (duration or usual)
                 last = pts
                 time = pts * self.time_base - self.start
                 if decoded.is_corrupt:
                     self.broken += time >= since  # what comes before may only lack what was not read
                     continue
                 if time + Fraction(1) >= since:
-                    yield Frame(self._to_pixels(decoded), pts, decoded.duration or 0, time)
+                    yield Frame(self._to_pixels(decoded), pts, duration, time)
 
     def _decode(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         decoder = _choose_decoder(stream)
