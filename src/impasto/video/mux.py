@@ -28,10 +28,10 @@ from impasto.video.tracks import (
     cut_packets,
     describe,
     find_time_code,
+    fits_rate,
     is_cover,
     other_streams,
     read_attachment,
-    takes_time_code,
 )
 
 _MOVIE_TIMESCALE = "240000"  # where tracks begin is told in this; the usual 1000 would move sound by half a millisecond
@@ -93,9 +93,9 @@ def _remux(
         out.metadata.update(_strip_metadata(source.metadata))
         painted, code = first.streams.video[0], find_time_code(source, *source.streams)
         kept = code if span.start == 0 and span.rate is None else None  # else it would have to be another
-        if kept is not None and not takes_time_code(painted, target.container, kept):
-            kept = None
-        video = add_painted(painted, out, kept)
+        video = add_painted(painted, out)
+        if kept is not None and fits_rate(kept, video.codec_context.framerate):
+            video.metadata["timecode"] = kept
         copies: dict[int, Any] = {}
         converted: dict[int, Opus] = {}
         for stream in other_streams(source):
@@ -113,7 +113,7 @@ def _remux(
             copy.metadata.update(_strip_metadata(stream.metadata))
             copy.disposition = stream.disposition
             copies[stream.index] = copy
-        if code != kept:
+        if code is not None and "timecode" not in video.metadata:
             left_out.append("time code")
         if span.start == 0 and span.end is None:
             out.set_chapters([chapter for chapter in source.chapters() if 0 <= chapter["start"] <= chapter["end"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from impasto.video.clip import Clip
 from impasto.video.source import find_video_stream
 
 _FURTHEST = 1 << 60  # what is beyond is no time stamp; FFmpeg marks some that it does not know by such numbers
+_TIME_CODE = re.compile(r"\d\d:\d\d:\d\d(?P<drops>[:;.])(?P<frames>\d\d)")
 _REFUSALS = (av.error.FFmpegError, ValueError, OverflowError)
 #: Formats of sound in whose first packet files look for its description.
 _SELF_DESCRIBING = {"aac", "ac3", "eac3", "dts", "truehd", "mp2", "mp3"}
@@ -156,23 +158,20 @@ def find_time_code(*things: Any) -> str | None:
     return next((value for name, value in tags if name.lower() == "timecode"), None)
 
 
-def takes_time_code(video: Any, container: str, code: str) -> bool:
-    """Tries out whether a file takes a time code for a painted video, to whose rate it must belong."""
-    with contextlib.suppress(*_REFUSALS), av.open(_Nowhere(), "w", format=container) as out:
-        add_painted(video, out, code)
-        out.start_encoding()
-        return True
-    return False
+def fits_rate(code: str, rate: Fraction) -> bool:
+    """Tells whether a time code can be counted on at so many frames a second; files lose those that cannot."""
+    found = _TIME_CODE.fullmatch(code)
+    if found is None or int(found["frames"]) >= rate:
+        return False
+    return found["drops"] == ":" or round(rate) % 30 == 0
 
 
-def add_painted(video: Any, out: av.container.OutputContainer, time_code: str | None) -> Any:
+def add_painted(video: Any, out: av.container.OutputContainer) -> Any:
     """Adds the painted video's stream to a file."""
     stream = out.add_stream_from_template(video, opaque=True)
     stream.codec_context.framerate = video.average_rate or Fraction(25)
     if out.format.name in ("mp4", "mov") and video.codec_context.name == "hevc":
         stream.codec_context.codec_tag = "hvc1"  # Apple's players take no other
-    if time_code is not None:
-        stream.metadata["timecode"] = time_code
     return stream
 
 
