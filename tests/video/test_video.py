@@ -101,6 +101,27 @@ def test_formats_in(model, tmp_path, ending):
     assert all(distance(*pair) < 4 for pair in zip(frames_of(result.path), frames_of(clip), strict=True))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["2024-01-02T12:30:45.mp4", "concat:a|b.mp4", "a%03d.gif", "a?.gif", "-dash.mp4", "new\nline.mp4", "caf\udce9.mp4",
+     "x" * 251 + ".mp4"],
+)  # fmt: skip
+def test_whatever_a_file_is_called_it_is_read_and_written(model, tmp_path, monkeypatch, name):
+    """FFmpeg takes some names for protocols or rows of files."""
+    monkeypatch.chdir(tmp_path)
+    if name.endswith("gif"):
+        first, *others = (Image.fromarray(frame) for frame in pan(3))
+        first.save(name, save_all=True, append_images=others, duration=40)
+    else:
+        make_clip(tmp_path / "a.mp4", pan(3)).rename(name)
+    Path("to:").mkdir()
+    result = stylize_video(model, name, STYLE, f"to:/{name}", strength=0)
+    assert result.frames == 3
+    assert [path.name for path in Path("to:").iterdir()] == [name]
+    Path("to:", name).rename("out")
+    assert len(frames_of(tmp_path / "out")) == 3
+
+
 def test_sound_that_webm_does_not_hold_is_encoded_anew(model, tmp_path):
     clip = make_clip(tmp_path / "a.mp4", pan(50), sound="aac")
     result = stylize_video(model, clip, STYLE, tmp_path / "out.webm", start=0.4)
