@@ -8,12 +8,13 @@ with Window() as window:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -29,6 +30,7 @@ with explain_missing(__name__):
     import cv2
 
     from impasto.video import TemporalPainter
+    from impasto.video.clip import Clip
 
 #: Long side in pixels that frames are painted at.
 MAX_SIZE = 512
@@ -60,25 +62,15 @@ class Grabber:
     """The newest frame of a camera, read in a thread of its own; what nobody takes in time is dropped.
 
     Args:
-        source: number of a camera, or the path of a video, which is then played at its own speed as a camera would.
+        source: number of a camera, the address of one on the network, or the path of a video, which is then played at
+            its own speed as a camera would.
     """
 
     def __init__(self, source: int | str) -> None:
-        cv2.utils.logging.setLogLevel(
-            cv2.utils.logging.LOG_LEVEL_SILENT
-        )  # what OpenCV has to say of each backend it tries helps nobody
-        self._capture = cv2.VideoCapture(source)
-        if not self._capture.isOpened():
-            raise ImpastoError(
-                f"there is no camera {source}: plug one in, or name another, or a video, with --source"
-                if isinstance(source, int)
-                else f"cannot play {source}: it is not a video that OpenCV reads, or not there"
-            )
-        self._interval = 0.0
-        if isinstance(source, str):
-            self._interval = 1 / (self._capture.get(cv2.CAP_PROP_FPS) or 25.0)
+        if isinstance(source, str) and (os.path.exists(source) or "://" not in source):
+            self._frames = _play(Clip(source))
         else:
-            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # frames that lie in the driver would only be old
+            self._frames = _watch(_open_camera(source))
         self._news = threading.Condition()
         self._frame: tuple[Pixels, float] | None = None
         self._over = False
@@ -93,7 +85,6 @@ class Grabber:
         with self._news:
             self._over = True
         self._thread.join(5)
-        self._capture.release()
 
     def take(self) -> tuple[Pixels, float] | None:
         """Takes the newest frame, uint8 [H, W, 3] in RGB, and when it came (`time.monotonic`); None at the end.
@@ -103,24 +94,48 @@ class Grabber:
         with self._news:
             self._news.wait_for(lambda: self._frame is not None or self._over)
             taken, self._frame = self._frame, None
-        if taken is None:
-            return None
-        return np.ascontiguousarray(taken[0][..., ::-1]), taken[1]
+        return taken
 
     def _read(self) -> None:
-        due = time.monotonic()
-        while not self._over:
-            there, frame = self._capture.read()
-            if self._interval:
-                due += self._interval
-                time.sleep(max(0.0, due - time.monotonic()))
-            with self._news:
-                if not there:
-                    self._over = True
-                else:
+        with contextlib.closing(self._frames):
+            for frame in self._frames:
+                with self._news:
+                    if self._over:
+                        break
                     self.dropped += self._frame is not None
-                    self._frame = (np.asarray(frame, np.uint8), time.monotonic())
-                self._news.notify_all()
+                    self._frame = (frame, time.monotonic())
+                    self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+
+
+def _play(clip: Clip) -> Generator[Pixels, None, None]:
+    """Gives the frames of a clip when they are due, uint8 [H, W, 3] in RGB."""
+    began = time.monotonic()
+    for frame in clip.frames():
+        time.sleep(max(0.0, began + float(frame.time) - time.monotonic()))
+        yield frame.pixels
+
+
+def _open_camera(source: int | str) -> cv2.VideoCapture:
+    """Opens a camera by its number, or one on the network by its address."""
+    # What OpenCV has to say of each backend it tries helps nobody.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise ImpastoError(f"there is no camera {source}: plug one in, or name another, or a video, with --source")
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # frames that lie in the driver would only be old
+    return capture
+
+
+def _watch(capture: cv2.VideoCapture) -> Generator[Pixels, None, None]:
+    """Gives the frames of a camera as they come, uint8 [H, W, 3] in RGB."""
+    try:
+        while (taken := capture.read())[0]:
+            yield np.ascontiguousarray(taken[1][..., ::-1], np.uint8)
+    finally:
+        capture.release()
 
 
 def paint_live(

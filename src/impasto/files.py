@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ from impasto.errors import ImpastoError
 
 #: Names that begin so are our own: temporary files and the rows of a run that is not over.
 HIDDEN = ".impasto"
+_LONGEST_NAME = 255  # bytes
 
 
 def temporary_name() -> str:
@@ -74,7 +76,10 @@ def open_work_folder(out: Path, settings: Mapping[str, Any], *, resume: bool) ->
         ImpastoError: what is there was made with other settings.
         OSError: the folder cannot be made.
     """
-    folder = out.with_name(f".{out.name}.impasto")
+    name = f".{out.name}.impasto"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(out.name)).hexdigest()}.impasto"
+    folder = out.with_name(name)
     text = json.dumps(settings, indent=1, sort_keys=True).encode()
     if resume and (folder / "settings.json").is_file():
         if (folder / "settings.json").read_bytes() != text:

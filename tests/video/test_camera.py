@@ -60,6 +60,14 @@ def test_the_newest_frame_wins_and_the_delay_does_not_grow(clip):
     assert max(ages) < 0.3
 
 
+@pytest.mark.parametrize("name", ["12:30:45.mp4", "caf\udce9.mp4", "a%d.mp4"])
+def test_a_video_of_any_name_plays(clip, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.link(clip, name)
+    with camera.Grabber(name) as grabber:
+        assert grabber.take()[0].shape == (48, 64, 3)
+
+
 def test_frames_are_painted_in_the_right_colours(painter, clip, tmp_path, photo):
     import av
 
@@ -92,7 +100,7 @@ def test_it_ends_when_the_screen_has_enough(painter, clip):
 
 def test_a_source_that_is_not_there_is_an_error(painter, tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"nothing")
-    for source, words in ((str(tmp_path / "no.mp4"), "cannot play"), (77, "no camera 77")):
+    for source, words in ((str(tmp_path / "no.mp4"), "it is no video that can be read"), (77, "no camera 77")):
         with pytest.raises(impasto.ImpastoError, match=words):
             camera.paint_live(painter, "klimt-kiss", source, lambda frame, pace: True)
 

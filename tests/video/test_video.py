@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -69,7 +70,8 @@ def reference(model, tmp_path_factory):
     return clip, frames_of(stylize_video(model, clip, STYLE, folder / "reference.mp4", crf=4).path)
 
 
-@pytest.mark.parametrize(("ending", "codec"), [("mp4", "h264"), ("mp4", "h265"), ("mov", "h264"), ("mp4", "av1"),
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", "h264"), ("mp4", "h265"), ("mov", "h265"), ("mov", "h264"),
+                                               ("mp4", "av1"),
                                                ("mkv", "vp9"), ("webm", "vp9"), ("gif", "gif")])  # fmt: skip
 def test_formats_out(model, tmp_path, reference, ending, codec):
     clip, expected = reference
@@ -77,6 +79,8 @@ def test_formats_out(model, tmp_path, reference, ending, codec):
     with av.open(str(result.path)) as out:
         name = out.streams.video[0].codec_context.codec.canonical_name
         assert name == {"h265": "hevc"}.get(codec, codec)
+        if codec == "h265" and ending != "mkv":
+            assert out.streams.video[0].codec_context.codec_tag == "hvc1"  # Apple's players take no other
     assert times_of(result.path) == times_of(clip)
     frames = frames_of(result.path)
     assert len(frames) == 10
@@ -95,6 +99,27 @@ def test_formats_in(model, tmp_path, ending):
     result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", strength=0)
     assert times_of(result.path) == times_of(clip)
     assert all(distance(*pair) < 4 for pair in zip(frames_of(result.path), frames_of(clip), strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["2024-01-02T12:30:45.mp4", "concat:a|b.mp4", "a%03d.gif", "a?.gif", "-dash.mp4", "new\nline.mp4", "caf\udce9.mp4",
+     "x" * 251 + ".mp4"],
+)  # fmt: skip
+def test_whatever_a_file_is_called_it_is_read_and_written(model, tmp_path, monkeypatch, name):
+    """FFmpeg takes some names for protocols or rows of files."""
+    monkeypatch.chdir(tmp_path)
+    if name.endswith("gif"):
+        first, *others = (Image.fromarray(frame) for frame in pan(3))
+        first.save(name, save_all=True, append_images=others, duration=40)
+    else:
+        make_clip(tmp_path / "a.mp4", pan(3)).rename(name)
+    Path("to:").mkdir()
+    result = stylize_video(model, name, STYLE, f"to:/{name}", strength=0)
+    assert result.frames == 3
+    assert [path.name for path in Path("to:").iterdir()] == [name]
+    Path("to:", name).rename("out")
+    assert len(frames_of(tmp_path / "out")) == 3
 
 
 def test_sound_that_webm_does_not_hold_is_encoded_anew(model, tmp_path):
@@ -213,6 +238,41 @@ def test_what_is_transparent_becomes_white(tmp_path):
     assert pixels[:, 24:].min() == 255
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_what_is_transparent_in_webm_becomes_white(tmp_path, codec):
+    picture = np.zeros((48, 64, 4), np.uint8)
+    picture[:, :32] = 200, 30, 30, 255
+    picture[:, 32:48] = 200, 30, 30, 128
+    with av.open(str(tmp_path / "a.webm"), "w") as out:
+        stream = out.add_stream(codec, rate=25, width=64, height=48, options={"crf": "4", "auto-alt-ref": "0"})
+        stream.pix_fmt, stream.metadata["alpha_mode"] = "yuva420p", "1"
+        for _ in range(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgba").reformat(format="yuva420p")))
+        out.mux(stream.encode(None))
+    frames = list(Clip(tmp_path / "a.webm", max_pixels=64 * 48).frames())
+    assert [frame.time for frame in frames] == [0, Fraction(40, 1000), Fraction(80, 1000)]
+    for frame in frames:
+        seen = frame.pixels[:, 8:64:16].reshape(48, 4, 3).astype(int).mean(0)
+        assert np.abs(seen - [(200, 30, 30), (200, 30, 30), (227, 142, 142), (255, 255, 255)]).max() < 8
+
+
+def test_short_delays_of_a_gif_are_shown_as_browsers_show_them(model, tmp_path):
+    clip = tmp_path / "a.gif"
+    first, *others = (Image.fromarray(frame) for frame in pan(6))
+    first.save(clip, save_all=True, append_images=others, duration=50)
+    data = bytearray(clip.read_bytes())
+    at = -1
+    for delay in (0, 1, 2, 5, 1, 0):
+        at = data.index(b"\x21\xf9\x04", at + 1)
+        data[at + 4] = delay
+    clip.write_bytes(data)
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.gif", strength=0)
+    assert times_of(result.path) == [Fraction(time, 100) for time in (0, 10, 20, 22, 27, 37)]
+    assert result.length == pytest.approx(0.47)
+    late = stylize_video(model, clip, STYLE, tmp_path / "late.gif", strength=0, start=0.25)
+    assert times_of(late.path) == [Fraction(time, 100) for time in (0, 2, 12)]
+
+
 # Parts of clips
 
 
@@ -317,7 +377,122 @@ def test_a_run_goes_on_from_as_much_of_its_log_as_is_whole(model, tmp_path, dama
     assert times_of(out) == times_of(clip)
 
 
+# What else is in a file
+
+
+def with_attachments(path: Path) -> tuple[Path, bytes, bytes]:
+    """A clip with cover art, a font and a time code; their contents."""
+    cover = io.BytesIO()
+    Image.fromarray(pan(1)[0]).save(cover, "JPEG")
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, width=96, height=64, pix_fmt="yuv420p")
+        stream.metadata["timecode"] = "01:02:03:04"
+        out.add_attachment("cover.jpg", "image/jpeg", cover.getvalue())
+        out.add_attachment("hand.ttf", "font/ttf", b"letters")
+        for pixels in pan(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        out.mux(stream.encode(None))
+    return path, cover.getvalue(), b"letters"
+
+
+def attachments_of(path: Path) -> tuple[list[bytes], list[bytes], str | None]:
+    """Cover art, attached files and time code."""
+    with av.open(str(path)) as clip:
+        video, *covers = clip.streams.video
+        code = {name.lower(): value for name, value in video.metadata.items()}.get("timecode")
+        files = [stream.data for stream in clip.streams.attachments]
+        return [bytes(next(clip.demux(stream))) for stream in covers], files, code
+
+
+def test_attachments_cover_art_and_time_code_are_kept_or_named(model, tmp_path):
+    clip, cover, font = with_attachments(tmp_path / "a.mkv")
+    code = "01:02:03:04"
+    for source, ending, kept, left_out in (
+        (clip, "mkv", ([cover], [font], code), []),
+        (clip, "mp4", ([cover], [], code), ["attachment hand.ttf"]),
+        (tmp_path / "out.mp4", "mov", ([], [], code), ["cover art"]),
+        (tmp_path / "out.mov", "webm", ([], [], code), []),
+        (clip, "webm", ([], [], code), ["cover art", "attachment hand.ttf"]),
+        (clip, "gif", ([], [], None), ["cover art", "attachment hand.ttf", "time code"]),
+    ):
+        result = stylize_video(model, source, STYLE, tmp_path / f"out.{ending}", strength=0)
+        assert (attachments_of(result.path), result.left_out) == (kept, left_out)
+
+
+@pytest.mark.parametrize("options", [{"start": 0.04}, {"fps": 10}])
+def test_a_time_code_that_would_be_wrong_is_left_out(model, tmp_path, options):
+    clip, *_ = with_attachments(tmp_path / "a.mkv")
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mov", strength=0, **options)
+    assert attachments_of(result.path)[2] is None
+    assert "time code" in result.left_out
+
+
+@pytest.mark.parametrize("code", ["01:02:03;04", "01:02:03:25", "noon"])  # for 25 frames a second
+def test_a_time_code_that_does_not_fit_the_rate_is_left_out(model, tmp_path, code):
+    clip = make_clip(tmp_path / "a.mkv", pan(3), prepare=lambda video: video.metadata.update(timecode=code))
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mov", strength=0)
+    assert (result.frames, result.left_out) == (3, ["time code"])
+
+
+def test_a_second_video_is_named(model, tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        streams = [out.add_stream("mpeg4", rate=25, width=96, height=64, pix_fmt="yuv420p") for _ in range(2)]
+        for stream in streams:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pan(1)[0], "rgb24")))
+            out.mux(stream.encode(None))
+    result = stylize_video(model, tmp_path / "a.mkv", STYLE, tmp_path / "out.mp4", strength=0)
+    assert result.left_out == ["video mpeg4"]
+
+
 # What is wrong with files
+
+
+@pytest.mark.parametrize("place", [0, 7, -1])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm"])
+def test_a_damaged_packet_of_sound_costs_no_more_than_itself(model, tmp_path, ending, place):
+    clip = make_clip(tmp_path / "a.ts", pan(10), sound="aac")
+    whole = [data for _, data in packets_of(clip, "audio")]
+    data, head = clip.read_bytes(), whole[place][:12]
+    assert data.count(head) == 1
+    clip.write_bytes(data.replace(head, b"\x55" * 12))
+    result = stylize_video(model, clip, STYLE, tmp_path / f"out.{ending}", strength=0)
+    assert (result.frames, result.left_out) == (10, ["1 damaged packet of audio aac"])
+    if ending != "webm":  # where it is encoded anew
+        del whole[place]
+        assert [data for _, data in packets_of(result.path, "audio")] == [data[7:] for data in whole]
+    with av.open(str(result.path)) as made:
+        assert sum(frame.samples for frame in made.decode(audio=0)) > 0.3 * SOUND
+    assert sorted(path.name for path in tmp_path.iterdir()) == [clip.name, result.path.name]
+
+
+def test_sound_that_a_file_does_not_take_at_all_costs_nothing_else(model, tmp_path):
+    """Files want to know of FLAC what is said at its beginning."""
+    clip = make_clip(tmp_path / "a.mkv", pan(3), sound="flac")
+    data = bytearray(clip.read_bytes())
+    data[data.index(b"fLaC") + 4] = 0x7F
+    clip.write_bytes(data)
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.mp4", strength=0)
+    assert (result.frames, result.left_out) == (3, ["audio flac"])
+
+
+def test_sound_that_changes_its_format_is_encoded_anew(model, tmp_path):
+    """As broadcasts do, from mono to stereo."""
+    for name, layout in (("mono", "mono"), ("stereo", "stereo")):
+        with av.open(str(tmp_path / f"{name}.ts"), "w") as out:
+            video = out.add_stream("mpeg2video", rate=25, width=96, height=64, pix_fmt="yuv420p")
+            sound = out.add_stream("ac3", rate=SOUND, layout=layout)
+            for index, pixels in enumerate(pan(10)):
+                out.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+                samples = av.AudioFrame(format="fltp", layout=layout, samples=1536)
+                samples.sample_rate, samples.pts = SOUND, 1536 * index
+                out.mux(sound.encode(samples))
+            out.mux(video.encode(None))
+            out.mux(sound.encode(None))
+    clip = tmp_path / "a.ts"
+    clip.write_bytes((tmp_path / "mono.ts").read_bytes() + (tmp_path / "stereo.ts").read_bytes())
+    result = stylize_video(model, clip, STYLE, tmp_path / "out.webm", strength=0)
+    with av.open(str(result.path)) as made:
+        assert sum(frame.samples for frame in made.decode(audio=0)) > 0.55 * SOUND
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])

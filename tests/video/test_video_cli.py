@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def video(capsys):
     def run(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as exit:
-            main(["video", *map(str, arguments), "--engine", "onnxruntime"])
+            main(["video", "--engine", "onnxruntime", *map(str, arguments)])
         said = capsys.readouterr()
         return exit.value.code or 0, said.out, said.err
 
@@ -76,7 +80,7 @@ def test_json_tells_what_was_made(video, folder):
         "left_out": ["subtitle mov_text"], "stopped": False,
     }  # fmt: skip
     assert code == 0
-    assert err == "impasto: .webm does not hold subtitle mov_text: left out\n"
+    assert err == "impasto: left out of b.webm: subtitle mov_text\n"
 
 
 def test_preview_is_short_and_small(video, folder):
@@ -142,6 +146,73 @@ def test_stability_can_be_switched_off(video, folder):
     bare, flow = frames_of(folder / "bare.mp4"), frames_of(folder / "flow.mp4")
     assert distance(bare[0], flow[0]) < 1.5
     assert distance(bare[-1], flow[-1]) > 2
+
+
+def test_a_link_stays_a_link(video, folder):
+    make_clip(folder / "a.mp4", pan(3))
+    (folder / "there").mkdir()
+    (folder / "out.mp4").symlink_to("there/real.mp4")
+    assert video("a.mp4", "munch-scream", "-o", "out.mp4") == (0, "out.mp4\n", "")
+    assert (folder / "out.mp4").is_symlink()
+    assert [path.name for path in (folder / "there").iterdir()] == ["real.mp4"]
+    assert len(frames_of(folder / "out.mp4")) == 3
+
+
+@contextlib.contextmanager
+def pipe(name: str, work: Callable[[str], object]) -> Iterator[str]:
+    """A named pipe, at whose other end something is done in a thread of its own."""
+    os.mkfifo(name)
+    thread = threading.Thread(target=work, args=[name])
+    thread.start()
+    yield name
+    thread.join()
+
+
+def test_clips_go_through_pipes(video, folder):
+    clip = make_clip(folder / "a.mp4", pan(3), sound="aac")
+    assert video("a.mp4", "munch-scream", "-o", "once.mp4")[0] == 0
+    arrived: list[bytes] = []
+    with (
+        pipe("in", lambda name: Path(name).write_bytes(clip.read_bytes())) as taken,
+        pipe("out.mp4", lambda name: arrived.append(Path(name).read_bytes())) as given,
+    ):
+        assert video(taken, "munch-scream", "-o", given) == (0, "out.mp4\n", "")
+    assert (folder / "out.mp4").is_fifo()
+    (folder / "twice.mp4").write_bytes(arrived[0])
+    assert (folder / "twice.mp4").read_bytes() == (folder / "once.mp4").read_bytes()
+    assert {path.name for path in folder.iterdir()} == {"a.mp4", "cat.png", "in", "once.mp4", "out.mp4", "twice.mp4"}
+
+
+def test_clips_go_from_stdin_to_stdout(folder):
+    make_clip(folder / "a.mp4", pan(3), sound="aac")
+    command = "cat a.mp4 | {python} -m impasto video - munch-scream -o - --engine onnxruntime > out.mkv"
+    done = subprocess.run(
+        command.format(python=sys.executable), shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(frames_of(folder / "out.mkv")) == 3
+    assert packets_of(folder / "out.mkv", "audio")
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (b"", (), "nothing came through it"),
+        (b"these are words" * 9, (), "no video that can be read"),
+        (None, ("-o", "/dev/null", "--resume"), "is a pipe, in which nothing stays to go on from: leave out --resume"),
+        (None, ("-o", "-", "--json"), "cannot both go to stdout"),
+    ],
+)
+def test_what_does_not_go_through_pipes_is_told(video, folder, content, arguments, message):
+    make_clip(folder / "a.mp4", pan(3))
+    with contextlib.ExitStack() as opened:
+        if content is not None:
+            opened.enter_context(pipe("in", lambda name: Path(name).write_bytes(content)))
+        code, _, err = video("a.mp4" if content is None else "in", "munch-scream", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert {path.name for path in folder.iterdir()} <= {"a.mp4", "cat.png", "in"}
 
 
 def test_ctrl_c_finishes_the_file(folder):

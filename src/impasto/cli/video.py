@@ -47,13 +47,14 @@ _FILE = "The file"
 
 
 def video(
-    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="What to paint.")],
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="What to paint, - for stdin.")],
     style: Annotated[list[str] | None, typer.Argument(metavar="STYLE[@TIME]", help="In which styles.")] = None,
     style_option: Annotated[
         list[str] | None, typer.Option("--style", "-s", help="A style more, as above. Repeatable.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file to write.", show_default="{clip}-{style} here")
+        Path | None,
+        typer.Option("--out", "-o", help="The file to write, - for stdout.", show_default="{clip}-{style} here"),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="How much of each style in the mix, e.g. 2,1.")] = None,
     strength: Annotated[
@@ -120,6 +121,8 @@ def video(
     --mask each goes into its own region. Writes mp4, m4v, mov, mkv, webm and gif. Ctrl-C finishes the file with what
     is done.
 
+    Clips go through pipes, too; one whose name has no ending, like stdout, gets Matroska.
+
     Prints the path of what it wrote.
     """
     from impasto.video import stylize_video
@@ -131,7 +134,13 @@ def video(
     if times and (weights or mask):
         raise ImpastoError("styles with times are faded: leave out --weights and --mask")
     names = names if times else expand(names, ".style")
-    target = out or _default_target(clip, names)
+    clip = Path("/dev/stdin") if str(clip) == "-" else clip
+    target = Path("/dev/stdout") if str(out) == "-" else out or _default_target(clip, names)
+    to_stdout = _is_stdout(target)
+    if to_stdout and as_json:
+        raise ImpastoError("the clip and --json cannot both go to stdout: name a file with --out")
+    if to_stdout and sys.stdout.isatty():
+        raise ImpastoError("stdout is a terminal: name a file with --out, or send stdout to one")
     read = {os.path.realpath(path) for path in (str(clip), *names, *(mask or []))}
     if os.path.realpath(target) in read:
         raise ImpastoError(f"{target} is an input and would be overwritten: choose another --out")
@@ -170,7 +179,7 @@ def video(
         )  # fmt: skip
     if as_json:
         print_json(_record(clip, result, [taken.name for taken in styles], painter.name, painter.engine_name))
-    else:
+    elif not to_stdout:
         print(result.path)
     _report(result, resume)
     if result.stopped:
@@ -219,6 +228,14 @@ def _read_rate(text: str | None) -> Fraction | None:
         raise ImpastoError(f"--fps takes a number or a ratio, like 25 or 30000/1001, not {text}") from None
 
 
+def _is_stdout(target: Path) -> bool:
+    """Tells whether a clip is to be written to where the path of what was written would be printed."""
+    try:
+        return target.as_posix().startswith("/dev/") and os.path.samestat(os.stat(target), os.fstat(1))
+    except OSError:
+        return False
+
+
 def _default_target(clip: Path, styles: Sequence[str]) -> Path:
     from impasto.video.encode import CONTAINERS
 
@@ -253,7 +270,7 @@ def _report(result: VideoResult, resume: bool) -> None:
     if result.broken:
         complain(f"{result.broken} broken frames were passed over")
     if result.left_out:
-        complain(f"{result.path.suffix} does not hold {', '.join(result.left_out)}: left out")
+        complain(f"left out of {result.path.name}: {', '.join(result.left_out)}")
     if result.stopped:
         complain(f"stopped after {result.frames} frames" + ("; --resume goes on from there" if resume else ""))
 

@@ -7,18 +7,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 import av.error
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Pixels
+from impasto.video.gif import read_times
+from impasto.video.source import ClipFile, find_video_stream
 
 #: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
 BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
@@ -26,13 +27,6 @@ BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
 SWS_MATRIX = {BT709: 1, FCC: 4, BT470BG: 5, SMPTE170M: 5, SMPTE240M: 7, BT2020: 9}
 #: How swscale converts without shifting chroma or losing levels.
 EXACT = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
-#: Containers that hold their video themselves; FFmpeg also knows playlists and the like, which name other files.
-_CONTAINERS = (
-    "mov,matroska,avi,mpegts,mpeg,gif,ogg,flv,asf,mxf,gxf,nut,ivf,rm,wtv,dv,nsv,apng,yuv4mpegpipe,"
-    "h261,h263,h264,hevc,vvc,av1,obu,m4v,mpegvideo,mjpeg,dirac,vc1"
-)
-#: Pictures, which are opened only to be told so.
-_PICTURES = "image2,png_pipe,jpeg_pipe,webp_pipe,gif_pipe,bmp_pipe,tiff_pipe,jpegxl_pipe,psd_pipe,qoi_pipe"
 
 
 @dataclass(frozen=True)
@@ -81,13 +75,14 @@ class Clip:
     """A clip that can be decoded: what is known of it beforehand, and its frames.
 
     Args:
-        path: of the file.
+        path: of the file; a pipe is read once.
         max_size: scale frames down so that their long side is at most this.
         even: make both sides even, as H.264 and H.265 want them in 4:2:0. Frames that are not scaled get their last
             row or column twice.
         max_pixels: refuse frames that have more, before they are decoded; None takes any.
 
     Attributes:
+        source: the file, to be opened again for what else is in it.
         height, width: of the frames as they come, upright.
         time_base: seconds in a unit of time stamps.
         start: time stamp at which the clip begins, in seconds.
@@ -109,12 +104,14 @@ class Clip:
         even: bool = False,
         max_pixels: int | None = None,
     ) -> None:
-        self.path, self._max_pixels = Path(path), max_pixels
+        self.source = ClipFile(path)
+        self.path, self._max_pixels = self.source.path, max_pixels
         if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
-        with open_clip(self.path) as container:
-            stream = find_video_stream(container, self.path)
+        self._gif_times: dict[int, tuple[int, int]] = {}
+        with self.source.open() as container:
+            stream = find_video_stream(container)
             self.time_base = Fraction(stream.time_base or Fraction(1, 90000))
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             self.start = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
@@ -129,7 +126,13 @@ class Clip:
             self.color = find_color(first)
             self.aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             width, height = first.width, first.height
+            is_gif = container.format.name == "gif"
         self.broken = 0
+        if is_gif:
+            with self.source.open() as container:
+                self._gif_times = read_times(container)
+            self.length = sum(self._gif_times[max(self._gif_times)]) * self.time_base
+            self.rate = len(self._gif_times) / self.length
         if self._turn.transposed:
             width, height = height, width
             self.aspect = 1 / self.aspect
@@ -149,30 +152,35 @@ class Clip:
         """
         last: int | None = None
         ahead: int | None = None  # where only the order of decoding is told: how far it runs ahead of what is shown
-        with open_clip(self.path) as container:
-            stream = find_video_stream(container, self.path)
-            if since > 0 and self._timed:  # a second earlier, for files whose index is not quite right
+        with self.source.open() as container:
+            stream = find_video_stream(container)
+            if (
+                since > 0 and self._timed and not self._gif_times
+            ):  # a second earlier, for files whose index is not quite right
                 with contextlib.suppress(av.error.FFmpegError):
                     container.seek(max(0, int((self.start + since - 1) * av.time_base)))
             for decoded in self._decode(container, stream):
-                pts = decoded.pts if self._timed else decoded.dts
+                pts, duration = decoded.pts if self._timed else decoded.dts, decoded.duration or 0
+                if pts in self._gif_times:
+                    pts, duration = self._gif_times[pts]
                 if pts is not None and not self._timed:
                     ahead = pts - (stream.start_time or 0) if ahead is None else ahead
                     pts -= ahead
                 if pts is None or (last is not None and pts <= last):  # damaged, or a format without time stamps
                     usual = max(1, round(1 / self.rate / self.time_base))
-                    pts = 0 if last is None else last + (decoded.duration or usual)
+                    pts = 0 if last is None else last + (duration or usual)
                 last = pts
                 time = pts * self.time_base - self.start
                 if decoded.is_corrupt:
                     self.broken += time >= since  # what comes before may only lack what was not read
                     continue
                 if time + Fraction(1) >= since:
-                    yield Frame(self._to_pixels(decoded), pts, decoded.duration or 0, time)
+                    yield Frame(self._to_pixels(decoded), pts, duration, time)
 
     def _decode(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-        stream.thread_type = "AUTO"
-        self._check_size(stream.codec_context)
+        decoder = _choose_decoder(stream)
+        decoder.thread_type = "AUTO"
+        self._check_size(decoder, stream.codec_context.width, stream.codec_context.height)
         packets = container.demux(stream)
         while True:
             try:
@@ -183,23 +191,22 @@ class Clip:
                 self.broken += 1
                 return
             try:
-                decoded = packet.decode()
+                decoded = decoder.decode(packet)
             except av.error.FFmpegError:
                 self.broken += 1
                 continue
             yield from decoded
 
-    def _check_size(self, context: Any) -> None:
+    def _check_size(self, decoder: Any, width: int, height: int) -> None:
         if self._max_pixels is None:
             return
-        width, height = context.width, context.height
         if width * height > self._max_pixels:
             raise TooLargeError(
                 f"{self.path} has frames of {width} x {height} pixels, more than the {self._max_pixels:,} that are "
                 "taken here: scale it down first"
             )
         # The decoder sees to frames that grow on the way; it counts their margins, too.
-        context.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
+        decoder.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
 
     def _to_pixels(self, decoded: av.VideoFrame) -> Pixels:
         width, height = self._decoded_size
@@ -259,41 +266,16 @@ def find_color(frame: av.VideoFrame) -> Color:
     return Color(matrix, frame.color_primaries, frame.color_trc, full and not frame.format.is_rgb)
 
 
-def open_clip(path: Path) -> av.container.InputContainer:
-    """Opens a clip to be read, and no other file that it may name; a context manager."""
-    if path.is_dir():
-        raise ImpastoError(f"cannot read {path}: it is a folder; name one clip in it")
+def _choose_decoder(stream: Any) -> Any:
+    """Chooses what decodes a stream: FFmpeg's own decoders of VP8 and VP9 leave out the transparency in WebM."""
+    own = stream.codec_context
+    other = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.name)
+    if other is None or ("alpha_mode", "1") not in {(name.lower(), value) for name, value in stream.metadata.items()}:
+        return own
     try:
-        if path.stat().st_size == 0:
-            raise ImpastoError(f"cannot read {path}: it is empty")
-        allowed = {"format_whitelist": f"{_CONTAINERS},{_PICTURES}"}
-        return av.open(str(path), metadata_errors="replace", options=allowed)
-    except FileNotFoundError:
-        raise ImpastoError(f"cannot read {path}: there is no such file") from None
-    except av.error.ArgumentError:  # the format is not among those allowed
-        raise ImpastoError(
-            f"cannot read {path}: it does not hold a video itself, as mp4, mkv, webm, avi, ts and the like do; "
-            "playlists are not followed"
-        ) from None
-    except av.error.FFmpegError as error:
-        raise ImpastoError(
-            f"cannot read {path}: it is no video that can be read here ({error.strerror or error})"
-        ) from None
-    except OSError as error:
-        raise ImpastoError(f"cannot read {path}: {error.strerror}") from None
-
-
-def find_video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """Finds the stream of moving pictures in an open clip."""
-    if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        raise ImpastoError(f"{path} is a picture, not a clip: impasto stylize paints it")
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not streams:
-        raise ImpastoError(f"{path} holds no video")
-    stream = streams[0]
-    if stream.codec_context is None:
-        raise ImpastoError(f"{path}: there is no decoder here for its video; convert it to H.264 first")
-    return stream
+        return av.CodecContext.create(other, "r")
+    except UnknownCodecError:
+        return own
 
 
 def _measure_length(container: av.container.InputContainer, stream: av.VideoStream, start: Fraction) -> Fraction | None:

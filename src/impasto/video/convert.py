@@ -24,11 +24,12 @@ from impasto.video.encode import FrameEncoder, Target
 from impasto.video.flow import use_one_thread
 from impasto.video.keys import KeyFrames, number_at
 from impasto.video.masks import MaskSource, MaskTrack
-from impasto.video.mux import PaintedSpan, assemble
+from impasto.video.mux import assemble
 from impasto.video.parts import Parts
 from impasto.video.pipeline import BackgroundWorker, make_ahead
 from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
 from impasto.video.timing import add_durations, change_rate, cut
+from impasto.video.tracks import PaintedSpan
 
 _WARM_UP = Fraction(1)  # seconds painted once more after a kill, for what the frames before have left in memory
 
@@ -50,7 +51,7 @@ class VideoResult:
         length: seconds that the file plays.
         cuts: changes of scene found.
         broken: packets or frames of the clip that could not be decoded.
-        left_out: streams of the clip that this kind of file cannot hold, in words.
+        left_out: what else of the clip is not in the file, since it cannot hold it or it is damaged, in words.
         stopped: whether it was ended before the clip was.
     """
 
@@ -137,7 +138,7 @@ def stylize_video(
     schedule = Schedule(painter, styles, change_controls(controls, changes), strength, masks, source)
     steady = TemporalPainter(painter, schedule.first, schedule.controls, inertia=inertia, blend=blend)
     settings = {
-        "clip": [str(source.path.resolve()), source.path.stat().st_size, source.path.stat().st_mtime_ns],
+        "clip": source.source.identify(),
         "painter": [painter.name, painter.fingerprint],
         "controls": [
             *schedule.identify(),
@@ -149,8 +150,9 @@ def stylize_video(
         "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
     }
-    parts = Parts(target.path, settings, excerpt.time_base, resume=resume)
-    return _Conversion(excerpt, schedule, steady, parts, target, progress, stop).run(resume)
+    with target.place(resume) as place:
+        parts = Parts(place, settings, excerpt.time_base, resume=resume)
+        return _Conversion(excerpt, schedule, steady, parts, target, progress, stop).run(place, resume)
 
 
 @dataclass(frozen=True)
@@ -165,13 +167,14 @@ class _Conversion:
     progress: Callable[[int, int | None], None] | None
     stop: threading.Event | None
 
-    def run(self, resume: bool) -> VideoResult:
+    def run(self, place: Path, resume: bool) -> VideoResult:
         """Paints what is left and writes the file; what has cost time stays in the folder for a later `resume`."""
         began, there, keep = time.monotonic(), self.parts.count, False
         source, parts = self.excerpt.source, self.parts
         try:
             stopped = self._paint()
             length, left_out = self._assemble(stopped)
+            self.target.deliver(parts.whole, place)
             keep = stopped and resume
         except BaseException:
             keep = parts.count > 0
@@ -250,9 +253,9 @@ class _Conversion:
             raise ImpastoError(f"{source.path}: nothing was painted, there is no frame between the start and the end")
         last, duration = (ticks * excerpt.time_base for ticks in parts.last)
         end = excerpt.begin + last + duration
-        span = PaintedSpan(excerpt.begin, end if stopped else excerpt.end)
+        span = PaintedSpan(excerpt.begin, end if stopped else excerpt.end, excerpt.rate)
         times = last, last + duration
-        return times[1], assemble(parts.files(), times, source.path, source.start, span, self.target)
+        return times[1], assemble(parts.files(), times, source, span, self.target, parts.whole)
 
 
 @dataclass(frozen=True)

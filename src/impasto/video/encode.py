@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,6 +20,7 @@ from impasto.errors import ImpastoError
 from impasto.files import reason
 from impasto.image import Pixels
 from impasto.video.clip import EXACT, Color
+from impasto.video.source import file_url
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,13 @@ class Target:
         Raises:
             ImpastoError: they do not go together, there is no such folder, or the encoder is not there.
         """
-        if path.suffix.lower() not in CONTAINERS:
+        ending = path.suffix.lower() or (".mkv" if is_pipe(path) else "")
+        if ending not in CONTAINERS:
             problem = f"unknown video format '{path.suffix}'" if path.suffix else "the name has no ending"
             raise ImpastoError(f"cannot write {path}: {problem}; use one of {', '.join(CONTAINERS)}")
-        container, fitting = CONTAINERS[path.suffix.lower()]
+        container, fitting = CONTAINERS[ending]
         if codec is not None and codec not in fitting:
-            raise ImpastoError(f"{path.suffix} does not hold {codec}: choose {', '.join(fitting)}, or another ending")
+            raise ImpastoError(f"{ending} does not hold {codec}: choose {', '.join(fitting)}, or another ending")
         if path.is_dir():
             raise ImpastoError(f"cannot write {path}: it is a folder; name a file in it")
         if not path.parent.is_dir():
@@ -98,6 +103,35 @@ class Target:
         if crf is not None and not 0 <= crf <= chosen.worst:
             raise ImpastoError(f"crf must be from 0 to {chosen.worst} for {chosen.encoder}, not {crf}")
         return Target(path, container, chosen, chosen.crf if crf is None else crf)
+
+    @contextlib.contextmanager
+    def place(self, resume: bool) -> Iterator[Path]:
+        """Gives where the file comes to lie, which for a link is what it leads to, and for a pipe a temporary place."""
+        if not is_pipe(self.path):
+            yield Path(os.path.realpath(self.path))
+            return
+        if resume:
+            raise ImpastoError(f"{self.path} is a pipe, in which nothing stays to go on from: leave out --resume")
+        with tempfile.TemporaryDirectory(prefix="impasto-") as folder:
+            yield Path(folder, "clip")
+
+    def deliver(self, whole: Path, place: Path) -> None:
+        """Moves the finished file to its place, or sends it through the pipe."""
+        try:
+            if not is_pipe(self.path):
+                os.replace(whole, place)
+                return
+            with open(whole, "rb") as file, open(self.path, "wb") as pipe:
+                shutil.copyfileobj(file, pipe)
+        except OSError as error:
+            raise ImpastoError(f"cannot write {self.path}: {reason(error, str(self.path))}") from None
+
+
+def is_pipe(path: Path) -> bool:
+    """Tells whether what is written to a path goes on to somebody, as through a pipe or to ``/dev/stdout``."""
+    if path.as_posix().startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 class FrameEncoder:
@@ -159,7 +193,7 @@ class FrameEncoder:
     def _open(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
         movflags = "empty_moov+delay_moov+frag_every_frame+default_base_moof"
         options = {"movflags": movflags, "flush_packets": "1"}
-        container = av.open(str(self._path), "w", format="mp4", container_options=options)
+        container = av.open(file_url(self._path), "w", format="mp4", container_options=options)
         codec, (height, width) = self._target.codec, self._size
         stream = container.add_stream(
             codec.encoder,

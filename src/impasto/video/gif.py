@@ -1,4 +1,4 @@
-"""Writes animated GIFs, dithered, with one palette for the whole clip."""
+"""Animated GIFs: their times, and how they are written, dithered, with one palette for the whole clip."""
 
 from __future__ import annotations
 
@@ -11,8 +11,24 @@ import av.error
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from impasto.video.source import file_url
+
 _TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second,
-_SHORTEST = 2  # and viewers slow down what is shown for less than two of them
+_SHORTEST = 2  # and viewers show what should be shown for less than two of them
+_INSTEAD = 10  # for so many
+
+
+def read_times(container: av.container.InputContainer) -> dict[int, tuple[int, int]]:
+    """Finds when viewers show the frames of a GIF, and how long, by the time stamps of its packets; all in ticks."""
+    times: dict[int, tuple[int, int]] = {}
+    due = 0
+    for packet in container.demux(video=0):
+        if packet.pts is not None:
+            lasts = packet.duration or 0
+            lasts = lasts if lasts >= _SHORTEST else _INSTEAD
+            times[packet.pts] = due, lasts
+            due += lasts
+    return times
 
 
 def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], last: Fraction, path: Path) -> None:
@@ -25,7 +41,8 @@ def write_gif(frames: Iterable[av.VideoFrame], again: Iterable[av.VideoFrame], l
     """
     palette = _make_palette(frames)
     stream: av.VideoStream | None = None
-    with av.open(str(path), "w", format="gif", container_options={"final_delay": str(round(last / _TICK))}) as out:
+    options = {"final_delay": str(max(_SHORTEST, round(last / _TICK)))}
+    with av.open(file_url(path), "w", format="gif", container_options=options) as out:
         for frame in _space_out(_apply_palette(again, palette)):
             if stream is None:
                 stream = out.add_stream("gif", rate=25, width=frame.width, height=frame.height, time_base=_TICK)

@@ -21,6 +21,7 @@ import av.error
 
 from impasto.errors import ImpastoError
 from impasto.files import open_work_folder, reason, write_file
+from impasto.video.source import file_url
 
 _NOTED = re.compile(r"(-?\d+) (\d+)\n")
 
@@ -46,6 +47,7 @@ class Parts:
         count: how many frames there are.
         last: time stamp and duration of the last of them; None if there is none.
         path: where this run's video goes.
+        whole: where the file is put together.
 
     Raises:
         ImpastoError: what is there was made with other settings, or the folder cannot be made.
@@ -62,7 +64,7 @@ class Parts:
         except OSError as error:
             raise ImpastoError(f"cannot write {out}: {reason(error, str(out))}") from None
         self.count, self.last = len(times), times[-1] if times else None
-        self.path = self.folder / f"{self.count:09}.mp4"
+        self.path, self.whole = self.folder / f"{self.count:09}.mp4", self.folder / "whole"
 
     def note(self, pts: int, duration: int) -> None:
         """Writes down a frame, before it goes to the encoder."""
@@ -79,6 +81,8 @@ class Parts:
     def close(self, *, keep: bool) -> None:
         """Ends the run; the folder goes unless it is to be kept."""
         self._log.close()
+        with contextlib.suppress(OSError):
+            self.whole.unlink(missing_ok=True)
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -119,7 +123,7 @@ class Parts:
 
     def _read_time_stamps(self, path: Path) -> Iterator[int]:
         """Reads the time stamps of a file's packets in the order of decoding, up to the first that is damaged."""
-        with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
+        with contextlib.suppress(av.error.FFmpegError), av.open(file_url(path)) as container:
             for packet in packets(container):
                 yield round(packet.pts * packet.time_base / self._time_base)
 
