@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 METHODS: Mapping[str, Entry] = MappingProxyType({
     "gatys": Entry("gatys", "Gatys", "optimises each picture (Gatys 2016): swirling textures; minutes a picture"),
     "mrf": Entry("mrf", "MRF", "optimises each picture by patches (Li and Wand 2016): its pieces; minutes a picture"),
-    "style-swap": Entry("swap", "StyleSwap", "swaps patches of features (Chen and Schmidt 2016): softer; half a minute"),
+    "style-swap": Entry("swap", "StyleSwap", "swaps feature patches (Chen and Schmidt 2016): softly; half a minute"),
 })  # fmt: skip
 
 
