@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -39,6 +40,8 @@ ENDINGS = {
     "bmp": "BMP",
     "gif": "GIF",
 }
+#: Pixels that a side can have where encoders and decoders set a limit; PNG, TIFF and BMP have none to speak of.
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "GIF": 65_535}
 WITH_ALPHA = {"PNG", "WEBP", "AVIF", "TIFF"}
 WITH_EXIF = {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"}
 JPEG_EXIF_BYTES = 65533  # a JPEG segment holds no more
@@ -208,9 +211,13 @@ def write_image(
     if not 1 <= quality <= 100:
         raise ImpastoError(f"quality must be from 1 to 100, not {quality}")
     picture = read_image(image, max_pixels=sys.maxsize)  # what is there may be written
+    width, height = picture.size
+    if max(width, height) > LONGEST_SIDE.get(kind, sys.maxsize):
+        limit = f"a side has at most {LONGEST_SIDE[kind]} pixels, not {width} x {height}"
+        raise ImpastoError(f"cannot write {name} as {kind}: {limit}; choose png or tiff")
     try:
         data = _encode(picture, kind, quality)
-    except (OSError, ValueError, RuntimeError) as error:  # for example: a side longer than the format can tell
+    except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise ImpastoError(f"cannot write {name} as {kind}: {_reason(error)}") from None
     if isinstance(target, (str, os.PathLike)):
         write_file(target, data)
