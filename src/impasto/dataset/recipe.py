@@ -23,6 +23,7 @@ class Recipe:
         size: scale pictures to this short side first; None leaves them as they are.
         crop: then cut out the centre square of this side.
         keep_color, stroke_size, style_size: see :class:`impasto.controls.Controls`.
+        members: which pictures in shards are photos, see :func:`impasto.place.find_photos`; the others are copied.
     """
 
     per_image: int = 1
@@ -33,6 +34,7 @@ class Recipe:
     keep_color: KeepColor | None = None
     stroke_size: float = 1.0
     style_size: int = STYLE_SIZE
+    members: str | None = None
 
     def __post_init__(self) -> None:
         low, high = self.strength
@@ -59,7 +61,7 @@ class Recipe:
         taken: set[int] = set()
         attempt = 0
         while len(drawn) < self.per_image:
-            digest = hashlib.sha256(f"{self.seed}/{attempt}/{name}".encode()).digest()
+            digest = hashlib.sha256(f"{self.seed}/{attempt}/{name}".encode(errors="surrogateescape")).digest()
             attempt += 1
             style = int.from_bytes(digest[:8], "big") % styles
             if style in taken and len(taken) < styles:
