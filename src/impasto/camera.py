@@ -19,6 +19,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from impasto.checks import plain
 from impasto.controls import ControlOptions, Controls
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
@@ -67,6 +68,7 @@ class Grabber:
         cv2.utils.logging.setLogLevel(
             cv2.utils.logging.LOG_LEVEL_SILENT
         )  # what OpenCV has to say of each backend it tries helps nobody
+        source = plain(source)
         self._capture = cv2.VideoCapture(source)
         if not self._capture.isOpened():
             raise ImpastoError(

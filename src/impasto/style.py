@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from impasto.checks import is_number, plain
 from impasto.color import Palette
 from impasto.errors import ImpastoError
 from impasto.files import write_file
@@ -90,9 +91,12 @@ def unpack_palette(packed: np.ndarray) -> Palette:
 def check_weights(styles: Iterable[tuple[Style, float]]) -> np.ndarray:
     """Gives the weights of styles of one model, float64 [K]; raises `ImpastoError` for what cannot be mixed."""
     pairs = list(styles)
-    weights = np.array([weight for _, weight in pairs], np.float64)
-    if not len(weights):
+    given = [plain(weight) for _, weight in pairs]
+    if not given:
         raise ImpastoError("no style given")
+    if not all(map(is_number, given)):
+        raise ImpastoError(f"style weights must be numbers of 0 or more, not {', '.join(map(str, given))}")
+    weights = np.array(given, np.float64)
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not np.isfinite(total) or weights.min() < 0:

@@ -576,11 +576,24 @@ def test_draws_depend_on_the_name_and_the_seed_alone():
         ({"strength": (0.0, 1.5)}, "both from 0 to 1"),
         ({"per_image": 0}, "per-image must be 1 or more"),
         ({"size": 64, "crop": 96}, "a crop of 96 is larger"),
+        ({"size": True}, "size must be a whole number, not True"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"seed": 2**63}, "seed must be from -9223372036854775808 to"),
+        ({"strength": (float("nan"), 1.0)}, "strength must go up"),
     ],
 )
 def test_bad_recipes(options, message):
     with pytest.raises(ImpastoError, match=message):
         Recipe(**options)
+
+
+def test_a_recipe_takes_numbers_of_numpy():
+    plain = Recipe(2, (0.5, 1.0), 3, 64, 32, stroke_size=2.0, style_size=128)
+    of_numpy = Recipe(np.int64(2), np.array([0.5, 1.0]), np.uint8(3), np.array(64), np.int32(32),
+                      stroke_size=np.float32(2), style_size=np.int16(128))  # fmt: skip
+    assert of_numpy == plain
+    assert of_numpy.digest(b"") == plain.digest(b"")
+    assert of_numpy.draw("a", 5) == plain.draw("a", 5)
 
 
 def test_bad_places(source, tmp_path):

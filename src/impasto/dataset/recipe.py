@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from impasto.checks import is_number, make_plain, plain, read_whole
 from impasto.controls import STYLE_SIZE, Controls, KeepColor
 from impasto.errors import ImpastoError
 
@@ -37,14 +38,17 @@ class Recipe:
     members: str | None = None
 
     def __post_init__(self) -> None:
-        low, high = self.strength
-        if not 0 <= low <= high <= 1:
+        make_plain(self)
+        low, high = map(plain, self.strength)
+        object.__setattr__(self, "strength", (low, high))
+        if not (is_number(low) and is_number(high) and 0 <= low <= high <= 1):
             raise ImpastoError(f"strength must go up from a number to another, both from 0 to 1, not {low}..{high}")
         self.controls(high)  # which checks the rest
         for name, least in {"per_image": 1, "size": 16, "crop": 16}.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ImpastoError(f"{name.replace('_', '-')} must be {least} or more, not {value}")
+            if value is not None or name == "per_image":
+                read_whole(least, **{name.replace("_", "-"): value})
+        read_whole(-(2**63), 2**63 - 1, seed=self.seed)  # what the manifest holds
         if self.size and self.crop and self.crop > self.size:
             raise ImpastoError(f"a crop of {self.crop} is larger than pictures with a short side of {self.size}")
 

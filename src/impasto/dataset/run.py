@@ -14,6 +14,7 @@ import numpy as np
 import ray
 import ray.data
 
+from impasto.checks import read_whole
 from impasto.cluster import Pool, join, locate_model
 from impasto.dataset.manifest import Manifest, ManifestRow
 from impasto.dataset.paint import SourcePainter
@@ -85,8 +86,8 @@ def stylize_dataset(
             painted until then stays, and the next run goes on from there.
     """
     recipe = recipe or Recipe()
-    if workers is not None and workers < 1:
-        raise ImpastoError(f"workers must be 1 or more, not {workers}")
+    workers = None if workers is None else read_whole(1, workers=workers)
+    threads = read_whole(1, threads=threads)
     pictures, target = Place(source), Place(out)
     if private := next((place for place in (pictures, target) if place.is_private), None):
         raise ImpastoError(f"{private} is in the memory of this process, which the painters cannot see: give a folder")

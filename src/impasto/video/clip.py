@@ -17,6 +17,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
+from impasto.checks import is_whole, plain
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Pixels
 
@@ -110,7 +111,8 @@ class Clip:
         max_pixels: int | None = None,
     ) -> None:
         self.path, self._max_pixels = Path(path), max_pixels
-        if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
+        max_size = plain(max_size)
+        if max_size is not None and (not is_whole(max_size) or max_size < 2):
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
         with open_clip(self.path) as container:

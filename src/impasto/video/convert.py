@@ -15,6 +15,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from impasto.checks import plain
 from impasto.controls import Controls, LastingOptions, change_controls, cross_fade
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
@@ -143,8 +144,8 @@ def stylize_video(
             *schedule.identify(),
             schedule.controls.keep_color,
             schedule.controls.stroke_size,
-            inertia,
-            blend,
+            plain(inertia),
+            plain(blend),
         ],
         "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
@@ -326,7 +327,7 @@ class Schedule:
         mixes = [painter.mix(value, style_size=controls.style_size) for value in styles.values]
         self._mixes = KeyFrames(dict(zip(styles.times, mixes, strict=True)))
         self.first = mixes[0]
-        self._strength = controls.strength if strength is None else strength
+        self._strength = controls.strength if strength is None else plain(strength)
         for number in self._strength.values if isinstance(self._strength, KeyFrames) else [self._strength]:
             change_controls(controls, {"strength": number})  # now, and not when its frame comes
         self.controls = change_controls(controls, {"strength": number_at(self._strength, 0)})
@@ -359,7 +360,7 @@ def _check_seconds(name: str, value: float | Fraction | None) -> Fraction | None
     if value is None:
         return None
     try:
-        exact = Fraction(value).limit_denominator(1_000_000)
+        exact = Fraction(plain(value)).limit_denominator(1_000_000)
     except (TypeError, ValueError, OverflowError):
         exact = Fraction(-1)
     if exact < 0:
