@@ -35,7 +35,7 @@ class ManifestRow:
         strength: 0..1.
         seed: of the draw.
         model: fingerprint.
-        recipe: of all other settings and the style's tensor, see `Recipe.digest`.
+        recipe: of all other settings and the style's numbers, see `Recipe.digest`.
         sha256: of the painting's bytes; empty if there is none.
         error: why there is none; else empty.
     """

@@ -165,7 +165,7 @@ class SourcePainter:
         made = []
         for output, (number, strength) in zip(outputs, self.recipe.draw(entry, len(self.styles)), strict=True):
             style = self.styles[number]
-            recipe = self.recipe.digest(style.tensor.tobytes())
+            recipe = self.recipe.digest(style.digest())
             row = ManifestRow(entry, output, style.name, strength, self.recipe.seed, self.stylizer.fingerprint, recipe)
             made.append((row, style))
         return made

@@ -75,16 +75,16 @@ class Recipe:
             drawn.append((style, round(low + (high - low) * int.from_bytes(digest[8:16], "big") / 2**64, 4)))
         return drawn
 
-    def digest(self, style: bytes) -> str:
+    def digest(self, style: str) -> str:
         """Marks what a painting was made by, beside what its manifest row says: 16 hex digits.
 
         Args:
-            style: the bytes of the style tensor.
+            style: the style's own digest, see :meth:`impasto.style.Style.digest`.
         """
         settings = asdict(self) | {"quality": QUALITY}
         for drawn in ("per_image", "strength", "seed"):  # they decide through the draw alone, which the row shows
             del settings[drawn]
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode() + style).hexdigest()[:16]
+        return hashlib.sha256((json.dumps(settings, sort_keys=True) + style).encode()).hexdigest()[:16]
 
     @property
     def marks(self) -> list[str]:

@@ -7,7 +7,6 @@ can be read at once; the last octave that was painted; and the strips. So a run 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -268,7 +267,7 @@ def _identify(inputs: Sequence[Path], painter: GraphStylizer, mix: Mix, controls
     return {
         "files": [_identify_file(path) for path in inputs],
         "painter": [painter.name, painter.fingerprint, painter.engine_name],
-        "styles": [[hashlib.sha256(style.tensor.tobytes()).hexdigest(), weight] for style, weight in mix],
+        "styles": [[style.digest(), weight] for style, weight in mix],
         "controls": [controls.strength, controls.keep_color, controls.stroke_size],
     }
 

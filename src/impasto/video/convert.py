@@ -345,13 +345,16 @@ class Schedule:
     def identify(self) -> list[Any]:
         """Tells this schedule from others, ready for ``json.dumps``."""
         styles = [
-            [_digest(style.tensor, style.picture), share]
+            [style.digest(), share]
             for mix in self._mixes.values
             for style, share in zip(mix.styles, mix.shares, strict=True)
         ]
         strength = self._strength
         numbers = [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength
-        masks = [_digest(mask) if isinstance(mask, np.ndarray) else str(mask) for mask in self._sources]
+        masks = [
+            hashlib.sha256(mask.tobytes()).hexdigest() if isinstance(mask, np.ndarray) else str(mask)
+            for mask in self._sources
+        ]
         return [self._mixes.times, styles, numbers, masks]
 
 
@@ -360,13 +363,10 @@ def _check_seconds(name: str, value: float | Fraction | None) -> Fraction | None
     if value is None:
         return None
     try:
-        exact = Fraction(plain(value)).limit_denominator(1_000_000)
+        number = plain(value)
+        exact = Fraction(-1 if isinstance(number, bool) else number).limit_denominator(1_000_000)
     except (TypeError, ValueError, OverflowError):
         exact = Fraction(-1)
     if exact < 0:
         raise ImpastoError(f"{name} must be a number of 0 or more, not {value}")
     return exact
-
-
-def _digest(*arrays: np.ndarray | None) -> str:
-    return hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None)).hexdigest()
