@@ -63,8 +63,8 @@ class Place:
         self.url = url
         try:
             self._system, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise ImpastoError(f"cannot reach {url}: {error}") from None
+        except Exception as error:  # remote systems raise errors of their own
+            raise ImpastoError(f"cannot reach {url}: {_reason(error)}") from None
         self._root = str(root).rstrip("/")
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ class Place:
             if isinstance(self._system, LocalFileSystem):
                 found = _find_local(self._root, endings)
             else:
-                paths = (path[len(self._root) + 1 :] for path in self._system.find(self._root))
+                paths = (path[len(self._root) :].lstrip("/") for path in self._system.find(self._root))
                 found = {name for name in paths if _ending(name) in endings}
         except ImpastoError:
             raise
@@ -352,6 +352,8 @@ def _is_special(path: str) -> bool:
 
 def _reason(error: Exception) -> str:
     """Tells the reason that an exception gives, on one line."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
 
 

@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -293,8 +294,8 @@ def spoil_tar(path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "dangling.jpg": (lambda path: path.symlink_to("nowhere"), "No such file"),
-    "dangling_class": (lambda path: path.symlink_to("nowhere"), "No such file"),
+    "dangling.jpg": (lambda path: path.symlink_to("nowhere"), "there is no such file"),
+    "dangling_class": (lambda path: path.symlink_to("nowhere"), "there is no such file"),
     "itself.jpg": (lambda path: path.symlink_to(path), "symbolic links"),
     "folder.jpg": (Path.mkdir, "Is a directory"),
     "fifo.jpg": (os.mkfifo, "it is a pipe, a socket or a device"),
@@ -324,7 +325,7 @@ def test_what_cannot_be_read_is_named_and_passed_over(painter, tmp_path, monkeyp
 
 def test_what_is_gone_since_it_was_listed_or_may_not_be_read(painter, tmp_path):
     [row] = painter.paint("gone.jpg", {})
-    assert row.error == "cannot read the file: No such file or directory"
+    assert row.error == "cannot read the file: there is no such file"
     with tempfile.TemporaryDirectory() as shared:  # pytest's own folders are for their owner alone
         Path(shared).chmod(0o755)
         (Path(shared) / "closed").mkdir(mode=0)
@@ -377,7 +378,7 @@ def test_names_that_are_no_text_and_others_that_look_like_them(source, tmp_path,
     assert exit.value.code == 2
     said = capsys.readouterr()
     assert said.out == f"{places[2]}: 4 paintings, 1 passed over\n"
-    assert said.err.endswith(r"passed over \x1b[31mcaf\udce9.jpg: cannot read the file: No such file or directory" "\n")
+    assert said.err.endswith(r"passed over \x1b[31mcaf\udce9.jpg: cannot read the file: there is no such file" "\n")
     assert {*contents(tmp_path / "out")} == {*names, "s.tar", "manifest.parquet"}
     with tarfile.open(tmp_path / "out" / "s.tar") as tar:
         assert tar.getnames() == [f"{NO_TEXT}.jpg", f"{NO_TEXT}.txt"]
@@ -521,14 +522,18 @@ def test_a_sample_with_a_broken_photo_is_left_out_whole_and_its_rows_say_so(pain
         assert tar.getnames() == ["2.jpg"]
 
 
-def test_places_far_away(source):
+def test_places_far_away(source, tmp_path):
     """Training reads what only this process sees; Ray's workers cannot."""
     far = fsspec.filesystem("memory")
     far.pipe_file("/photos/a.jpg", (source / "cat" / "001.jpg").read_bytes())
     far.pipe_file("/photos/b.tar", b"not a tar file")
     assert [entry.name for entry in Place("memory://photos").pictures()] == ["a.jpg", "b.tar"]
-    with pytest.raises(UnreadableError, match="cannot read the file"):
+    with pytest.raises(UnreadableError, match="cannot read the file: there is no such file"):
         Place("memory://photos").read("c.jpg")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as packed:
+        packed.writestr("class/a.jpg", (source / "cat" / "001.jpg").read_bytes())
+    [entry] = Place(f"zip://::{tmp_path}/photos.zip").pictures()
+    assert (entry.name, entry.read()) == ("class/a.jpg", (source / "cat" / "001.jpg").read_bytes())
     with pytest.raises(ImpastoError, match=r"^memory://photos is in the memory of this process"):
         stylize_dataset("memory://photos", STYLES, "memory://out")
 
@@ -598,13 +603,19 @@ def test_a_recipe_takes_numbers_of_numpy():
 
 def test_bad_places(source, tmp_path):
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     for folder, out, message in [
         (tmp_path / "nowhere", tmp_path / "out", "there is no folder"),
         (tmp_path / "empty", tmp_path / "out", "no pictures and no tar shards"),
         (source, source / "painted", "lie in one another"),
         ("nosuch://place", tmp_path / "out", "cannot reach"),
+        (f"zip://::{tmp_path}/none.zip", tmp_path / "out", "cannot reach"),
+        (tmp_path / "pipe", tmp_path / "out", "is no file but a pipe"),
     ]:
         with pytest.raises(ImpastoError, match=message):
             stylize_dataset(str(folder), STYLES, str(out))
+    with pytest.raises(ImpastoError, match="is no file but a pipe"):
+        stylize_dataset(str(source), [str(tmp_path / "pipe")], str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ImpastoError, match="no style can be taken; no-such-style"):
         stylize_dataset(str(source), ["no-such-style"], str(tmp_path / "out"))

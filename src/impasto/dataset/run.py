@@ -96,11 +96,12 @@ def stylize_dataset(
     names = pictures.find(PICTURES | {"tar"})
     if not names:
         raise ImpastoError(f"no pictures and no tar shards in {source}")
+    named = _list_styles(styles)
     manifest = Manifest(target)
     manifest.save()  # the folder is made and written to before the work begins
     pool = _join_cluster(address, workers, threads)
     loading = {"model": locate_model(model), "engine": engine, "precision": precision, "threads": threads}
-    taken, broken = _take_styles(styles, loading, recipe.style_size, pool)
+    taken, broken = _take_styles(named, loading, recipe.style_size, pool)
     items = _pair_with_known(names, manifest)
     arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
     start = time.monotonic()
@@ -156,10 +157,8 @@ def _work_through(
     yield from data.iter_rows()
 
 
-def _take_styles(
-    sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool
-) -> tuple[list[Style], dict[str, str]]:
-    """Takes the styles; gives them sorted by name, and for those that cannot be taken, why."""
+def _list_styles(sources: Sequence[str]) -> list[dict[str, Any]]:
+    """What a worker is given: each picture of a style, or what else is one."""
     items = []
     for source in sources:
         place = Place(source)
@@ -167,6 +166,13 @@ def _take_styles(
         path = str(Path(source).resolve()) if Path(source).exists() else source
         found = [(place.absolute_url, name, "") for name in names] or [("", source, path)]
         items += [{"item": json.dumps(one)} for one in found]
+    return items
+
+
+def _take_styles(
+    items: list[dict[str, Any]], loading: dict[str, Any], size: int, pool: Pool
+) -> tuple[list[Style], dict[str, str]]:
+    """Takes the styles; gives them sorted by name, and for those that cannot be taken, why."""
     taken, broken = [], {}
     results = _work_through(items, _StyleTaker, {**loading, "size": size}, pool)
     for result in track(results, "Taking styles", len(items)):
