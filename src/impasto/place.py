@@ -147,11 +147,10 @@ class Place:
     def pictures(self) -> list[StoredPicture]:
         """Lists every picture in the folder and below, those in tar shards included, in a fixed order.
 
-        Of a sample in a shard these are its photos, see :func:`find_photos`. A shard that cannot be read, or is
-        damaged, stands for itself: no picture can be read from it.
+        Of a sample in a shard these are its photos, see :func:`find_photos`.
 
         Raises:
-            ImpastoError: there is no such place, or it cannot be read.
+            ImpastoError: there is no such place, it cannot be read, or a shard in it is damaged.
         """
         entries: list[StoredPicture] = []
         for name in self.find(PICTURES | {"tar"}):
@@ -161,9 +160,8 @@ class Place:
             try:
                 with self._system.open(self._require_file(name), "rb") as stream:
                     members = {member: (start, end) for member, start, end in list_tar_members(stream)}
-            except Exception:  # remote systems raise errors of their own
-                entries.append(StoredPicture(self, name, name, 0, 0))
-                continue
+            except Exception as error:  # remote systems raise errors of their own
+                raise ImpastoError(f"cannot read {name} in {self.url}: {_reason(error)}") from None
             entries += [StoredPicture(self, name, member, *members[member]) for member in find_photos(members)]
         return entries
 
