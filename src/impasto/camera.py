@@ -20,6 +20,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from impasto.checks import plain
 from impasto.controls import ControlOptions, Controls
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
@@ -67,6 +68,7 @@ class Grabber:
     """
 
     def __init__(self, source: int | str) -> None:
+        source = plain(source)
         if isinstance(source, str) and (os.path.exists(source) or "://" not in source):
             self._frames = _play(Clip(source))
         else:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import os
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from impasto.errors import ImpastoError
 from impasto.files import reason
@@ -15,19 +20,62 @@ from impasto.files import reason
 SMALLEST = 16
 
 
+def plain(value: Any) -> Any:
+    """Makes a number of NumPy, or an array [] of one, Python's own; all else stays what it is.
+
+    >>> plain(np.int64(3)), plain(np.array(0.5)), plain("3")
+    (3, 0.5, '3')
+    """
+    one = isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0)
+    return value.item() if one else value
+
+
+def make_plain(record: Any) -> None:
+    """Makes the numbers in the fields of a dataclass, frozen or not, Python's own, those in tuples too."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        value = tuple(map(plain, value)) if isinstance(value, tuple) else plain(value)
+        object.__setattr__(record, field.name, value)
+
+
+def is_number(value: object) -> bool:
+    """Tells whether something is a real number: neither True or False nor NaN."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def is_whole(value: object) -> bool:
+    """Tells whether something is a whole number, neither True nor False."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def read_whole(lowest: float, highest: float = math.inf, **option: Any) -> int:
+    """Gives the one option that is named, a whole number of Python or NumPy, as an int; else raises `ImpastoError`."""
+    [(name, value)] = option.items()
+    whole = plain(value)
+    if not is_whole(whole):
+        raise ImpastoError(f"{name} must be a whole number, not {value}")
+    require_between(lowest, highest, **{name: whole})
+    return int(whole)
+
+
 def require_at_least(lowest: float, **options: float) -> None:
     """Raises `ImpastoError` for the first option that is below, infinite or not a number."""
     for name, value in options.items():
-        if not lowest <= value < math.inf:
-            raise ImpastoError(f"{name} must be {lowest:.10g} or more, not {value:.10g}")
+        if not is_number(plain(value)) or not lowest <= value < math.inf:
+            raise ImpastoError(f"{name} must be {show(lowest)} or more, not {show(value)}")
 
 
 def require_between(lowest: float, highest: float, **options: float) -> None:
     """Raises `ImpastoError` for the first option that is below, above or not a number."""
     for name, value in options.items():
-        if not lowest <= value <= highest:
-            limits = f"{lowest:.10g} or more" if highest == math.inf else f"from {lowest:.10g} to {highest:.10g}"
-            raise ImpastoError(f"{name} must be {limits}, not {value:.10g}")
+        if not is_number(plain(value)) or not lowest <= value <= highest:
+            limits = f"{show(lowest)} or more" if highest == math.inf else f"from {show(lowest)} to {show(highest)}"
+            raise ImpastoError(f"{name} must be {limits}, not {show(value)}")
+
+
+def show(value: object) -> str:
+    """Writes a number as people do, anything else as it is."""
+    return f"{value:.10g}" if isinstance(value, float) else f"{value}"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import ray
 
+from impasto.checks import read_whole
 from impasto.errors import ImpastoError, first_line
 from impasto.model import shipped_models
 
@@ -34,8 +35,7 @@ def join(address: str | None, threads: int) -> Pool:
     Raises:
         ImpastoError: no cluster there, or no room in it.
     """
-    if threads < 1:
-        raise ImpastoError(f"threads must be 1 or more, not {threads}")
+    threads = read_whole(1, threads=threads)
     if not ray.is_initialized():
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its core writes warnings to stderr
         try:

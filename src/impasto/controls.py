@@ -6,14 +6,13 @@ text or in numbers, and :class:`impasto.stylizer.Stylizer` does what they say.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
-from impasto.checks import SMALLEST
+from impasto.checks import SMALLEST, is_number, is_whole, make_plain, plain
 from impasto.errors import ImpastoError
 from impasto.style import Style, blend, check_weights
 
@@ -57,12 +56,13 @@ class Controls:
     style_size: int = STYLE_SIZE
 
     def __post_init__(self) -> None:
-        if not isinstance(self.strength, numbers.Real) or not 0 <= self.strength <= 1:
+        make_plain(self)
+        if not is_number(self.strength) or not 0 <= self.strength <= 1:
             raise ImpastoError(f"strength must be a number from 0 to 1, not {self.strength}")
         if self.keep_color not in (None, *get_args(KeepColor)):
             raise ImpastoError(f"keep_color must be match or luminance, not {self.keep_color}")
         low, high = STROKE_SIZES
-        if not isinstance(self.stroke_size, numbers.Real) or not low <= self.stroke_size <= high:
+        if not is_number(self.stroke_size) or not low <= self.stroke_size <= high:
             raise ImpastoError(f"stroke size must be a number from {low:g} to {high:g}, not {self.stroke_size}")
         check_style_size(self.style_size)
 
@@ -86,10 +86,12 @@ def change_controls(controls: Controls | None, changes: ControlOptions | Lasting
     return replace(controls or Controls(), **changes)
 
 
-def check_style_size(size: int) -> None:
-    """Raises `ImpastoError` for a size that no style picture can be scaled to."""
-    if not isinstance(size, numbers.Integral) or not SMALLEST <= size <= _LARGEST_STYLE:
+def check_style_size(size: int) -> int:
+    """Gives a size that style pictures can be scaled to as an int; raises `ImpastoError` for any other."""
+    size = plain(size)
+    if not is_whole(size) or not SMALLEST <= size <= _LARGEST_STYLE:
         raise ImpastoError(f"style size must be a whole number from {SMALLEST} to {_LARGEST_STYLE}, not {size}")
+    return size
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ class Mix:
     def __post_init__(self) -> None:
         if not self.styles:
             raise ImpastoError("no style given: name one, or give a picture of it")
-        weights = tuple(self.weights) or (1.0,) * len(self.styles)
+        weights = tuple(map(plain, self.weights)) or (1.0,) * len(self.styles)
         if len(weights) != len(self.styles):
             raise ImpastoError(f"{len(weights)} weights for {len(self.styles)} styles: give each style one weight")
         object.__setattr__(self, "styles", tuple(self.styles))

@@ -17,6 +17,10 @@ class UnreadableError(ImpastoError):
     """A file is no picture, or a damaged one."""
 
 
+class UnusableNameError(ImpastoError):
+    """No file can be called so where it is to be written."""
+
+
 class TooLargeError(ImpastoError):
     """More than a limit allows."""
 

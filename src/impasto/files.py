@@ -7,17 +7,22 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, UnusableNameError
 
 #: Names that begin so are our own: temporary files and the rows of a run that is not over.
 HIDDEN = ".impasto"
 _LONGEST_NAME = 255  # bytes
+#: What a system says of names: too long, of letters it does not have, in the place of a folder or below a file.
+_NAMES = frozenset(
+    [errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP]
+)
 
 
 def temporary_name() -> str:
@@ -33,12 +38,13 @@ def is_temporary(name: str) -> bool:
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file beside its place and moves it there, so that no reader ever sees half of it.
 
-    Raises `ImpastoError` for a missing folder, no permission or a full disk; then nothing is left behind.
+    Raises `ImpastoError` for a missing folder, no permission or a full disk, and of its kinds `UnusableNameError` for a
+    name that no file can have there; then nothing is left behind.
     """
     try:
         _write(Path(os.path.realpath(path)), data)  # a link stays a link
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ImpastoError(f"cannot write {os.fspath(path)}: {reason(error, os.fspath(path))}") from None
+    except (OSError, ValueError) as error:
+        raise explain_write(error, os.fspath(path)) from None
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -91,6 +97,17 @@ def open_work_folder(out: Path, settings: Mapping[str, Any], *, resume: bool) ->
     return folder, False
 
 
+def explain_write(error: Exception, path: str) -> ImpastoError:
+    """Makes the error to raise where writing to a path has failed."""
+    kind = UnusableNameError if refuses_name(error) else ImpastoError
+    return kind(f"cannot write {path}: {reason(error, path)}")
+
+
+def refuses_name(error: Exception) -> bool:
+    """Tells whether a system says by an error that no file can be called so there."""
+    return isinstance(error, ValueError) or getattr(error, "errno", None) in _NAMES
+
+
 def reason(error: Exception, name: str) -> str:
     """Says in words why writing failed, and what to do."""
     folder = os.path.dirname(name) or "."
@@ -104,3 +121,21 @@ def reason(error: Exception, name: str) -> str:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return f"no permission to write in {folder}; choose another folder"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def escape_name(name: str) -> str:
+    r"""Makes text of a file's name, which need not be any: a byte that is none as ``\xff``, a backslash twice.
+
+    >>> escape_name(os.fsdecode(b"caf\xe9"))
+    'caf\\xe9'
+    >>> unescape_name(escape_name("a\\xe9")) == "a\\xe9"
+    True
+    """
+    return name.replace("\\", r"\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def unescape_name(text: str) -> str:
+    """Gives back the name that :func:`escape_name` was given."""
+    data = re.sub(rb"\\(?:\\|x([0-9a-f]{2}))", lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\",
+                  text.encode("utf-8"))  # fmt: skip
+    return data.decode("utf-8", "surrogateescape")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms
 
+from impasto.checks import is_whole, plain, read_whole, require_between
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.files import reason, write_file
 
@@ -39,6 +42,8 @@ ENDINGS = {
     "bmp": "BMP",
     "gif": "GIF",
 }
+#: Pixels that a side can have where encoders and decoders set a limit; PNG, TIFF and BMP have none to speak of.
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "GIF": 65_535}
 WITH_ALPHA = {"PNG", "WEBP", "AVIF", "TIFF"}
 WITH_EXIF = {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"}
 JPEG_EXIF_BYTES = 65533  # a JPEG segment holds no more
@@ -102,7 +107,8 @@ class Picture:
 
     def limit_size(self, size: int) -> Picture:
         """Scales the picture down so that its long side is at most `size` pixels; one that already is stays itself."""
-        if not isinstance(size, int) or size < 1:
+        size = plain(size)
+        if not is_whole(size) or size < 1:
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 1 or more, not {size}")
         if max(self.pixels.shape[:2]) <= size:
             return self
@@ -142,6 +148,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str |
     >>> read_image(np.zeros((32, 48, 4))).alpha.shape
     (32, 48)
     """
+    require_between(0, math.inf, max_pixels=max_pixels)
     if isinstance(source, Picture):
         return source
     if isinstance(source, np.ndarray):
@@ -205,12 +212,15 @@ def write_image(
     path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
     name = path or "the picture"
     kind = _find_format(name, format or (os.path.splitext(path)[1] if path is not None else "png"))
-    if not 1 <= quality <= 100:
-        raise ImpastoError(f"quality must be from 1 to 100, not {quality}")
+    quality = read_whole(1, 100, quality=quality)
     picture = read_image(image, max_pixels=sys.maxsize)  # what is there may be written
+    width, height = picture.size
+    if max(width, height) > LONGEST_SIDE.get(kind, sys.maxsize):
+        limit = f"a side has at most {LONGEST_SIDE[kind]} pixels, not {width} x {height}"
+        raise ImpastoError(f"cannot write {name} as {kind}: {limit}; choose png or tiff")
     try:
         data = _encode(picture, kind, quality)
-    except (OSError, ValueError, RuntimeError) as error:  # for example: a side longer than the format can tell
+    except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise ImpastoError(f"cannot write {name} as {kind}: {_reason(error)}") from None
     if isinstance(target, (str, os.PathLike)):
         write_file(target, data)

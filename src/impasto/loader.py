@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from impasto.checks import read_whole
 from impasto.errors import ImpastoError
 from impasto.graph import GraphStylizer, check_reference
 from impasto.methods import METHODS, open_method
@@ -46,6 +47,7 @@ def load(
     impasto.errors.ImpastoError: no model adian: choose adain, adain-relu3_1, adain-vgg19, or give a folder that holds \
 a card.json
     """
+    threads = None if threads is None else read_whole(1, threads=threads)
     if model in METHODS:
         if engine not in ("auto", "torch") or precision not in ("auto", "fp32") or device is not None:
             raise ImpastoError(f"{model} runs on PyTorch only, in float32: leave engine, precision and device out")

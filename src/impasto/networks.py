@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from impasto.checks import SMALLEST, require_at_least, require_between
+from impasto.checks import SMALLEST, is_number, make_plain, read_whole, require_at_least, require_between, show
 from impasto.errors import ImpastoError
 
 _LARGEST_SEED = 10**8  # seeds of single batches are 10^11 times as large, and have 64 bits
@@ -56,17 +56,21 @@ class Settings:
     seed: int = _setting(0, high=_LARGEST_SEED)
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name, facts in self.describe().items():
             value = getattr(self, name)
-            if isinstance(value, int | float):
-                low, high = facts["range"]
+            default = type(self).__dataclass_fields__[name].default
+            low, high = facts.get("range", (0.0, math.inf))
+            if isinstance(default, int):
+                read_whole(low, high, **{name: value})
+            elif isinstance(default, float):
                 if low and high == math.inf:
                     require_at_least(low, **{name: value})
                 else:
                     require_between(low, high, **{name: value})
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+        if not (all(map(is_number, self.scale)) and 0 < self.scale[0] <= self.scale[1] <= 1):
             raise ImpastoError("scale must be two shares of the short side above 0, the larger last and at most 1, "
-                               f"not {self.scale[0]:g} {self.scale[1]:g}")  # fmt: skip
+                               f"not {' '.join(map(show, self.scale))}")  # fmt: skip
 
     @classmethod
     def describe(cls) -> dict[str, Mapping[str, Any]]:

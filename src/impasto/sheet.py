@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from impasto.checks import is_whole, plain
 from impasto.errors import ImpastoError
 from impasto.image import MAX_PIXELS, ImageSource, read_image
 from impasto.progress import track
@@ -77,7 +78,8 @@ def caption(style: Style) -> tuple[str, str]:
 
 def lay_out(cells: Sequence[Cell], columns: int | None = None) -> Image.Image:
     """Lays pictures of one size out in rows, with margins and with labels, which are cut where they are too long."""
-    if columns is not None and columns < 1:
+    columns = plain(columns)
+    if columns is not None and (not is_whole(columns) or columns < 1):
         raise ImpastoError(f"a sheet needs 1 column or more, not {columns}")
     width = max(cell.picture.width for cell in cells)
     height = max(cell.picture.height for cell in cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from impasto.checks import is_number, plain
 from impasto.color import Palette
 from impasto.errors import ImpastoError
 from impasto.files import write_file
@@ -66,6 +68,13 @@ class Style:
             tensors["palette"] = pack_palette(self.palette)
         write_file(path, save(tensors, {"name": name, "model": self.model}))
 
+    def digest(self) -> str:
+        """Tells this style from others that paint otherwise: sha256, in hex digits, of tensor, picture and palette."""
+        digest = hashlib.sha256()
+        for part in (self.tensor, self.picture, None if self.palette is None else pack_palette(self.palette)):
+            digest.update(b"none" if part is None else f"{part.dtype}{part.shape}".encode() + part.tobytes())
+        return digest.hexdigest()
+
     @staticmethod
     def load(path: str | os.PathLike[str], *, name: str | None = None) -> Style:
         """Reads a ``.style`` file, which errors call `name`, or else by its path."""
@@ -107,9 +116,12 @@ def check_palette(palette: Palette) -> None:
 def check_weights(styles: Iterable[tuple[Style, float]]) -> np.ndarray:
     """Gives the weights of styles of one model, float64 [K]; raises `ImpastoError` for what cannot be mixed."""
     pairs = list(styles)
-    weights = np.array([weight for _, weight in pairs], np.float64)
-    if not len(weights):
+    given = [plain(weight) for _, weight in pairs]
+    if not given:
         raise ImpastoError("no style given")
+    if not all(map(is_number, given)):
+        raise ImpastoError(f"style weights must be numbers of 0 or more, not {', '.join(map(str, given))}")
+    weights = np.array(given, np.float64)
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not np.isfinite(total) or weights.min() < 0:

@@ -187,15 +187,15 @@ class Stylizer(ABC):
             if not os.path.exists(path):  # False, too, for what is too long for a path
                 return self._find_shipped(str(source))
             name = name or path.stem
-        check_style_size(size)
+        size = check_style_size(size)
         pixels = read_image(source, max_pixels=max_pixels).pixels
-        height, width = (round(side * int(size) / min(pixels.shape[:2])) for side in pixels.shape[:2])
+        height, width = (round(side * size / min(pixels.shape[:2])) for side in pixels.shape[:2])
         if height * width > min(max_pixels, STYLE_PIXELS):
             raise TooLargeError(
                 f"the style {name or 'picture'} would be {width} x {height} pixels large, scaled to a short side of "
                 f"{size}: cut out a part of it, or choose a smaller style size"
             )
-        return self.take(resize_short_side(pixels, int(size)), name or "style")
+        return self.take(resize_short_side(pixels, size), name or "style")
 
     def mix(self, styles: MixSource, *, style_size: int = STYLE_SIZE, max_pixels: int = MAX_PIXELS) -> Mix:
         """Makes the mix that :meth:`stylize` understands its `styles` to be; give it this and nothing is taken anew.

@@ -10,7 +10,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -230,6 +230,73 @@ def test_a_bad_photo_does_not_stop_the_others(impasto_: Impasto) -> None:
     assert not Path("broken.out.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["some", "nothing", "cat.jpg"], "there are no pictures in the folder nothing"),
+        (["dangling", "cat.jpg"], "cannot read dangling/lost.jpg"),
+        (["cat.jpg", "a/cat.jpg"], "several pictures would be written to out/cat-munch-scream.jpg"),
+        ([f"{'x' * 250}.jpg", "cat.jpg"], "File name too long"),
+        (["wide.webp", "cat.jpg"], "a side has at most 16383 pixels, not 17000 x 8; choose png or tiff"),
+        (["cat.jpg", "-s", "no-such-style", "--each"], "no file and no shipped style no-such-style"),
+        (["cat.jpg", "-s", "nothing", "--each"], "there are no pictures in the folder nothing"),
+        (["cat.jpg", "coffee.png", "--mask", "white.png"], "mask 1 is 97 x 64 but the photo is 90 x 60"),
+        (["cat.jpg", "coffee.png", "-o", "{photo}/{photo}-munch-scream.jpg"], "there is no folder coffee"),
+    ],
+)
+def test_what_cannot_be_made_does_not_stop_the_others(
+    impasto_: Impasto, folder: Path, arguments: list[str], said: str
+) -> None:
+    for name in ("some", "nothing", "dangling", "a", "out", "cat"):
+        Path(name).mkdir()
+    CAT.save("a/cat.jpg")
+    CAT.save(f"{'x' * 250}.jpg")
+    Image.new("L", CAT.size, 255).save("white.png")
+    Image.new("RGB", (17_000, 8)).save("wide.jpg")
+    Path("wide.jpg").rename("wide.webp")
+    ASTRONAUT.save("some/one.jpg")
+    Path("dangling/lost.jpg").symlink_to("nowhere")
+    out = () if "-o" in arguments else ("-o", "out/")
+    result = impasto_("stylize", *arguments, "-s", "munch-scream", *out)
+    assert result.code == 2
+    assert said in result.err
+    assert "cat-munch-scream.jpg" in [Path(line).name for line in result.lines]
+    assert all(Path(line).is_file() for line in result.lines)
+    assert {line.startswith("impasto: ") for line in result.err.splitlines()} == {True}
+    assert not list(folder.rglob(".impasto*"))
+
+
+def test_a_full_disk_takes_what_it_can(impasto_: Impasto, small_disk: Path) -> None:
+    Image.fromarray(data.astronaut()).save("noise.jpg")
+    result = impasto_("stylize", "noise.jpg", "cat.jpg", "-s", "munch-scream", "-o", f"{small_disk}/")
+    assert (result.code, result.lines) == (2, [f"{small_disk}/cat-munch-scream.jpg"])
+    assert result.err.startswith("impasto: cannot write")
+    assert "the disk is full" in result.err
+    assert os.listdir(small_disk) == ["cat-munch-scream.jpg"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 40 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("file systems can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_name_that_stdout_cannot_write(folder: Path) -> None:
+    Path("cat.jpg").rename("\u732b.jpg")
+    for options in ([], ["--json"]):
+        arguments = ["\u732b.jpg", "astronaut.png", "-s", "munch-scream", "--engine", "onnxruntime", *options]
+        run = process("stylize", *arguments, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert (run.returncode, run.stderr) == (0, b"")
+        first, second = run.stdout.decode().splitlines()
+        assert (json.loads(first)["out"] if options else first) == "\u732b-munch-scream.jpg"
+        assert "astronaut-munch-scream.png" in second
+
+
 def test_from_stdin_to_stdout(folder: Path) -> None:
     before = contents(folder)
     run = process("stylize", "-", "munch-scream", input=Path("cat.jpg").read_bytes())
@@ -339,6 +406,16 @@ def test_a_sheet_of_chosen_styles(impasto_: Impasto) -> None:
     assert page.height > 3 * 64
     assert page.width < 2 * 97
     assert impasto_("sheet", "cat.jpg", "coffee.png", "-o", "other.png", "--size", 50).out == "other.png\n"
+
+
+def test_a_sheet_goes_without_the_styles_that_cannot_be_taken(impasto_: Impasto) -> None:
+    result = impasto_("sheet", "cat.jpg", "munch-scream", "no-such-style", "--size", "64", "-o", "sheet.png")
+    assert (result.code, result.lines) == (2, ["sheet.png"])
+    assert result.err.startswith("impasto: no file and no shipped style no-such-style")
+    impasto_("sheet", "cat.jpg", "munch-scream", "--size", "64", "-o", "alone.png")
+    assert difference("sheet.png", "alone.png") == 0
+    assert impasto_("sheet", "cat.jpg", "no-such-style", "-o", "none.png").code == 2
+    assert not Path("none.png").exists()
 
 
 def test_a_sheet_does_not_overwrite_its_photo(impasto_: Impasto, folder: Path) -> None:
@@ -491,7 +568,6 @@ def test_a_stdout_that_is_full_or_gone(folder: Path) -> None:
         (["cat.jpg", "munch-scream", "-o", "-", "--json"], "cannot both go to stdout"),
         (["some", "cat.jpg", "-s", "munch-scream", "-o", "one.jpg"], "2 pictures cannot all be written to one.jpg"),
         (["some", "cat.jpg", "-s", "munch-scream", "-o", "-"], "2 pictures cannot all go to stdout"),
-        (["some", "cat.jpg", "-s", "munch-scream"], "several pictures would be written to cat-munch-scream.jpg"),
         (["-", "-"], "only one picture can come from stdin"),
         (["cat.jpg", "munch-scream", "--each", "--weights", "1"], "leave out --weights and --mask"),
         (["cat.jpg", "munch-scream", "--each", "--mask", "white.png"], "leave out --weights and --mask"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import typing
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -20,6 +23,8 @@ from impasto.controls import (
     read_weights,
 )
 from impasto.errors import ImpastoError
+from impasto.networks import AdaINSettings
+from impasto.sheet import sheet
 from impasto.style import Style, blend
 
 
@@ -49,6 +54,67 @@ CALM, WILD = style("calm", 0, 0, 1, 1), style("wild", 4, 8, 1, 5)
 def test_a_control_out_of_its_range_is_one_line(field: str, value: object, message: str) -> None:
     with pytest.raises(ImpastoError, match=message):
         change_controls(None, {field: value})
+
+
+WHOLE = {
+    "whole": [64, np.int64(64), np.uint8(64), np.array(64)],
+    "real": [0.5, np.float32(0.5), np.float64(0.5), np.array(0.5), np.array(0.5, np.float16)],
+}
+NONE = [True, np.bool_(True), np.array(True), float("nan"), np.float32("nan"), np.array(np.nan), "64", np.array([64])]
+
+
+@pytest.fixture(scope="module")
+def model() -> impasto.Stylizer:
+    return impasto.load(engine="onnxruntime", threads=np.int64(1))
+
+
+def takers(model: impasto.Stylizer) -> dict[str, tuple[str, typing.Callable[[typing.Any], object]]]:
+    """What takes a number, of which kind: each gives what can be compared."""
+    grey, scream = np.full((80, 96, 3), 128, np.uint8), model.gallery["munch-scream"]
+    picture = impasto.read_image(grey)
+
+    def write(quality: int) -> bytes:
+        stream = io.BytesIO()
+        impasto.write_image(stream, picture, format="jpg", quality=quality)
+        return stream.getvalue()
+
+    return {
+        "Controls strength": ("real", lambda value: json.dumps(asdict(Controls(strength=value)))),
+        "Controls stroke_size": ("real", lambda value: json.dumps(asdict(Controls(stroke_size=value)))),
+        "Controls style_size": ("whole", lambda value: json.dumps(asdict(Controls(style_size=value)))),
+        "Mix weights": ("real", lambda value: json.dumps(Mix([CALM, WILD], [value, 1]).weights)),
+        "blend": ("real", lambda value: blend({CALM: value, WILD: 1}).tensor.tolist()),
+        "load threads": ("whole", lambda value: impasto.load(engine="onnxruntime", threads=value).name),
+        "read_image max_pixels": ("whole", lambda value: impasto.read_image(grey, max_pixels=value).size),
+        "write_image quality": ("whole", write),
+        "limit_size": ("whole", lambda value: picture.limit_size(value).size),
+        "style size": ("whole", lambda value: model.style(grey, size=value).tensor.tolist()),
+        "stylize max_size": ("whole", lambda value: model.stylize(grey, scream, max_size=value).size),
+        "sheet size": ("whole", lambda value: sheet(model, grey, [scream], size=value).size),
+        "sheet columns": ("whole", lambda value: sheet(model, grey, [scream], size=32, columns=value).size),
+        "training steps": ("whole", lambda value: json.dumps(asdict(AdaINSettings(steps=value)))),
+        "training scale": ("real", lambda value: json.dumps(asdict(AdaINSettings(scale=(value, 1))))),
+        "training lr": ("real", lambda value: json.dumps(asdict(AdaINSettings(lr=value)))),
+    }
+
+
+def test_numbers_may_be_those_of_numpy(model: impasto.Stylizer) -> None:
+    for name, (kind, take) in takers(model).items():
+        first, *others = WHOLE[kind]
+        expected = take(first)
+        for value in others:
+            assert take(value) == expected, f"{name}: {value!r}"
+
+
+def test_what_is_no_number_is_one_line(model: impasto.Stylizer) -> None:
+    for name, (_, take) in takers(model).items():
+        for value in NONE:
+            try:
+                take(value)
+            except ImpastoError as error:
+                assert "\n" not in str(error)  # noqa: PT017  which of them it was is to be said
+            else:
+                pytest.fail(f"{name} took {value!r}")
 
 
 def test_changes_leave_the_rest_and_are_checked() -> None:

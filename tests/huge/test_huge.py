@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,10 @@ def test_a_stopped_run_is_taken_up_again(painter, folder, monkeypatch):
     for other in ({"strength": 0.5}, {"stroke_size": 2}):
         with pytest.raises(ImpastoError, match="other settings"):
             stylize_file(painter, "tall.tif", STYLE, "painted.tif", **other, resume=True)
+    style = painter.style(STYLE)
+    paler = replace(style, palette=style.palette._replace(mean=style.palette.mean / 2))
+    with pytest.raises(ImpastoError, match="other settings"):
+        stylize_file(painter, "tall.tif", paler, "painted.tif", resume=True)
     monkeypatch.setattr(painter.engine, "run", None)  # what was painted is not painted again
     stylize_file(painter, "tall.tif", STYLE, "painted.tif", resume=True)
     assert len(done) == 1

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
@@ -26,9 +32,9 @@ from skimage import data
 import impasto
 from impasto.cli import main
 from impasto.dataset import Recipe, stylize_dataset
-from impasto.dataset.manifest import ManifestRow
+from impasto.dataset.manifest import Manifest, ManifestRow
 from impasto.dataset.paint import SourcePainter
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, UnreadableError
 from impasto.place import Place
 
 STYLES = ["hokusai-great-wave", "munch-scream", "klimt-kiss"]
@@ -267,10 +273,129 @@ def painter(tmp_path) -> SourcePainter:
     return SourcePainter(model, *places, [model.gallery[STYLES[0]]], Recipe())
 
 
-def test_a_damaged_shard_is_named_and_passed_over(painter, tmp_path):
-    (tmp_path / "in" / "bad.tar").write_bytes(b"not a tar file")
-    [row] = painter.paint("bad.tar", {})
-    assert row.error.startswith("the shard cannot be read")
+ENDINGS = frozenset(["jpg", "tar"])
+
+
+def bind_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        os.chdir(path.parent)  # the path of a socket may not be long
+        bound.bind(path.name)
+
+
+def cut_tar(path: Path) -> None:
+    shard(path, {"1.txt": bytes(1000), "2.txt": bytes(1000)})
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def spoil_tar(path: Path) -> None:
+    """Has the second header of a shard overwritten, where tarfile alone would see the end."""
+    shard(path, {"1.txt": bytes(1000), "2.txt": bytes(1000)})
+    path.write_bytes(path.read_bytes()[:1536] + b"x" * 512 + path.read_bytes()[2048:])
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "dangling.jpg": (lambda path: path.symlink_to("nowhere"), "there is no such file"),
+    "dangling_class": (lambda path: path.symlink_to("nowhere"), "there is no such file"),
+    "itself.jpg": (lambda path: path.symlink_to(path), "symbolic links"),
+    "folder.jpg": (Path.mkdir, "Is a directory"),
+    "fifo.jpg": (os.mkfifo, "it is a pipe, a socket or a device"),
+    "socket.jpg": (bind_socket, "it is a pipe, a socket or a device"),
+    "device.jpg": (lambda path: path.symlink_to("/dev/zero"), "it is a pipe, a socket or a device"),
+    "fifo.tar": (os.mkfifo, "it is a pipe, a socket or a device"),
+    "input_output.jpg": (lambda path: path.symlink_to("/proc/self/mem"), "cannot read the file"),
+    "text.tar": (lambda path: path.write_bytes(b"not a tar file"), "the shard cannot be read"),
+    "cut.tar": (cut_tar, "the shard cannot be read"),
+    "spoilt.tar": (spoil_tar, "no member where one should be, after 1 of them"),
+    "packed.tar.gz": (lambda path: path.write_bytes(gzip.compress(bytes(10240))), "unpack a compressed one first"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_read_is_named_and_passed_over(painter, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    make, why = BROKEN[name]
+    make(tmp_path / "in" / name)
+    assert painter.source.find(ENDINGS) == [name]
+    [row] = painter.paint(name, {})
+    assert (row.input, row.output, row.sha256) == (name, name, "")
+    assert why in row.error
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_is_gone_since_it_was_listed_or_may_not_be_read(painter, tmp_path):
+    [row] = painter.paint("gone.jpg", {})
+    assert row.error == "cannot read the file: there is no such file"
+    with tempfile.TemporaryDirectory() as shared:  # pytest's own folders are for their owner alone
+        Path(shared).chmod(0o755)
+        (Path(shared) / "closed").mkdir(mode=0)
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:  # as somebody for whom permissions hold
+            if os.getuid() == 0:
+                os.setuid(65534)
+            source = Place(shared)
+            try:
+                os.write(writer, f"{source.find(ENDINGS)} ".encode())
+                source.read("closed")
+            except ImpastoError as error:
+                os.write(writer, str(error).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writer)
+        with open(reader) as said:
+            assert said.read() == "['closed'] cannot read the file: Permission denied"
+
+
+def test_links_to_folders_are_followed_but_never_in_a_circle(tmp_path):
+    for name in ("in/a", "in/b", "in/photo.jpg", "elsewhere/class"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.jpg").touch()
+    links = {"c": "../elsewhere/class", "d": "../elsewhere/class", "a/b": "../b", "b/a": "../a", "up": "..", "a/o": "."}
+    for link, target in links.items():
+        (tmp_path / "in" / link).symlink_to(target)
+    names = ["a/1.jpg", "a/b/1.jpg", "b/1.jpg", "b/a/1.jpg", "c/1.jpg", "d/1.jpg", "photo.jpg/1.jpg"]
+    for url in (str(tmp_path / "in"), f"file://{tmp_path}/in"):
+        assert Place(url).find(ENDINGS) == names
+
+
+NO_TEXT = os.fsdecode(b"caf\xe9")
+
+
+def test_names_that_are_no_text_and_others_that_look_like_them(source, tmp_path, capsys):
+    """In a folder, in a shard and of the style. One cannot be read."""
+    picture = (source / "cat" / "001.jpg").read_bytes()
+    names = [f"{NO_TEXT}/{NO_TEXT}.jpg", "caf\\xe9.jpg", "new\nline.jpg"]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "in" / name).write_bytes(picture)
+    shard(tmp_path / "in" / "s.tar", {f"{NO_TEXT}.jpg": picture, f"{NO_TEXT}.txt": b"it"})
+    (tmp_path / "in" / f"\x1b[31m{NO_TEXT}.jpg").symlink_to("nowhere")
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / f"{NO_TEXT}.jpg").write_bytes(picture)
+    places = [str(tmp_path / name) for name in ("in", "styles", "out")]
+    with pytest.raises(SystemExit) as exit:
+        main(["dataset", places[0], "--styles", places[1], "--out", places[2], "--workers", "1"])
+    assert exit.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == f"{places[2]}: 4 paintings, 1 passed over\n"
+    assert said.err.endswith(r"passed over \x1b[31mcaf\udce9.jpg: cannot read the file: there is no such file" "\n")
+    assert {*contents(tmp_path / "out")} == {*names, "s.tar", "manifest.parquet"}
+    with tarfile.open(tmp_path / "out" / "s.tar") as tar:
+        assert tar.getnames() == [f"{NO_TEXT}.jpg", f"{NO_TEXT}.txt"]
+    rows = pq.read_table(tmp_path / "out" / "manifest.parquet")["output"].to_pylist()
+    escaped = [r"caf\xe9/caf\xe9.jpg", r"caf\\xe9.jpg", "new\nline.jpg", r"s.tar/caf\xe9.jpg"]
+    assert set(rows) == {*escaped, "\x1b[31m" r"caf\xe9.jpg"}
+    known = Manifest(Place(places[2])).known  # as the next run reads it
+    assert {row.output for row in known.values() if row.sha256} == {*names, f"s.tar/{NO_TEXT}.jpg"}
+    assert {row.style for row in known.values()} == {f"{NO_TEXT}.jpg"}
+
+
+def test_a_name_that_is_too_long_for_a_painting(painter, source, tmp_path):
+    painter = replace(painter, recipe=Recipe(per_image=2))
+    name = "x" * 251 + ".jpg"
+    (tmp_path / "in" / name).write_bytes((source / "cat" / "001.jpg").read_bytes())
+    rows = painter.paint(name, {})
+    assert [row.input for row in rows] == [name, name]
+    assert all("File name too long" in row.error for row in rows)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -322,6 +447,98 @@ def test_a_single_file_stays_one(source):
     assert place.absolute_url.endswith("001.jpg")
 
 
+def test_members_of_a_shard_that_are_no_plain_files(painter, source, tmp_path):
+    """Links are what they lead to, whatever is nothing is named, and names are taken over as they are."""
+    picture = (source / "cat" / "001.jpg").read_bytes()
+    with tarfile.open(tmp_path / "in" / "a.tar", "w") as tar:
+        for name, kind, content in [
+            ("./1.jpg", tarfile.REGTYPE, picture),
+            ("d/hard.jpg", tarfile.LNKTYPE, "./1.jpg"),
+            ("d/soft.jpg", tarfile.SYMTYPE, "../1.jpg"),
+            ("d/soft.cls", tarfile.SYMTYPE, "../1.cls"),
+            ("1.cls", tarfile.REGTYPE, b"7"),
+            ("/abs.jpg", tarfile.REGTYPE, picture),
+            ("../up.jpg", tarfile.REGTYPE, picture),
+            ("._1.jpg", tarfile.REGTYPE, b"what a Mac leaves"),
+            ("lost.jpg", tarfile.SYMTYPE, "nowhere"),
+            ("round.jpg", tarfile.SYMTYPE, "round.jpg"),
+            ("device.jpg", tarfile.CHRTYPE, ""),
+            ("folder.jpg", tarfile.DIRTYPE, ""),
+        ]:
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            entry.size, entry.linkname = (len(content), "") if isinstance(content, bytes) else (0, content)
+            tar.addfile(entry, io.BytesIO(content) if isinstance(content, bytes) else None)
+    rows = painter.paint("a.tar", {})
+    broken = {row.input for row in rows if row.error}
+    assert broken == {"a.tar/lost.jpg", "a.tar/round.jpg", "a.tar/device.jpg"}
+    with tarfile.open(tmp_path / "out" / "a.tar") as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}
+    photos = {"./1.jpg", "d/hard.jpg", "d/soft.jpg", "/abs.jpg", "../up.jpg"}
+    assert {row.output.partition("/")[2] for row in rows if row.sha256} == photos
+    assert members.keys() == photos | {"1.cls", "d/soft.cls", "._1.jpg"}
+    assert (members["d/soft.cls"], members["._1.jpg"]) == (b"7", b"what a Mac leaves")
+    assert all(Image.open(io.BytesIO(members[name])).size == (64, 56) for name in photos)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "painted"),
+    [
+        (None, {"1.jpg", "d/2.png", "3.left.jpg", "3.right.jpg", "4.JPG"}),
+        ("*.jpg", {"1.jpg", "3.left.jpg", "3.right.jpg"}),
+        ("*.seg.png", {"1.seg.png"}),
+        ("d/*", {"d/2.png"}),
+    ],
+)
+def test_which_members_are_photos_and_that_all_others_go_along(painter, source, tmp_path, pattern, painted):
+    stream = io.BytesIO()
+    Image.open(source / "cat" / "001.jpg").save(stream, "PNG")
+    png, jpg = stream.getvalue(), (source / "cat" / "001.jpg").read_bytes()
+    given = {"1.jpg": jpg, "1.seg.png": png, "1.png": png, "d/2.png": png, "d/2.json": b"{}", "3.left.jpg": jpg,
+             "3.right.jpg": jpg, "4.JPG": jpg, "4.depth.tiff": b"as it is"}  # fmt: skip
+    shard(tmp_path / "in" / "a.tar", given)
+    painter = replace(painter, recipe=Recipe(members=pattern))
+    rows = painter.paint("a.tar", {})
+    assert {row.input.partition("/")[2] for row in rows} == painted
+    assert not any(row.error for row in rows)
+    with tarfile.open(tmp_path / "out" / "a.tar") as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}
+    assert list(members) == list(given)
+    assert {name for name in given if members[name] != given[name]} == painted
+    assert {row.recipe for row in rows}.isdisjoint({Recipe(members="other").digest(painter.styles[0].digest())})
+    if pattern is None:
+        assert {entry.name for entry in painter.source.pictures()} == painted
+
+
+def test_a_sample_with_a_broken_photo_is_left_out_whole_and_its_rows_say_so(painter, source, tmp_path):
+    picture = (source / "cat" / "001.jpg").read_bytes()
+    shard(tmp_path / "in" / "a.tar", {"1.left.jpg": picture, "1.right.jpg": b"broken", "1.txt": b"", "2.jpg": picture})
+    rows = {row.input: row for row in painter.paint("a.tar", {})}
+    assert {name for name, row in rows.items() if not row.error} == {"a.tar/2.jpg"}
+    assert rows["a.tar/1.left.jpg"].error == "a.tar/1.right.jpg, of the same sample, could not be painted"
+    assert {name for name, row in rows.items() if row.sha256} == {"a.tar/2.jpg"}
+    with tarfile.open(tmp_path / "out" / "a.tar") as tar:
+        assert tar.getnames() == ["2.jpg"]
+
+
+def test_places_far_away(source, tmp_path):
+    """Training reads what only this process sees; Ray's workers cannot."""
+    far = fsspec.filesystem("memory")
+    far.pipe_file("/photos/a.jpg", (source / "cat" / "001.jpg").read_bytes())
+    assert [entry.name for entry in Place("memory://photos").pictures()] == ["a.jpg"]
+    far.pipe_file("/photos/b.tar", b"not a tar file")
+    with pytest.raises(ImpastoError, match=r"cannot read b\.tar in memory://photos: not an uncompressed tar file"):
+        Place("memory://photos").pictures()
+    with pytest.raises(UnreadableError, match="cannot read the file: there is no such file"):
+        Place("memory://photos").read("c.jpg")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as packed:
+        packed.writestr("class/a.jpg", (source / "cat" / "001.jpg").read_bytes())
+    [entry] = Place(f"zip://::{tmp_path}/photos.zip").pictures()
+    assert (entry.name, entry.read()) == ("class/a.jpg", (source / "cat" / "001.jpg").read_bytes())
+    with pytest.raises(ImpastoError, match=r"^memory://photos is in the memory of this process"):
+        stylize_dataset("memory://photos", STYLES, "memory://out")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -365,6 +582,10 @@ def test_draws_depend_on_the_name_and_the_seed_alone():
         ({"strength": (0.0, 1.5)}, "both from 0 to 1"),
         ({"per_image": 0}, "per-image must be 1 or more"),
         ({"size": 64, "crop": 96}, "a crop of 96 is larger"),
+        ({"size": True}, "size must be a whole number, not True"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"seed": 2**63}, "seed must be from -9223372036854775808 to"),
+        ({"strength": (float("nan"), 1.0)}, "strength must go up"),
     ],
 )
 def test_bad_recipes(options, message):
@@ -372,15 +593,30 @@ def test_bad_recipes(options, message):
         Recipe(**options)
 
 
+def test_a_recipe_takes_numbers_of_numpy():
+    plain = Recipe(2, (0.5, 1.0), 3, 64, 32, stroke_size=2.0, style_size=128)
+    of_numpy = Recipe(np.int64(2), np.array([0.5, 1.0]), np.uint8(3), np.array(64), np.int32(32),
+                      stroke_size=np.float32(2), style_size=np.int16(128))  # fmt: skip
+    assert of_numpy == plain
+    assert of_numpy.digest("") == plain.digest("")
+    assert of_numpy.draw("a", 5) == plain.draw("a", 5)
+
+
 def test_bad_places(source, tmp_path):
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     for folder, out, message in [
         (tmp_path / "nowhere", tmp_path / "out", "there is no folder"),
         (tmp_path / "empty", tmp_path / "out", "no pictures and no tar shards"),
         (source, source / "painted", "lie in one another"),
         ("nosuch://place", tmp_path / "out", "cannot reach"),
+        (f"zip://::{tmp_path}/none.zip", tmp_path / "out", "cannot reach"),
+        (tmp_path / "pipe", tmp_path / "out", "is no file but a pipe"),
     ]:
         with pytest.raises(ImpastoError, match=message):
             stylize_dataset(str(folder), STYLES, str(out))
+    with pytest.raises(ImpastoError, match="is no file but a pipe"):
+        stylize_dataset(str(source), [str(tmp_path / "pipe")], str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ImpastoError, match="no style can be taken; no-such-style"):
         stylize_dataset(str(source), ["no-such-style"], str(tmp_path / "out"))

@@ -393,6 +393,25 @@ def test_pictures_are_read_as_everywhere_else(tmp_path):
             assert (F.interpolate(part, (64, 64), mode="area") - square).abs().mean() < 0.03, name
 
 
+def test_what_cannot_be_read_is_a_broken_picture_and_links_are_followed(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "elsewhere").mkdir()
+    Image.fromarray(data.astronaut()).resize((64, 64)).save(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "elsewhere" / "a.png").rename(tmp_path / "elsewhere" / name)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "class").symlink_to("../elsewhere")
+    (tmp_path / "in" / "up").symlink_to("..")
+    (tmp_path / "in" / "lost.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    pictures = Pictures([tmp_path / "in"], short_side=64)
+    assert [entry.name for entry in pictures.entries] == [f"class/{name}", "lost.png", "pipe.png"]
+    assert pictures.broken == {"lost.png", "pipe.png"}
+    assert len(pictures) == 1
+    marked = manifest(pictures.entries)
+    (tmp_path / "in" / "lost.png").unlink()
+    assert manifest(find_pictures([tmp_path / "in"])) != marked
+
+
 def test_difficult_styles_are_drawn_more_often(vgg19, folders, tmp_path):
     content, styles = Pictures([folders[0]], 64), Pictures([folders[1]], 64)
     task = make_task("compact", plain_settings("compact", **TINY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0, or 2 for whatever the user can put right, said in one line on stderr."""
     warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF and the like, of no use to who wants a picture
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
+        codecs.register_error("impasto.names", _encode_name)
+        sys.stdout.reconfigure(errors="impasto.names")  # names of files need not be text, nor stdout know all letters
     try:
         with explain_missing("this"):
             code = app(arguments, prog_name="impasto", standalone_mode=False)
@@ -87,6 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left would fail again at exit
         code = complain(f"cannot write to stdout: {error.strerror}")
     sys.exit(code or 0)
+
+
+def _encode_name(error: UnicodeError) -> tuple[bytes, int]:
+    """Gives letters that cannot be encoded as the file system has them."""
+    assert isinstance(error, UnicodeEncodeError)
+    return error.object[error.start : error.end].encode("utf-8", "surrogateescape"), error.end
 
 
 @app.callback(invoke_without_command=True)

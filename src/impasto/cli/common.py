@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -64,8 +66,42 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def complain(message: str) -> int:
     """Says on one line of stderr what is wrong; returns the exit code that goes with it."""
-    print("impasto:", message.replace("\n", " "), file=sys.stderr)
+    print("impasto:", printable(message), file=sys.stderr)
     return 2
+
+
+class Batch:
+    """Several things to make, of which one that cannot be made is reported, and the others are made.
+
+    Attributes:
+        failed: whether there was one.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    @contextlib.contextmanager
+    def item(self) -> Iterator[None]:
+        """Makes one of them: what is wrong with it is said, and goes no further."""
+        try:
+            yield
+        except ImpastoError as error:
+            complain(str(error))
+            self.failed = True
+
+    def finish(self) -> None:
+        """Exits with 2 if one could not be made."""
+        if self.failed:
+            raise typer.Exit(2)
+
+
+#: Is entered to do something with one item of several: ``Batch.item``, or what lets an error end it all.
+Attempt = Callable[[], AbstractContextManager[None]]
+
+
+def printable(text: str) -> str:
+    """Makes one line that a terminal shows and does not obey, whatever names of files are in the text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.replace("\n", " "))
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -97,33 +133,50 @@ def load_painter(
 
 
 def take_styles(
-    painter: Stylizer, sources: Sequence[str], style_size: int | None, limit: dict[str, int]
-) -> list[Style]:
-    """Takes the styles that arguments name, each once."""
+    painter: Stylizer,
+    sources: Sequence[str],
+    style_size: int | None,
+    limit: dict[str, int],
+    attempt: Attempt = nullcontext,
+) -> dict[int, Style]:
+    """Takes the styles that arguments name, by the arguments' numbers; where an attempt fails there is none."""
     options = given(size=style_size) | limit
-    styles = [painter.style(open_source(source), name=name_of(source), **options) for source in sources]
-    if style_size is not None and all(style.picture is None for style in styles):
+    styles: dict[int, Style] = {}
+    for number, source in enumerate(sources):
+        with attempt():
+            styles[number] = painter.style(open_source(source), name=name_of(source), **options)
+    if style_size is not None and styles and all(style.picture is None for style in styles.values()):
         raise ImpastoError(
             "--style-size needs the picture of a style: saved and shipped styles keep the size they have"
         )
     return styles
 
 
-def expand(arguments: Sequence[str], *also: str) -> list[str]:
+def expand(arguments: Sequence[str], *also: str, attempt: Attempt = nullcontext) -> list[str]:
     """Replaces folders by the pictures in them, in order, and by files with the endings in `also`."""
-    from impasto.image import ENDINGS
-
-    endings = {*(f".{ending}" for ending in ENDINGS), *also}
     found: list[str] = []
     for argument in arguments:
         if os.path.isdir(argument):  # False, too, for what is too long for a path
-            files = [str(p) for p in sorted(Path(argument).iterdir()) if p.suffix.lower() in endings and p.is_file()]
-            if not files:
-                raise ImpastoError(f"there are no pictures in the folder {argument}")
-            found += files
+            with attempt():
+                found += _list_pictures(argument, also)
         else:
             found.append(argument)
     return found
+
+
+def _list_pictures(folder: str, also: Sequence[str]) -> list[str]:
+    """Lists the files in a folder with the ending of a picture, links to nothing among them: reading them will tell."""
+    from impasto.image import ENDINGS
+
+    endings = {*(f".{ending}" for ending in ENDINGS), *also}
+    try:
+        paths = sorted(Path(folder).iterdir())
+    except OSError as error:
+        raise ImpastoError(f"cannot read the folder {folder}: {error.strerror}") from None
+    files = [p for p in paths if p.suffix.lower() in endings and (os.path.isfile(p) or not os.path.exists(p))]
+    if not files:
+        raise ImpastoError(f"there are no pictures in the folder {folder}")
+    return [str(p) for p in files]
 
 
 def name_of(source: str) -> str:
@@ -137,7 +190,13 @@ def open_source(source: str) -> ImageSource:
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+    """Prints JSON; letters that stdout does not have, and bytes of names that are no text, as Python escapes them."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    print(text)
 
 
 def print_table(table: RenderableType) -> None:

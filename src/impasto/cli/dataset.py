@@ -15,6 +15,7 @@ from impasto.cli.common import (
     StyleSizeOption,
     given,
     print_json,
+    printable,
 )
 
 
@@ -40,6 +41,14 @@ def dataset(
     ] = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Which pictures in shards are photos, like *.jpg; the others are copied.",
+            show_default="KEY.jpg before KEY.png and so on, not KEY.seg.png",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draws.", show_default="0")] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A shipped model, or a model folder.", show_default="adain")
@@ -56,22 +65,27 @@ def dataset(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first broken picture.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Paint a whole data set, each picture in a style drawn by its name. Run it again to go on after a stop."""
+    """Paint a whole data set, each picture in a style drawn by its name. Run it again to go on after a stop.
+
+    What cannot be read or written is reported and passed over; the exit code is then 2.
+    """
     from impasto.controls import read_range
     from impasto.dataset import Recipe, stylize_dataset
 
     drawn = given(per_image=per_image, size=size, crop=crop, keep_color=keep_color, stroke_size=stroke_size,
-                  style_size=style_size, seed=seed)  # fmt: skip
+                  style_size=style_size, members=members, seed=seed)  # fmt: skip
     if strength is not None:
         drawn["strength"] = read_range(strength)
     chosen = given(model=model, engine=engine, precision=precision, workers=workers, threads=threads, address=address)
     result = stylize_dataset(source, styles, out, Recipe(**drawn), fail_fast=fail_fast, **chosen)
     for name, why in result.broken_styles.items():
-        print(f"passed over the style {name}: {why}", file=sys.stderr)
+        print(printable(f"passed over the style {name}: {why}"), file=sys.stderr)
     for row in result.errors:
-        print(f"passed over {row.input}: {row.error}", file=sys.stderr)
+        print(printable(f"passed over {row.input}: {row.error}"), file=sys.stderr)
     done = len(result.rows) - len(result.errors)
     if as_json:
         print_json({"paintings": done, "errors": len(result.errors), "seconds": round(result.seconds, 1)})
     else:
         print(f"{out}: {done} paintings" + (f", {len(result.errors)} passed over" if result.errors else ""))
+    if result.errors or result.broken_styles:
+        raise typer.Exit(2)

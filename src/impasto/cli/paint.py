@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from impasto.cli.common import (
+    Batch,
     EngineOption,
     KeepColorOption,
     MaxPixelsOption,
@@ -32,7 +34,7 @@ from impasto.cli.common import (
     print_json,
     take_styles,
 )
-from impasto.errors import ImpastoError, UnreadableError
+from impasto.errors import ImpastoError
 from impasto.methods import METHODS
 
 if TYPE_CHECKING:
@@ -118,15 +120,20 @@ def stylize(
     Several styles are mixed, or with --mask go each into its own region, or with --each make a picture each.
     With --style all arguments are photos. A folder stands for the pictures in it, and - for stdin.
 
-    Prints the paths of what it wrote. A photo that cannot be read is reported and left out; the exit code is then 2.
+    Prints the paths of what it wrote. What cannot be read, painted or written is reported and left out; the exit code
+    is then 2.
     """
+    batch = Batch()
     arguments = style or []
     from impasto.style import gallery
 
     if photo in gallery() and not os.path.exists(photo):
         raise ImpastoError(f"{photo} is a style: give the photo first, impasto stylize PHOTO STYLE")
     photos, sources = ([photo, *arguments], style_option) if style_option else ([photo], arguments)
-    photos, sources = expand(photos), expand(sources, ".style")
+    attempt = batch.item if each else nullcontext  # of what is mixed none can be left out
+    photos, sources = expand(photos, attempt=batch.item), expand(sources, ".style", attempt=attempt)
+    if not photos:
+        raise typer.Exit(2)
     if not sources:
         raise ImpastoError("no style given: impasto stylize PHOTO STYLE (`impasto styles` lists the shipped ones)")
     if [*photos, *sources].count("-") > 1:
@@ -138,7 +145,9 @@ def stylize(
     controls = Controls(
         **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
     )
-    jobs = _plan(photos, sources, each, out, format)
+    jobs = _plan(photos, sources, each, out, format, batch)
+    if not jobs:
+        raise typer.Exit(2)
     _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
     if any(job.out is None for job in jobs) and as_json:
         raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
@@ -152,27 +161,31 @@ def stylize(
         engine = "onnxruntime"
     painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
-    styles = take_styles(painter, sources, style_size, limit)
+    styles = take_styles(painter, sources, style_size, limit, attempt)
 
-    unread: list[str] = []
-    mixes = {job: Mix([styles[index] for index in job.styles], [shares[index] for index in job.styles]) for job in jobs}
+    mixes = {
+        job: Mix([styles[index] for index in job.styles], [shares[index] for index in job.styles])
+        for job in jobs
+        if styles.keys() >= set(job.styles)
+    }
     if huge:
-        painted = _paint_files(painter, mixes, controls, unread, masks=mask, quality=quality, resume=resume)
+        painted = _paint_files(painter, mixes, controls, batch, masks=mask, quality=quality, resume=resume)
     else:
         writing = {"format": format, "quality": quality}
-        painted = _paint(painter, mixes, controls, unread, writing, masks=mask, max_size=max_size, **limit)
-    for job, size, seconds in _track(painted, len(jobs)):
+        painted = _paint(painter, mixes, controls, batch, writing, masks=mask, max_size=max_size, **limit)
+    for job, size, seconds in _track(painted, len(mixes)):
         if job.out is None:
             continue
         if as_json:
             print_json(_record(job, size, mixes[job], controls, painter, seconds))
         else:
             print(job.out)
-    if unread:
-        raise typer.Exit(2)
+    batch.finish()
 
 
-def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, format: str | None) -> list[_Job]:
+def _plan(
+    photos: list[str], styles: list[str], each: bool, out: str | None, format: str | None, batch: Batch
+) -> list[_Job]:
     """Plans what to make and where to write it, checked as far as that goes without reading a picture."""
     from impasto.image import ENDINGS
 
@@ -194,16 +207,22 @@ def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, for
         raise ImpastoError(f"{count} pictures cannot all be written to {out}: give a folder, or a pattern: {names}jpg")
     else:
         pattern = out
-    jobs = []
+    jobs: dict[Path, _Job] = {}
     for photo in photos:
         for indices in paintings:
             label = "+".join(name_of(styles[index]) for index in indices)
             name = pattern.replace("{photo}", name_of(photo)).replace("{style}", label)
             if pattern.endswith(names):
                 name += format or _ending(photo)
-            jobs.append(_Job(photo, indices, Path(name)))
-    _check_targets([job.out for job in jobs if job.out is not None], format)
-    return jobs
+            target = Path(name)
+            with batch.item():
+                _check_target(target, format)
+                if target in jobs:
+                    raise ImpastoError(
+                        f"several pictures would be written to {target}: give a pattern that tells {photo} apart"
+                    )
+                jobs[target] = _Job(photo, indices, target)
+    return list(jobs.values())
 
 
 def _ending(photo: str) -> str:
@@ -214,17 +233,13 @@ def _ending(photo: str) -> str:
     return ending if ending in ENDINGS and ending != "gif" else "png"
 
 
-def _check_targets(targets: list[Path], format: str | None) -> None:
+def _check_target(target: Path, format: str | None) -> None:
     from impasto.image import ENDINGS
 
-    for target in targets:
-        if not os.path.isdir(target.parent):
-            raise ImpastoError(f"cannot write {target}: there is no folder {target.parent}; create it first")
-        if format is None and target.suffix[1:].lower() not in ENDINGS:
-            raise ImpastoError(f"cannot write {target}: end its name in one of {', '.join(ENDINGS)}, or give --format")
-    twice = [target for target, same in groupby(sorted(targets)) if len(list(same)) > 1]
-    if twice:
-        raise ImpastoError(f"several pictures would be written to {twice[0]}: give a pattern that tells them apart")
+    if not os.path.isdir(target.parent):
+        raise ImpastoError(f"cannot write {target}: there is no folder {target.parent}; create it first")
+    if format is None and target.suffix[1:].lower() not in ENDINGS:
+        raise ImpastoError(f"cannot write {target}: end its name in one of {', '.join(ENDINGS)}, or give --format")
 
 
 def _spare_inputs(jobs: list[_Job], inputs: list[str]) -> None:
@@ -243,33 +258,30 @@ def _paint(
     painter: Stylizer,
     mixes: Mapping[_Job, Mix],
     controls: Controls,
-    unread: list[str],
+    batch: Batch,
     writing: dict[str, Any],
     **options: Any,
 ) -> Iterator[_Made]:
-    """Paints and writes job after job. A photo is read once; one that cannot be is put on `unread`."""
+    """Paints and writes job after job. A photo is read once."""
     from impasto.image import read_image, write_image
 
     limit = given(max_pixels=options.get("max_pixels"))
     for photo, group in groupby(mixes, key=lambda job: job.photo):
         start = time.perf_counter()
-        try:
+        with batch.item():
             picture = read_image(open_source(photo), **limit)
-        except ImpastoError as error:
-            complain(str(error))
-            unread.append(photo)
-            continue
-        for job in group:
-            painted = painter.stylize_picture(picture, mixes[job], controls, **options)
-            write_image(job.out or sys.stdout.buffer, painted, **writing)
-            if job.out is None:
-                sys.stdout.buffer.flush()
-            yield job, painted.size, time.perf_counter() - start
-            start = time.perf_counter()
+            for job in group:
+                with batch.item():
+                    painted = painter.stylize_picture(picture, mixes[job], controls, **options)
+                    write_image(job.out or sys.stdout.buffer, painted, **writing)
+                    if job.out is None:
+                        sys.stdout.buffer.flush()
+                    yield job, painted.size, time.perf_counter() - start
+                start = time.perf_counter()
 
 
 def _paint_files(
-    painter: Stylizer, mixes: Mapping[_Job, Mix], controls: Controls, unread: list[str], **options: Any
+    painter: Stylizer, mixes: Mapping[_Job, Mix], controls: Controls, batch: Batch, **options: Any
 ) -> Iterator[_Made]:
     """Paints job after job from file to file, without reading a picture whole."""
     from impasto.huge import stylize_file
@@ -278,15 +290,12 @@ def _paint_files(
         start = time.perf_counter()
         assert job.out is not None  # stdout is none for --huge
         try:
-            size = stylize_file(painter, job.photo, mix, job.out, controls, **options)
-        except UnreadableError as error:
-            complain(str(error))
-            unread.append(job.photo)
-            continue
+            with batch.item():
+                size = stylize_file(painter, job.photo, mix, job.out, controls, **options)
+                yield job, size, time.perf_counter() - start
         except KeyboardInterrupt:
             complain("stopped: the same command with --resume goes on from there")
             raise
-        yield job, size, time.perf_counter() - start
 
 
 def _track(painted: Iterable[_Made], total: int) -> Iterable[_Made]:
@@ -344,7 +353,7 @@ def style(
         raise ImpastoError(f"cannot write {target}: end its name in .style, so that it is known for a style")
     _spare_inputs([_Job(picture, (0,), target)], [picture])
     painter = load_painter(model, engine, threads)
-    [taken] = take_styles(painter, [picture], style_size, given(max_pixels=max_pixels))
+    taken = take_styles(painter, [picture], style_size, given(max_pixels=max_pixels))[0]
     if fit:
         taken = _fit(painter, taken, fit, fit_steps, threads)
     elif fit_steps is not None:
@@ -384,18 +393,25 @@ def sheet(
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Paint a photo in every shipped style, on one labelled sheet."""
+    """Paint a photo in every shipped style, on one labelled sheet.
+
+    A style that cannot be taken is reported and left out; the exit code is then 2.
+    """
     from impasto import sheet as sheets
     from impasto.image import write_image
 
-    sources = expand(styles or [], ".style")
+    batch = Batch()
+    sources = expand(styles or [], ".style", attempt=batch.item)
     target = out or Path(f"{name_of(photo)}-sheet.jpg")
-    _check_targets([target], None)
+    _check_target(target, None)
     _spare_inputs([_Job(photo, (0,), target)], [photo, *sources])
     painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
-    taken = take_styles(painter, sources, style_size, limit)
+    taken = list(take_styles(painter, sources, style_size, limit, batch.item).values()) if styles else None
+    if taken == []:
+        raise typer.Exit(2)
     options = given(size=size, stroke_size=stroke_size) | limit
-    page = sheets.sheet(painter, open_source(photo), taken or None, columns=columns, **options)
+    page = sheets.sheet(painter, open_source(photo), taken, columns=columns, **options)
     write_image(target, page)
     print(target)
+    batch.finish()

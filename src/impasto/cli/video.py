@@ -158,7 +158,7 @@ def video(
     controls = Controls(**given(keep_color=keep_color, stroke_size=stroke_size, style_size=style_size))
 
     painter = load_painter(model, engine, threads, set_option, precision)
-    styles = take_styles(painter, names, style_size, {})
+    styles = list(take_styles(painter, names, style_size, {}).values())
     with _catch_interrupt() as stop, meter("Painting") as show:
         result = stylize_video(
             painter,

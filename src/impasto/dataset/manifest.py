@@ -1,5 +1,6 @@
 """The manifest of a data set: one row for each painting, in ``manifest.parquet`` when a run is over.
 
+Its text is that of :func:`impasto.files.escape_name`, for the names of files need not be any.
 While a run goes on, its rows are in parts beside that file; what a killed run had noted is there for the next one.
 """
 
@@ -7,14 +8,15 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from impasto.errors import ImpastoError
-from impasto.files import HIDDEN
+from impasto.files import HIDDEN, escape_name, unescape_name
 from impasto.place import Place
 
 NAME = "manifest.parquet"
@@ -33,7 +35,7 @@ class ManifestRow:
         strength: 0..1.
         seed: of the draw.
         model: fingerprint.
-        recipe: of all other settings and the style's tensor, see `Recipe.digest`.
+        recipe: of all other settings and the style's numbers, see `Recipe.digest`.
         sha256: of the painting's bytes; empty if there is none.
         error: why there is none; else empty.
     """
@@ -105,7 +107,7 @@ class Manifest:
 
 def _read_rows(data: bytes, name: str) -> list[ManifestRow]:
     try:
-        return [ManifestRow(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+        return [ManifestRow(**_change_text(row, unescape_name)) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
     except (pa.ArrowInvalid, TypeError, OSError) as error:
         raise ImpastoError(f"{name} in the output is not a manifest of impasto: {error}") from None
 
@@ -114,5 +116,9 @@ def _pack_parquet(rows: list[ManifestRow]) -> bytes:
     text, kinds = pa.string(), {"strength": pa.float64(), "seed": pa.int64()}
     schema = pa.schema([(field.name, kinds.get(field.name, text)) for field in fields(ManifestRow)])
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema), stream)
+    pq.write_table(pa.Table.from_pylist([_change_text(asdict(row), escape_name) for row in rows], schema), stream)
     return stream.getvalue()
+
+
+def _change_text(row: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    return {name: change(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -14,9 +14,9 @@ import numpy as np
 from impasto.controls import Mix
 from impasto.dataset.manifest import ManifestRow
 from impasto.dataset.recipe import QUALITY, Recipe
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, UnreadableError, UnusableNameError
 from impasto.image import Picture, Pixels, center_square, read_image, resize_short_side, write_image
-from impasto.place import PICTURES, Place, list_tar_members
+from impasto.place import Place, find_photos, is_shard, list_tar_members, split_sample_name
 from impasto.style import Style
 from impasto.stylizer import Stylizer
 
@@ -50,13 +50,13 @@ class SourcePainter:
             known: rows of paintings that were made before, by output.
 
         Returns:
-            a row for each painting; where a picture cannot be read, or its format not hold the painting, it says why.
+            a row for each painting; where a picture cannot be read, its format not hold the painting, or no file have
+            its name, it says why.
 
         Raises:
-            ImpastoError: the result cannot be written.
-            OSError: the source cannot be read.
+            ImpastoError: the result cannot be written, for a reason that holds for any other: a full disk, say.
         """
-        return self._paint_shard(name, known) if name.lower().endswith(".tar") else self._paint_picture(name, known)
+        return self._paint_shard(name, known) if is_shard(name) else self._paint_picture(name, known)
 
     def _paint_picture(self, name: str, known: Mapping[str, ManifestRow]) -> list[ManifestRow]:
         stem, ending = posixpath.splitext(name)
@@ -74,71 +74,98 @@ class SourcePainter:
         return done
 
     def _paint_and_write(self, picture: Picture, style: Style, row: ManifestRow) -> ManifestRow:
-        """Paints and writes a picture; its row, which says why if its format cannot hold the painting."""
+        """Paints and writes a picture; its row, which says why if its format or the place cannot hold the painting."""
         try:
             data = self._paint_bytes(picture, style, row)
         except ImpastoError as error:
             return replace(row, error=str(error))
-        self.out.write(row.output, data)
+        try:
+            self.out.write(row.output, data)
+        except UnusableNameError as error:
+            return replace(row, error=str(error))
         return replace(row, sha256=_sha256(data))
 
     def _paint_shard(self, name: str, known: Mapping[str, ManifestRow]) -> list[ManifestRow]:
-        """Paints a WebDataset shard, whose samples are files alike in name up to the first dot; all else is copied.
+        """Paints the photos of a WebDataset shard, whose samples are files of one key; all else is copied.
 
-        Of a sample whose picture cannot be read nothing is written.
+        Of a sample with a photo that cannot be read nothing is written.
         """
-        samples: dict[str, dict[str, bytes]] = {}
         try:
-            for member, data in _read_members(self.source.read(name)).items():
-                key, ending = split_sample_name(member)
-                samples.setdefault(key, {})[ending] = data
+            contents = _read_members(self.source.read(name))
         except ImpastoError as error:
-            broken = f"the shard cannot be read: {error}"
-            return [ManifestRow(name, name, "", 0.0, self.recipe.seed, self.stylizer.fingerprint, "", error=broken)]
+            why = str(error) if isinstance(error, UnreadableError) else f"the shard cannot be read: {error}"
+            return [ManifestRow(name, name, "", 0.0, self.recipe.seed, self.stylizer.fingerprint, "", error=why)]
         try:
             present = _read_members(self.out.read_if_there(name) or b"")
         except ImpastoError:  # not there, or damaged
             present = {}
+        there = {f"{name}/{member}": data for member, data in present.items()}
+        samples: dict[str, list[str]] = {}
+        for member in contents:
+            samples.setdefault(split_sample_name(member)[0], []).append(member)
+        photos = set(find_photos(contents, self.recipe.members))
         members: list[tuple[str, bytes]] = []
         done: list[ManifestRow] = []
-        for key, files in samples.items():
+        for key, names in samples.items():
             sheets: list[dict[str, bytes]] = [{} for _ in self.recipe.marks]
             found: list[ManifestRow] = []
-            for ending, data in files.items():
-                if ending.rpartition(".")[2].lower() not in PICTURES:
-                    for sheet in sheets:
-                        sheet[ending] = data
-                    continue
-                entry = f"{name}/{key}{ending}"
-                drawn = self._draw_rows(entry, [f"{name}/{key}{mark}{ending}" for mark in self.recipe.marks])
-                try:
-                    picture = None
-                    for number, (row, style) in enumerate(drawn):
-                        kept = self._find_kept(row, known, lambda output: present.get(output[len(name) + 1 :]))
-                        if kept is None:
-                            picture = picture or self._frame_picture(data)
-                            painting = self._paint_bytes(picture, style, row)
-                            kept = replace(row, sha256=_sha256(painting))
-                        else:
-                            painting = present[row.output[len(name) + 1 :]]
-                        sheets[number][ending] = painting
-                        found.append(kept)
-                except ImpastoError as error:
-                    found += [replace(row, error=str(error)) for row, _ in drawn]
+            for member in names:
+                outputs = [f"{key}{mark}{member[len(key) :]}" for mark in self.recipe.marks]
+                paintings = [contents[member]] * len(outputs)
+                if member in photos:
+                    drawn = self._draw_rows(f"{name}/{member}", [f"{name}/{output}" for output in outputs])
+                    try:
+                        made = self._paint_member(contents[member], drawn, known, there)
+                    except ImpastoError as error:
+                        found += [replace(row, error=str(error)) for row, _ in drawn]
+                        continue
+                    found += [row for row, _ in made]
+                    paintings = [painting for _, painting in made]
+                for sheet, output, data in zip(sheets, outputs, paintings, strict=True):
+                    sheet[output] = data
+            if broken := next((row for row in found if row.error), None):
+                without = f"{broken.input}, of the same sample, could not be painted"
+                found = [row if row.error else replace(row, sha256="", error=without) for row in found]
+            else:
+                members += [member for sheet in sheets for member in sheet.items()]
             done += found
-            if not any(row.error for row in found):
-                for mark, sheet in zip(self.recipe.marks, sheets, strict=True):
-                    members += [(f"{key}{mark}{ending}", data) for ending, data in sheet.items()]
         if members != list(present.items()):
-            self.out.write(name, _pack_tar(members))
+            try:
+                self.out.write(name, _pack_tar(members))
+            except UnusableNameError as error:
+                return [row if row.error else replace(row, sha256="", error=str(error)) for row in done]
         return done
+
+    def _paint_member(
+        self,
+        data: bytes,
+        drawn: Sequence[tuple[ManifestRow, Style]],
+        known: Mapping[str, ManifestRow],
+        there: Mapping[str, bytes],
+    ) -> list[tuple[ManifestRow, bytes]]:
+        """Paints a photo of a shard: its rows, with the paintings. One in `there`, by output, that is right stays.
+
+        Raises:
+            ImpastoError: it cannot be read, or its format not hold the painting.
+        """
+        picture: Picture | None = None
+        made = []
+        for row, style in drawn:
+            kept = self._find_kept(row, known, there.get)
+            if kept is not None:
+                made.append((kept, there[row.output]))
+                continue
+            picture = picture or self._frame_picture(data)
+            painting = self._paint_bytes(picture, style, row)
+            made.append((replace(row, sha256=_sha256(painting)), painting))
+        return made
 
     def _draw_rows(self, entry: str, outputs: Sequence[str]) -> list[tuple[ManifestRow, Style]]:
         """Draws what is to be made of a picture: for each output its row so far, and its style."""
         made = []
         for output, (number, strength) in zip(outputs, self.recipe.draw(entry, len(self.styles)), strict=True):
             style = self.styles[number]
-            recipe = self.recipe.digest(style.tensor.tobytes())
+            recipe = self.recipe.digest(style.digest())
             row = ManifestRow(entry, output, style.name, strength, self.recipe.seed, self.stylizer.fingerprint, recipe)
             made.append((row, style))
         return made
@@ -171,13 +198,6 @@ class SourcePainter:
         stream = io.BytesIO()
         write_image(stream, painted, format=posixpath.splitext(row.output)[1], quality=QUALITY)
         return stream.getvalue()
-
-
-def split_sample_name(name: str) -> tuple[str, str]:
-    """Splits the name of a WebDataset member into its key, up to the first dot of the file name, and the rest."""
-    folder, slash, file = name.rpartition("/")
-    stem, dot, ending = file.partition(".")
-    return f"{folder}{slash}{stem}", f"{dot}{ending}"
 
 
 def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:

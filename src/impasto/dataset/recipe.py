@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from impasto.checks import is_number, make_plain, plain, read_whole
 from impasto.controls import STYLE_SIZE, Controls, KeepColor
 from impasto.errors import ImpastoError
 
@@ -23,6 +24,7 @@ class Recipe:
         size: scale pictures to this short side first; None leaves them as they are.
         crop: then cut out the centre square of this side.
         keep_color, stroke_size, style_size: see :class:`impasto.controls.Controls`.
+        members: which pictures in shards are photos, see :func:`impasto.place.find_photos`; the others are copied.
     """
 
     per_image: int = 1
@@ -33,16 +35,20 @@ class Recipe:
     keep_color: KeepColor | None = None
     stroke_size: float = 1.0
     style_size: int = STYLE_SIZE
+    members: str | None = None
 
     def __post_init__(self) -> None:
-        low, high = self.strength
-        if not 0 <= low <= high <= 1:
+        make_plain(self)
+        low, high = map(plain, self.strength)
+        object.__setattr__(self, "strength", (low, high))
+        if not (is_number(low) and is_number(high) and 0 <= low <= high <= 1):
             raise ImpastoError(f"strength must go up from a number to another, both from 0 to 1, not {low}..{high}")
         self.controls(high)  # which checks the rest
         for name, least in {"per_image": 1, "size": 16, "crop": 16}.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ImpastoError(f"{name.replace('_', '-')} must be {least} or more, not {value}")
+            if value is not None or name == "per_image":
+                read_whole(least, **{name.replace("_", "-"): value})
+        read_whole(-(2**63), 2**63 - 1, seed=self.seed)  # what the manifest holds
         if self.size and self.crop and self.crop > self.size:
             raise ImpastoError(f"a crop of {self.crop} is larger than pictures with a short side of {self.size}")
 
@@ -59,7 +65,7 @@ class Recipe:
         taken: set[int] = set()
         attempt = 0
         while len(drawn) < self.per_image:
-            digest = hashlib.sha256(f"{self.seed}/{attempt}/{name}".encode()).digest()
+            digest = hashlib.sha256(f"{self.seed}/{attempt}/{name}".encode(errors="surrogateescape")).digest()
             attempt += 1
             style = int.from_bytes(digest[:8], "big") % styles
             if style in taken and len(taken) < styles:
@@ -69,16 +75,16 @@ class Recipe:
             drawn.append((style, round(low + (high - low) * int.from_bytes(digest[8:16], "big") / 2**64, 4)))
         return drawn
 
-    def digest(self, style: bytes) -> str:
+    def digest(self, style: str) -> str:
         """Marks what a painting was made by, beside what its manifest row says: 16 hex digits.
 
         Args:
-            style: the bytes of the style tensor.
+            style: the style's own digest, see :meth:`impasto.style.Style.digest`.
         """
         settings = asdict(self) | {"quality": QUALITY}
         for drawn in ("per_image", "strength", "seed"):  # they decide through the draw alone, which the row shows
             del settings[drawn]
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode() + style).hexdigest()[:16]
+        return hashlib.sha256((json.dumps(settings, sort_keys=True) + style).encode()).hexdigest()[:16]
 
     @property
     def marks(self) -> list[str]:

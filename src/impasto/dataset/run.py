@@ -14,6 +14,7 @@ import numpy as np
 import ray
 import ray.data
 
+from impasto.checks import read_whole
 from impasto.cluster import Pool, join, locate_model
 from impasto.dataset.manifest import Manifest, ManifestRow
 from impasto.dataset.paint import SourcePainter
@@ -43,7 +44,7 @@ class DatasetResult:
 
     @property
     def errors(self) -> list[ManifestRow]:
-        """Rows of pictures that cannot be read, or whose format cannot hold the painting."""
+        """Rows of what cannot be read, and of paintings that their format or the output folder cannot hold."""
         return [row for row in self.rows if row.error]
 
 
@@ -69,7 +70,7 @@ def stylize_dataset(
 
     Args:
         source: a folder, or a tar shard, by path or by any URL that fsspec understands. Shards (WebDataset) come out as
-            shards, with everything in them that is not a picture.
+            shards, with everything in them that is not a photo.
         styles: folders of pictures, single pictures, ``.style`` files, or names of shipped styles.
         out: the folder to write to, likewise.
         recipe: how to paint.
@@ -85,26 +86,29 @@ def stylize_dataset(
             painted until then stays, and the next run goes on from there.
     """
     recipe = recipe or Recipe()
-    if workers is not None and workers < 1:
-        raise ImpastoError(f"workers must be 1 or more, not {workers}")
+    workers = None if workers is None else read_whole(1, workers=workers)
+    threads = read_whole(1, threads=threads)
     pictures, target = Place(source), Place(out)
+    if private := next((place for place in (pictures, target) if place.is_private), None):
+        raise ImpastoError(f"{private} is in the memory of this process, which the painters cannot see: give a folder")
     if pictures.holds(target) or target.holds(pictures):
         raise ImpastoError(f"{out} and {source} lie in one another: write the paintings somewhere else")
     names = pictures.find(PICTURES | {"tar"})
     if not names:
         raise ImpastoError(f"no pictures and no tar shards in {source}")
+    named = _list_styles(styles)
     manifest = Manifest(target)
     manifest.save()  # the folder is made and written to before the work begins
     pool = _join_cluster(address, workers, threads)
     loading = {"model": locate_model(model), "engine": engine, "precision": precision, "threads": threads}
-    taken, broken = _take_styles(styles, loading, recipe.style_size, pool)
+    taken, broken = _take_styles(named, loading, recipe.style_size, pool)
     items = _pair_with_known(names, manifest)
     arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
     start = time.monotonic()
     try:
         for result in track(_work_through(items, _PicturePainter, arguments, pool), "Painting", len(items)):
             if result["fatal"]:
-                raise ImpastoError(f"{result['fatal']}; what is done stays, run it again to go on")
+                raise ImpastoError(f"{json.loads(result['fatal'])}; what is done stays, run it again to go on")
             rows = [ManifestRow(**row) for row in json.loads(result["rows"])]
             manifest.add(rows)
             if fail_fast and (wrong := next((row for row in rows if row.error), None)):
@@ -117,13 +121,16 @@ def stylize_dataset(
 
 
 def _pair_with_known(names: Sequence[str], manifest: Manifest) -> list[dict[str, Any]]:
-    """What a worker is given: each picture or shard, with the rows that earlier runs have left of it."""
+    """What a worker is given: each picture or shard, with the rows that earlier runs have left of it.
+
+    As JSON, for Ray takes no text that is none, as names of files may be.
+    """
     known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for row in manifest.known.values():
         for name in (row.input, row.input.partition(".tar/")[0] + ".tar"):
             if name in known:
                 known[name].append(asdict(row))
-    return [{"name": name, "known": json.dumps(rows)} for name, rows in known.items()]
+    return [{"item": json.dumps([name, rows])} for name, rows in known.items()]
 
 
 def _join_cluster(address: str | None, workers: int | None, threads: int) -> Pool:
@@ -150,26 +157,31 @@ def _work_through(
     yield from data.iter_rows()
 
 
-def _take_styles(
-    sources: Sequence[str], loading: dict[str, Any], size: int, pool: Pool
-) -> tuple[list[Style], dict[str, str]]:
-    """Takes the styles; gives them sorted by name, and for those that cannot be taken, why."""
+def _list_styles(sources: Sequence[str]) -> list[dict[str, Any]]:
+    """What a worker is given: each picture of a style, or what else is one."""
     items = []
     for source in sources:
         place = Place(source)
         names = place.find(PICTURES) if place.exists() and not source.endswith(".style") else []
         path = str(Path(source).resolve()) if Path(source).exists() else source
-        items += [{"folder": place.absolute_url, "name": name, "path": ""} for name in names] or [
-            {"folder": "", "name": source, "path": path}
-        ]
+        found = [(place.absolute_url, name, "") for name in names] or [("", source, path)]
+        items += [{"item": json.dumps(one)} for one in found]
+    return items
+
+
+def _take_styles(
+    items: list[dict[str, Any]], loading: dict[str, Any], size: int, pool: Pool
+) -> tuple[list[Style], dict[str, str]]:
+    """Takes the styles; gives them sorted by name, and for those that cannot be taken, why."""
     taken, broken = [], {}
-    for found in track(_work_through(items, _StyleTaker, {**loading, "size": size}, pool), "Taking styles", len(items)):
-        if found["error"]:
-            broken[found["name"]] = found["error"]
+    results = _work_through(items, _StyleTaker, {**loading, "size": size}, pool)
+    for result in track(results, "Taking styles", len(items)):
+        name, why = json.loads(result["said"])
+        if why:
+            broken[name] = why
         else:
-            palette = unpack_palette(found["palette"].reshape(4, 3)) if len(found["palette"]) else None
-            tensor = np.asarray(found["tensor"], np.float32)
-            taken.append(Style(found["name"], tensor, found["model"], palette=palette))
+            palette = unpack_palette(result["palette"].reshape(4, 3)) if len(result["palette"]) else None
+            taken.append(Style(name, np.asarray(result["tensor"], np.float32), result["model"], palette=palette))
     if not taken:
         name, why = next(iter(broken.items()))
         raise ImpastoError(f"no style can be taken; {name}: {why}")
@@ -183,15 +195,16 @@ class _StyleTaker:
         self._stylizer, self._size = load(**loading), size
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        folder, name = item["folder"], item["name"]
+        folder, name, path = json.loads(item["item"])
         try:
-            source = Place(folder).read(name) if folder else item["path"]
+            source = Place(folder).read(name) if folder else path
             style = self._stylizer.style(source, size=self._size, name=name)
-        except (ImpastoError, OSError) as error:
+        except ImpastoError as error:
             nothing = np.empty(0, np.float32)
-            return {"name": name, "error": str(error), "tensor": nothing, "palette": nothing, "model": ""}
+            return {"said": json.dumps([name, str(error)]), "tensor": nothing, "palette": nothing, "model": ""}
         palette = np.empty(0, np.float32) if style.palette is None else pack_palette(style.palette).ravel()
-        return {"name": name, "error": "", "tensor": style.tensor, "palette": palette, "model": style.model}
+        said = json.dumps([name, ""])
+        return {"said": said, "tensor": style.tensor, "palette": palette, "model": style.model}
 
 
 class _PicturePainter:
@@ -201,9 +214,9 @@ class _PicturePainter:
         self._painter = SourcePainter(load(**loading), source, out, ray.get(styles), recipe)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        known = {row["output"]: ManifestRow(**row) for row in json.loads(item["known"])}
+        name, rows = json.loads(item["item"])
         try:
-            rows = self._painter.paint(item["name"], known)
-        except (ImpastoError, OSError) as error:
-            return {"rows": "[]", "fatal": str(error)}
+            rows = self._painter.paint(name, {row["output"]: ManifestRow(**row) for row in rows})
+        except ImpastoError as error:
+            return {"rows": "[]", "fatal": json.dumps(str(error))}
         return {"rows": json.dumps([asdict(row) for row in rows]), "fatal": ""}

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from impasto.checks import read_whole
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
 from impasto.model import Model
@@ -161,8 +162,7 @@ def open_engine(
         raise ImpastoError(f"no precision {precision}: choose auto, fp32, fp16 or int8")
     if engine != "auto" and engine not in ENGINES:
         raise ImpastoError(f"no engine {engine}: choose auto, {', '.join(ENGINES)}")
-    if threads is not None and threads < 1:
-        raise ImpastoError(f"threads must be 1 or more, not {threads}")
+    threads = None if threads is None else read_whole(1, threads=threads)
     if precision == "int8" and model.card.int8 is None:
         raise ImpastoError(f"the model {model.name} has no int8 graph: leave the precision at auto")
     if precision == "int8" and engine not in ("auto", "openvino"):

@@ -7,7 +7,6 @@ can be read at once; the last octave that was painted; and the strips. So a run 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any, Unpack
 import numpy as np
 import pyvips
 
+from impasto.checks import read_whole
 from impasto.color import ColorMap, color_map, map_colors, palette
 from impasto.controls import ControlOptions, Controls, Mix, change_controls
 from impasto.errors import ImpastoError
@@ -67,13 +67,13 @@ def stylize_file(
         ImpastoError: a control is wrong, a file cannot be read or written, or there is no room for the work: on the
             disk of `out`, six bytes for each pixel, one more for alpha, and one for each mask.
     """
-    controls = change_controls(controls, changes)
+    controls, quality = change_controls(controls, changes), read_whole(1, 100, quality=quality)
     if not isinstance(painter, GraphStylizer):
         raise ImpastoError(f"{painter.name} cannot paint by strips: scale the photo down (--max-size), or take a model")
     inputs = [Path(path) for path in (photo, *(masks or ()))]
     target = Path(os.path.realpath(out))  # a link stays a link
     image = open_picture(inputs[0])
-    kind = _check_target(out, target, image, inputs, quality)
+    kind = _check_target(out, target, image, inputs)
     mix = painter.mix(styles, style_size=controls.style_size)
     layers = _open_masks(inputs[1:], image, mix) if masks is not None else []
     try:
@@ -98,15 +98,11 @@ def stylize_file(
     return image.width, image.height
 
 
-def _check_target(
-    out: str | os.PathLike[str], target: Path, image: pyvips.Image, inputs: Sequence[Path], quality: int
-) -> str:
+def _check_target(out: str | os.PathLike[str], target: Path, image: pyvips.Image, inputs: Sequence[Path]) -> str:
     """Finds the kind of file to write; raises `ImpastoError` where it cannot be written."""
     kind = KINDS.get(target.suffix[1:].lower())
     if kind is None:
         raise ImpastoError(f"cannot write {out}: huge pictures are written as .tif, .png or .jpg")
-    if not 1 <= quality <= 100:
-        raise ImpastoError(f"quality must be from 1 to 100, not {quality}")
     if str(target) in map(os.path.realpath, inputs):
         raise ImpastoError(f"{out} is an input and would be overwritten: choose another file")
     if max(image.width, image.height) > _LONGEST[kind]:
@@ -271,7 +267,7 @@ def _identify(inputs: Sequence[Path], painter: GraphStylizer, mix: Mix, controls
     return {
         "files": [_identify_file(path) for path in inputs],
         "painter": [painter.name, painter.fingerprint, painter.engine_name],
-        "styles": [[hashlib.sha256(style.tensor.tobytes()).hexdigest(), weight] for style, weight in mix],
+        "styles": [[style.digest(), weight] for style, weight in mix],
         "controls": [controls.strength, controls.keep_color, controls.stroke_size],
     }
 

@@ -12,6 +12,7 @@ from dataclasses import fields
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from impasto.checks import plain
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
 
@@ -80,6 +81,7 @@ def _read(name: str, value: Any, hint: Any) -> Any:
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
+    value = plain(value)
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from impasto.checks import require_at_least
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, UnreadableError
 from impasto.image import read_image, resize_short_side
 from impasto.place import StoredPicture, find_pictures
 from impasto.progress import track
@@ -32,13 +32,21 @@ _READERS = min(8, os.cpu_count() or 1)  # threads
 
 
 def manifest(entries: Sequence[StoredPicture], label: str = "pictures") -> str:
-    """Takes the fingerprint of a picture set: sha256 over the names and contents of all its files."""
+    """Takes the fingerprint of a picture set: sha256 over names and contents of all its files; of one that cannot be
+    read, over its name."""
     digest = hashlib.sha256()
     with ThreadPoolExecutor(_READERS) as pool:  # a place far away answers many at once
-        contents = pool.map(lambda entry: hashlib.sha256(entry.read()).digest(), entries)
+        contents = pool.map(_hash, entries)
         for entry, content in zip(entries, track(contents, f"Hashing {label}", len(entries)), strict=True):
-            digest.update(entry.name.encode() + b"\0" + content)
+            digest.update(entry.name.encode(errors="surrogateescape") + b"\0" + content)
     return digest.hexdigest()
+
+
+def _hash(entry: StoredPicture) -> bytes:
+    try:
+        return hashlib.sha256(entry.read()).digest()
+    except UnreadableError:
+        return b""
 
 
 def decode(entry: StoredPicture, short_side: int) -> Tensor:
@@ -120,7 +128,7 @@ class Pictures:
     def _try_decode(self, entry: StoredPicture) -> Tensor | None:
         try:
             return decode(entry, self.short_side)
-        except (ImpastoError, OSError):
+        except ImpastoError:
             self.broken.add(entry.name)
             return None
 

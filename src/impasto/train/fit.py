@@ -18,6 +18,7 @@ import torch
 from safetensors.numpy import load_file, save
 from torch import Tensor, nn
 
+from impasto.checks import make_plain, require_at_least
 from impasto.errors import ImpastoError
 from impasto.files import write_file
 from impasto.graph import GraphStylizer
@@ -53,6 +54,11 @@ class Fitting:
     smooth_weight: float = 10_000.0
     """Of the total variation of what becomes of smooth pictures with a little noise: skies shall stay skies."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        require_at_least(1, steps=self.steps, batch=self.batch, crop=self.crop)
+        require_at_least(0, lr=self.lr, style_weight=self.style_weight, smooth_weight=self.smooth_weight)
 
 
 class FreeStyle(nn.Module):

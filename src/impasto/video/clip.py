@@ -16,6 +16,7 @@ from av.codec.codec import UnknownCodecError
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorRange, Interpolation
 
+from impasto.checks import is_whole, plain
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Pixels
 from impasto.video.gif import read_times
@@ -106,7 +107,8 @@ class Clip:
     ) -> None:
         self.source = ClipFile(path)
         self.path, self._max_pixels = self.source.path, max_pixels
-        if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
+        max_size = plain(max_size)
+        if max_size is not None and (not is_whole(max_size) or max_size < 2):
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 2 or more, not {max_size}")
         self.broken = 0
         self._gif_times: dict[int, tuple[int, int]] = {}

@@ -15,6 +15,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from impasto.checks import plain
 from impasto.controls import Controls, LastingOptions, change_controls, cross_fade
 from impasto.errors import ImpastoError
 from impasto.image import Pixels
@@ -144,8 +145,8 @@ def stylize_video(
             *schedule.identify(),
             schedule.controls.keep_color,
             schedule.controls.stroke_size,
-            inertia,
-            blend,
+            plain(inertia),
+            plain(blend),
         ],
         "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
         "encoding": [target.codec.encoder, target.crf],
@@ -329,7 +330,7 @@ class Schedule:
         mixes = [painter.mix(value, style_size=controls.style_size) for value in styles.values]
         self._mixes = KeyFrames(dict(zip(styles.times, mixes, strict=True)))
         self.first = mixes[0]
-        self._strength = controls.strength if strength is None else strength
+        self._strength = controls.strength if strength is None else plain(strength)
         for number in self._strength.values if isinstance(self._strength, KeyFrames) else [self._strength]:
             change_controls(controls, {"strength": number})  # now, and not when its frame comes
         self.controls = change_controls(controls, {"strength": number_at(self._strength, 0)})
@@ -347,13 +348,16 @@ class Schedule:
     def identify(self) -> list[Any]:
         """Tells this schedule from others, ready for ``json.dumps``."""
         styles = [
-            [_digest(style.tensor, style.picture), share]
+            [style.digest(), share]
             for mix in self._mixes.values
             for style, share in zip(mix.styles, mix.shares, strict=True)
         ]
         strength = self._strength
         numbers = [strength.times, strength.values] if isinstance(strength, KeyFrames) else strength
-        masks = [_digest(mask) if isinstance(mask, np.ndarray) else str(mask) for mask in self._sources]
+        masks = [
+            hashlib.sha256(mask.tobytes()).hexdigest() if isinstance(mask, np.ndarray) else str(mask)
+            for mask in self._sources
+        ]
         return [self._mixes.times, styles, numbers, masks]
 
 
@@ -362,13 +366,10 @@ def _check_seconds(name: str, value: float | Fraction | None) -> Fraction | None
     if value is None:
         return None
     try:
-        exact = Fraction(value).limit_denominator(1_000_000)
+        number = plain(value)
+        exact = Fraction(-1 if isinstance(number, bool) else number).limit_denominator(1_000_000)
     except (TypeError, ValueError, OverflowError):
         exact = Fraction(-1)
     if exact < 0:
         raise ImpastoError(f"{name} must be a number of 0 or more, not {value}")
     return exact
-
-
-def _digest(*arrays: np.ndarray | None) -> str:
-    return hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None)).hexdigest()

@@ -16,6 +16,7 @@ import av.error
 from av.codec.codec import UnknownCodecError
 from av.video.reformatter import ColorRange
 
+from impasto.checks import is_whole, plain
 from impasto.errors import ImpastoError
 from impasto.files import reason
 from impasto.image import Pixels
@@ -100,7 +101,8 @@ class Target:
             av.Codec(chosen.encoder, "w")
         except UnknownCodecError:
             raise ImpastoError(f"PyAV has no encoder {chosen.encoder} here: choose another --codec") from None
-        if crf is not None and not 0 <= crf <= chosen.worst:
+        crf = plain(crf)
+        if crf is not None and not (is_whole(crf) and 0 <= crf <= chosen.worst):
             raise ImpastoError(f"crf must be from 0 to {chosen.worst} for {chosen.encoder}, not {crf}")
         return Target(path, container, chosen, chosen.crf if crf is None else crf)
 

@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
+from impasto.checks import is_number, plain
 from impasto.errors import ImpastoError
 
 T = TypeVar("T")
@@ -22,7 +23,8 @@ class KeyFrames(Generic[T]):
     def __init__(self, keys: Mapping[float, T]) -> None:
         if not keys:
             raise ImpastoError("no key frame given")
-        if wrong := [time for time in keys if not isinstance(time, (int, float)) or not 0 <= time < float("inf")]:
+        keys = {plain(time): plain(value) for time, value in keys.items()}
+        if wrong := [time for time in keys if not is_number(time) or not 0 <= time < float("inf")]:
             raise ImpastoError(f"a key frame's time must be a number of seconds, 0 or more, not {wrong[0]}")
         self.times = sorted(keys)
         self.values = [keys[time] for time in self.times]

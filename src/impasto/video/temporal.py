@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from impasto.checks import is_number, plain
 from impasto.controls import ControlOptions, Controls, change_controls
 from impasto.errors import ImpastoError
 from impasto.image import ImageSource, Pixels
@@ -87,8 +88,9 @@ class TemporalPainter:
         blend: float = BLEND,
         **changes: Unpack[ControlOptions],
     ) -> None:
+        inertia, blend = plain(inertia), plain(blend)
         for name, value in {"inertia": inertia, "blend": blend}.items():
-            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            if not is_number(value) or not 0 <= value <= 1:
                 raise ImpastoError(f"{name} must be a number from 0 to 1, not {value}")
         self._painter, self._controls, self._masks = painter, change_controls(controls, changes), masks
         self._mix = painter.mix(styles, style_size=self._controls.style_size)
