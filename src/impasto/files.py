@@ -34,7 +34,13 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     Raises `ImpastoError` for a missing folder, no permission or a full disk; then nothing is left behind.
     """
     try:
-        _write(Path(os.path.realpath(path)), data)  # a link stays a link
+        # A pipe or a device is written to, never replaced. Its name may be a link that leads to none, as in /dev/fd.
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            Path(path).write_bytes(data)
+        else:
+            _write(Path(os.path.realpath(path)), data)  # a link stays a link
+    except BrokenPipeError:
+        raise ImpastoError(f"cannot write {os.fspath(path)}: its reader is gone") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ImpastoError(f"cannot write {os.fspath(path)}: {reason(error, os.fspath(path))}") from None
 
@@ -42,9 +48,6 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
 def _write(path: Path, data: bytes) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-    if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
-        path.write_bytes(data)
-        return
     with replace_file(path) as temporary, open(temporary, "xb") as stream:
         stream.write(data)
 

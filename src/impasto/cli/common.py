@@ -62,6 +62,11 @@ MaxPixelsOption = Annotated[int | None, typer.Option(help="Refuse larger picture
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+#: What stands for the standard streams.
+STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
 def complain(message: str) -> int:
     """Says on one line of stderr what is wrong; returns the exit code that goes with it."""
     print("impasto:", message.replace("\n", " "), file=sys.stderr)
@@ -128,12 +133,12 @@ def expand(arguments: Sequence[str], *also: str) -> list[str]:
 
 def name_of(source: str) -> str:
     """What a photo or style is called in file names."""
-    return "stdin" if source == "-" else Path(source).stem
+    return "stdin" if source in STDIN else Path(source).stem
 
 
 def open_source(source: str) -> ImageSource:
     """Gives what an argument names: a path, or the picture on stdin."""
-    return sys.stdin.buffer.read() if source == "-" else source
+    return sys.stdin.buffer.read() if source in STDIN else source
 
 
 def print_json(value: object) -> None:

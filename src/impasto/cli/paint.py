@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from impasto.cli.common import (
+    STDIN,
+    STDOUT,
     EngineOption,
     KeepColorOption,
     MaxPixelsOption,
@@ -125,7 +127,7 @@ def stylize(
     photos, sources = expand(photos), expand(sources, ".style")
     if not sources:
         raise ImpastoError("no style given: impasto stylize PHOTO STYLE (`impasto styles` lists the shipped ones)")
-    if [*photos, *sources].count("-") > 1:
+    if sum(source in STDIN for source in [*photos, *sources, *(mask or [])]) > 1:
         raise ImpastoError("only one picture can come from stdin")
     if each and (weights or mask):
         raise ImpastoError("--each makes one picture for each style: leave out --weights and --mask, which mix them")
@@ -141,7 +143,7 @@ def stylize(
     shares = read_weights(weights, len(sources))
     if resume and not huge:
         raise ImpastoError("--resume goes with --huge: other pictures are painted anew")
-    if huge and (max_size or format or max_pixels or any(job.photo == "-" or job.out is None for job in jobs)):
+    if huge and (max_size or format or max_pixels or any(job.photo in STDIN or job.out is None for job in jobs)):
         raise ImpastoError("--huge goes from file to file: leave out --max-size, --max-pixels, --format and -")
 
     if engine == precision == "auto" and model not in METHODS and not huge and len(jobs) < _MANY:
@@ -155,8 +157,11 @@ def stylize(
     if huge:
         painted = _paint_files(painter, mixes, controls, unread, masks=mask, quality=quality, resume=resume)
     else:
+        from impasto.image import read_image
+
         writing = {"format": format, "quality": quality}
-        painted = _paint(painter, mixes, controls, unread, writing, masks=mask, max_size=max_size, **limit)
+        masks = [read_image(open_source(one), **limit) for one in mask] if mask else None  # once: they may be pipes
+        painted = _paint(painter, mixes, controls, unread, writing, masks=masks, max_size=max_size, **limit)
     for job, size, seconds in _track(painted, len(jobs)):
         if job.out is None:
             continue
@@ -176,7 +181,7 @@ def _plan(photos: list[str], styles: list[str], each: bool, out: str | None, for
     count = len(photos) * len(paintings)
     if format is not None and format.lower() not in ENDINGS:
         raise ImpastoError(f"unknown picture format '{format}'; use one of {', '.join(ENDINGS)}")
-    if out == "-" or (out is None and photos == ["-"] and count == 1):
+    if out in STDOUT or (out is None and photos[0] in STDIN and count == 1):
         if count > 1:
             raise ImpastoError(f"{count} pictures cannot all go to stdout: give --out a folder or a pattern")
         if sys.stdout.isatty():

@@ -49,6 +49,7 @@ _YCBCR_TAGS = (512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532)
 _COMPRESSIONS = {
     6: "old JPEG", 34661: "JBIG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000",
     34676: "SGI LogLuv", 34677: "SGI LogLuv", 34887: "LERC", 34892: "lossy DNG", 50002: "JPEG XL", 52546: "JPEG XL",
+    50001: "WebP",
     32766: "NeXT", 32895: "IT8", 32896: "IT8", 32897: "IT8", 32898: "IT8", 32908: "Pixar", 32909: "Pixar",
 }  # fmt: skip
 _PHOTOMETRICS = {32803: "CFA (raw sensor data)", 34892: "linear raw", 32844: "LogL", 32845: "LogLuv", 51177: "depth"}
@@ -57,7 +58,7 @@ _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _MASK: 
              _CIELAB: 3, _ICCLAB: 3, _ITULAB: 3}  # fmt: skip
 _RAW, _LZW, _DEFLATE, _LZMA = 1, 5, (8, 32946), 34925
 _BY_BYTES = {_LZW: None, 32773: None, 50000: None}  # which libtiff unpacks to bytes, whatever they mean
-_BY_PICTURE = frozenset([2, 3, 4, 7, 32771, 32809, 50001])  # which is unpacked to pixels: fax, JPEG, WebP
+_BY_PICTURE = frozenset([2, 3, 4, 7, 32771, 32809])  # which is unpacked to pixels: fax, JPEG
 _UINT, _INT, _FLOAT = 1, 2, 3
 _LARGEST_TILE = 1 << 22  # pixels, where the picture is smaller
 
@@ -180,9 +181,11 @@ class Tiff:
         return (
             self._kind == _UINT
             and set(self._bits) in ({8}, {16})
-            and self._meaning in (_BLACK_IS_ZERO, _RGB, _INKED, _YCBCR)
+            and (self._meaning in (_BLACK_IS_ZERO, _RGB, _INKED) or (self._meaning, self._compression) == (_YCBCR, 7))
+            and self._compression in (_RAW, _LZW, 7, *_DEFLATE, 32773)
+            and not self._planar
             and self._samples - self.has_alpha == _CHANNELS[self._meaning]
-            and (self._alpha is None or not self._alpha[1])
+            and not (self._alpha and self._alpha[1])
         )
 
     def _unsupported(self, what: str) -> ImpastoError:
@@ -194,9 +197,9 @@ class Tiff:
             raise self._unsupported(f"pixels that are {_PHOTOMETRICS[self._meaning]}")
         if self._meaning not in _CHANNELS:
             raise self._unsupported(f"photometric interpretation {self._meaning}")
-        inks = self._one(_INKS, 4)
-        if self._meaning == _INKED and ((self._one(_INK_SET, 1) != 1 and inks != 4) or self._samples < 4):
-            raise self._unsupported(f"{inks if self._samples > inks else self._samples} inks that are not CMYK")
+        inks = self._samples - len(self._all(_EXTRA))
+        if self._meaning == _INKED and (inks != 4 or self._one(_INKS, 4) != 4):
+            raise self._unsupported(f"{inks} inks that are not CMYK")
         if self._samples < _CHANNELS[self._meaning]:
             raise ValueError("it has too few samples")
         if self._compression in _COMPRESSIONS and self._compression != 6:
@@ -206,6 +209,9 @@ class Tiff:
         ):
             raise self._unsupported(f"compression {self._compression}")
         kind, bits = self._kind, set(self._bits)
+        if self._is_picture and not (bits <= {1, 4, 8} and kind == _UINT and self._meaning < _CIELAB):
+            named = {6: "JPEG", 7: "JPEG"}.get(self._compression, f"compression {self._compression}")
+            raise self._unsupported(f"{named} of samples of {max(bits)} bits")
         good = {_UINT: range(1, 65), _INT: range(2, 65), _FLOAT: (16, 24, 32, 64)}.get(kind, ())
         if not all(one in good for one in bits) or (len(bits) > 1 and (kind != _UINT or self._planar)):
             raise self._unsupported(f"samples of format {kind} with {' and '.join(map(str, sorted(bits)))} bits")
@@ -391,8 +397,16 @@ class Tiff:
 
     def strips(self) -> Iterator[tuple[slice, Array, Array | None]]:
         """Gives colours, uint8 [h, W, 1, 3 or 4] as `mode` says, and alpha, uint8 [h, W], some rows at a time."""
+        step = max(1, (1 << 20) // self.width)
+        if self._is_picture:
+            image, alpha = self._decode()
+            whole, opacity = np.asarray(image), None if alpha is None else np.asarray(alpha)
+            for top in range(0, self.height, step):
+                rows = slice(top, min(top + step, self.height))
+                colors = whole[rows].reshape(rows.stop - top, self.width, -1)
+                yield rows, colors, None if opacity is None else opacity[rows]
+            return
         for rows, samples in self._rows():
-            step = max(1, (1 << 20) // self.width)
             for top in range(0, len(samples), step):
                 part = samples[top : top + step]
                 yield slice(rows.start + top, rows.start + top + len(part)), *self._to_eight_bit(part)
@@ -458,11 +472,7 @@ class Tiff:
     def read(self) -> tuple[Image.Image, Image.Image | None]:
         """Reads colours, in `mode` L, RGB or CMYK, and alpha."""
         if self._is_picture:
-            image = self._decode()
-            alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-            if image.mode not in ("L", "RGB", "CMYK"):
-                image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
-            return image, alpha
+            return self._decode()
         channels = len(self.mode)
         color = np.empty((self.height, self.width, channels), np.uint8)
         opacity = np.empty((self.height, self.width), np.uint8) if self.has_alpha else None
@@ -477,21 +487,30 @@ class Tiff:
         """How much of it was not there, or damaged, 0..1, once it has been read."""
         return 0.0 if self._is_picture else self.lost / max(1, self.seen)
 
-    def _decode(self) -> Image.Image:
+    def _decode(self) -> tuple[Image.Image, Image.Image | None]:
         """Has Pillow decode it, with no tag but those that say how."""
-        if not set(self._bits) <= {1, 4, 8} or self._meaning in (_CIELAB, _ICCLAB, _ITULAB) or self._kind != _UINT:
-            raise self._unsupported(f"compression {self._compression} of such samples")
         wanted = frozenset([_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _OFFSETS, _SAMPLES, _ROWS,
                             _BYTES, _PLANAR, 292, 293, _PREDICTOR, _COLOR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS,
                             _TILE_BYTES, _EXTRA, _FORMAT, _JPEG_TABLES, *_YCBCR_TAGS])  # fmt: skip
         tree = read_tree(self.data, self._start, self.layout)
         values = {tag: value for tag, value in tree.values.items() if tag in wanted}
         end = len(self.data) + -len(self.data) % 8
-        packed, at = Tree(values).pack(self.layout, end)
-        pointer = self.layout.pointer
+        body = b""
+        if self._compression == _RAW:  # YCbCr, which only libtiff puts together, and only if it is packed
+            _, _, places = self._segments()
+            strips = [zlib.compress(self.data[start : start + size], 1) for start, size in places]
+            ends = np.cumsum([0, *map(len, strips)]) + end
+            body = b"".join(strips)
+            tags = (_TILE_OFFSETS, _TILE_BYTES) if _TILE_WIDTH in self._entries else (_OFFSETS, _BYTES)
+            for tag, numbers in zip(tags, (ends[:-1], np.diff(ends)), strict=True):
+                values[tag] = 4, len(strips), numbers.astype(self.layout.order + "u4").tobytes()
+            values[_COMPRESSION] = 3, 1, struct.pack(self.layout.order + "H", _DEFLATE[0])
+        packed, at = Tree(values).pack(self.layout, end + len(body))
         start = 8 if self.layout.big else 4
-        head = bytes(self.data[:start]) + pointer.pack(at)
-        return _load(head + bytes(self.data[len(head) :]).ljust(end - len(head), b"\0") + packed)
+        head = bytes(self.data[:start]) + self.layout.pointer.pack(at)
+        image = _load(head + bytes(self.data[len(head) :]).ljust(end - len(head), b"\0") + body + packed)
+        alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+        return image if image.mode == self.mode else image.convert(self.mode), alpha
 
 
 def float_white(largest: float) -> float:

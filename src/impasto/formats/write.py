@@ -75,9 +75,11 @@ def add_to_file(path: Path, kind: str, exif: bytes | None, dpi: tuple[float, flo
             if exif is not None:
                 more = chunk(b"eXIf", exif.removeprefix(PREFIX))
         else:
-            head = old.read(20)  # start and JFIF, with the resolution in it
+            head = old.read(2)
+            if old.peek(2)[:2] == b"\xff\xe0":  # JFIF, with the resolution in it
+                old.seek(2 + 2 + struct.unpack(">HH", old.read(4))[1])
             density = (1, *map(round, dpi)) if dpi and min(dpi) >= 1 and max(dpi) <= _MOST_DPI else (0, 1, 1)
-            head = head[:13] + struct.pack(">BHH", *density) + head[18:]
+            head += struct.pack(">HH5sHBHHBB", 0xFFE0, 16, b"JFIF", 0x101, *density, 0, 0)
             if exif is not None and len(exif) <= _JPEG_EXIF_BYTES:
                 more = struct.pack(">HH", 0xFFE1, len(exif) + 2) + exif
         new.write(head + more)

@@ -115,6 +115,8 @@ def _turn(image: pyvips.Image, orientation: int) -> pyvips.Image:
 def _convert(tiff: Tiff, told: Told) -> Iterator[Pixels]:
     """Reads a TIFF that libvips does not read right, as it is read into memory, strip by strip."""
     for _, colors, alpha in tiff.strips():
+        if tiff.lost:
+            raise ValueError("some of it is missing")
         pixels = np.asarray(to_srgb(to_pil(colors, tiff.mode), told.profile))
         yield pixels if alpha is None else np.dstack([pixels, alpha])
 
@@ -122,7 +124,8 @@ def _convert(tiff: Tiff, told: Told) -> Iterator[Pixels]:
 def _to_srgb(color: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     """Converts grey, RGB or inks; a profile that is broken or of other pixels is ignored."""
     if profile is not None:
-        told = color.copy()
+        grey = color.interpretation == "b-w" and profile[16:20] == b"GRAY"
+        told = color.copy() if grey or color.interpretation == "cmyk" else color.colourspace("srgb").copy()
         told.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
         with contextlib.suppress(pyvips.Error):
             moved = told.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True)
