@@ -105,9 +105,22 @@ ImageSource = Picture | str | os.PathLike[str] | bytes | BinaryIO | Image.Image 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
     """Read a picture from a path, the bytes of a file, a binary stream, a Pillow image or an array.
 
-    Files: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF (of several frames the first). The result is upright (EXIF
-    orientation applied) and sRGB (another ICC profile is converted, a broken one ignored; CMYK and grey become RGB);
-    16 bit becomes 8. Floating point (TIFF or Pillow mode F) is read as 0..1, or as 0..255 if it goes beyond 1.
+    Files: JPEG, PNG, WebP, AVIF, TIFF and BigTIFF, BMP, GIF; of several frames the first. The result is upright (EXIF
+    orientation, which in AVIF is not EXIF's) and sRGB: an ICC profile is converted (a broken one ignored), or else what
+    cICP, gAMA and cHRM of a PNG, nclx of an AVIF, or EXIF of a camera's Adobe RGB tell; HDR (PQ, HLG) with white at
+    203 cd/m2, where what is brighter is white. CMYK and grey become RGB.
+
+    Samples of any depth become 8 bit: 0 and the largest number are black and white (in a TIFF that says so, white and
+    black), of signed numbers what is below 0 is black. Floating point is read as 0..1, from a largest value of 2 on as
+    0..255, from 510 on as 0..65535; what is beyond is clipped. A TIFF of a kind that is not read (complex numbers, raw
+    sensor data, LogLuv, inks that are not CMYK, JPEG 2000 and other rare compressions) is refused by its name.
+
+    EXIF is handed on byte for byte, but for orientation, preview, size in pixels and colour space, which would be
+    untrue.
+
+    A file that ends too early or is damaged is read with an `IncompleteWarning`, as far as no more than a quarter of
+    the picture is missing: JPEG, PNG, WebP and TIFF. What is missing is grey in a JPEG, like the row above it in a PNG,
+    and black in a TIFF; a WebP is decoded as if nothing but zeros followed.
 
     Arrays: uint8, or floating point in 0..1, of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the last with alpha).
     A `Picture` is handed back as it is.
@@ -158,11 +171,11 @@ def write_image(
 
     The format comes from the ending of a path unless `format` ("png", "jpg", ...) names it; a stream is PNG unless it
     does. `quality` (1 to 100) is for JPEG and AVIF, both written without halving the chroma (4:4:4), and for WebP,
-    which always halves it except at 100, which is lossless. TIFF is lossless (with EXIF it is not compressed); GIF
-    has 256 colours.
+    which always halves it except at 100, which is lossless. TIFF is lossless; GIF has 256 colours.
 
     Alpha is kept in PNG, WebP, AVIF and TIFF; in the others the picture is laid on white. EXIF is given back in JPEG,
-    PNG, WebP, AVIF and TIFF. A file appears complete or not at all: it is written beside its place and moved there.
+    PNG, WebP, AVIF and TIFF, resolution in JPEG, PNG, TIFF and BMP. A file appears complete or not at all: it is
+    written beside its place and moved there.
 
     Raises `ImpastoError` for a format that is not written, a missing folder, no permission or a full disk.
 

@@ -60,6 +60,7 @@ _RAW, _LZW, _DEFLATE, _LZMA = 1, 5, (8, 32946), 34925
 _BY_BYTES = {_LZW: None, 32773: None, 50000: None}  # which libtiff unpacks to bytes, whatever they mean
 _BY_PICTURE = frozenset([2, 3, 4, 7, 32771, 32809])  # which is unpacked to pixels: fax, JPEG
 _UINT, _INT, _FLOAT = 1, 2, 3
+_MOST_SAMPLES = 32  # of a pixel, of which four are seen
 _LARGEST_TILE = 1 << 22  # pixels, where the picture is smaller
 
 
@@ -134,7 +135,7 @@ class Tiff:
 
     @cached_property
     def _samples(self) -> int:
-        return max(1, min(self._one(_SAMPLES, 1), 1 << 12))
+        return max(1, self._one(_SAMPLES, 1))
 
     @cached_property
     def _kind(self) -> int:
@@ -193,6 +194,8 @@ class Tiff:
 
     def check(self) -> None:
         """Raises `ImpastoError` if it is of a kind that is not read."""
+        if self._samples > _MOST_SAMPLES:
+            raise self._unsupported(f"{self._samples} samples a pixel")
         if self._meaning in _PHOTOMETRICS:
             raise self._unsupported(f"pixels that are {_PHOTOMETRICS[self._meaning]}")
         if self._meaning not in _CHANNELS:
@@ -270,6 +273,10 @@ class Tiff:
         bits = self._bits[:1] if self._planar else self._bits
         row = -(-width * sum(bits) // 8)
         at_once = height
+        if self._compression == _RAW:
+            there = sum(min(max(0, len(self.data) - start), height * row) for start, _ in places)
+            if there < row * across * self.height * (self._samples if self._planar else 1) // 2:
+                raise ValueError("most of its pixels are missing")
         if self._compression == _RAW and across == 1:  # no need for more than some rows of a strip
             at_once = max(1, min(height, (1 << 22) // max(1, row)))
         for band in range(down):
