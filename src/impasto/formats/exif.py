@@ -25,12 +25,12 @@ _COLOR_SPACE, _WIDTH, _HEIGHT, _GAMMA, _INTEROP_INDEX = 0xA001, 0xA002, 0xA003, 
 _SRGB = 1
 
 # Tags that say how the file they came from stored its pixels (a TIFF keeps them beside the real EXIF), or that hold a
-# second copy of it (XMP, IPTC, Photoshop, ICC). In another file they would be wrong.
+# second copy of it (XMP, IPTC, Photoshop and its layers, ICC, ImageJ). In another file they would be wrong.
 # fmt: off
 STORAGE_TAGS = frozenset([
     254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 301, 317, 318, 319, 320, 322, 323, 324, 325,
     330, 332, 333, 334, 336, 338, 339, 340, 341, 347, 433, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531,
-    532, 700, 33723, 34377, 34675,
+    532, 700, 33723, 34377, 34675, 37724, 50838, 50839,
 ])
 # fmt: on
 

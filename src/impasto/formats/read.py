@@ -26,7 +26,7 @@ from impasto.formats.container import (
     read_png,
     read_webp,
 )
-from impasto.formats.exif import Data, Exif, read_exif
+from impasto.formats.exif import ORIENTATION, Data, Exif, read_exif
 from impasto.formats.tiff import Tiff, float_white, to_pil
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,6 +40,7 @@ _READERS: dict[str, Callable[[Data], Contents]] = {
     "GIF": read_gif,
     "BMP": lambda data: Contents((0, 0), bytes(data)),
 }
+_PREFIX = 16  # bytes by which a format is known
 _MOST_MISSING = 0.25  # of a picture that is still one
 _PILLOW_LIMIT_LOCK = threading.Lock()
 
@@ -118,7 +119,7 @@ def find_kind(data: Data, name: str) -> str:
     No format is tried that is not ours: EPS, for one, would start Ghostscript.
     """
     Image.init()
-    prefix = bytes(data[:16])
+    prefix = bytes(data[:_PREFIX])
     if not prefix:
         raise ImpastoError(f"cannot read {name}: it is empty")
     for kind in FORMATS:
@@ -129,15 +130,17 @@ def find_kind(data: Data, name: str) -> str:
 
 
 def read_file(path: str, name: str, *, mapped: int = 1 << 28) -> Data:
-    """Reads a file, or a pipe to its end. A file of more than `mapped` bytes is mapped: of a TIFF little may be needed.
+    """Reads a file, or a pipe to its end. Of more than `mapped` bytes it is mapped: of a TIFF little may be needed.
 
-    Raises `ImpastoError` for what is not there or cannot be read.
+    Raises `ImpastoError` for what is not there, cannot be read, or is no picture.
     """
     try:
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size > mapped:
                 return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            return stream.read()
+            prefix = stream.read(_PREFIX)
+            find_kind(prefix, name)  # there are files and pipes without an end
+            return prefix + stream.read()
     except FileNotFoundError:
         raise ImpastoError(f"cannot read {name}: there is no such file") from None
     except IsADirectoryError:
@@ -162,15 +165,21 @@ def decode_pil(image: Image.Image, name: str, max_pixels: int) -> Decoded:
         with _lift_pillow_limit(image.size):
             image.load()
         block = image.info.get("exif")
-        told = read_exif(block if isinstance(block, bytes) else image.getexif().tobytes())
-        # A TIFF has its tags beside its pixels; what is in memory may have been given others.
-        orientation = image.getexif().get(274, 1) if block is None else told.orientation
+        orientation = None
+        if not isinstance(block, bytes):  # a TIFF has its tags beside its pixels
+            exif = image.getexif()
+            orientation = exif.get(ORIENTATION, 1)
+            with contextlib.suppress(Exception):  # what Pillow cannot write again
+                block = exif.tobytes()
+        told = read_exif(block)
         profile = image.info.get("icc_profile")
         if profile is None and told.adobe_rgb:
             profile = space.adobe_profile()
         dpi = image.info.get("dpi")
         given = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
-        return _finish(*_split(image, name), Told(Exif(orientation, False, told.block), profile, given))
+        return _finish(
+            *_split(image, name), Told(Exif(orientation or told.orientation, block=told.block), profile, given)
+        )
 
 
 def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
@@ -274,7 +283,7 @@ def _load_png(png: Png, name: str) -> tuple[Image.Image, Image.Image | None]:
         color, opacity = (levels[..., :-1], levels[..., -1:]) if png.color in (4, 6) else (levels, None)
         image = to_pil(color, "L" if color.shape[2] == 1 else "RGB")
         return image, None if opacity is None else to_pil(opacity, "L")
-    image = _open("PNG", png.build())
+    image = _open("PNG", png.data)
     image.load()
     if png.key is None:
         return _split(image, name)
@@ -295,7 +304,7 @@ def _load_deep(png: Png) -> npt.NDArray[np.uint16]:
         return np.asarray(image).view(">u2").astype(np.uint16)
     halves = []
     for order in "BL":
-        image = _open("PNG", png.build())
+        image = _open("PNG", png.data)
         assert isinstance(image, ImageFile.ImageFile)
         image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in image.tile]
         image.load()
