@@ -43,21 +43,21 @@ Array = npt.NDArray[Any]
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _OFFSETS, _SAMPLES, _ROWS, _BYTES, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
 _COLOR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 320, 322, 323, 324, 325
-_INK_SET, _INKS, _EXTRA, _FORMAT, _JPEG_TABLES, _DECODE, _PROFILE = 332, 334, 338, 339, 347, 433, 34675
+_INKS, _EXTRA, _FORMAT, _JPEG_TABLES, _DECODE, _PROFILE = 334, 338, 339, 347, 433, 34675
 _YCBCR_TAGS = (512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532)
 
 _COMPRESSIONS = {
     6: "old JPEG", 34661: "JBIG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000",
     34676: "SGI LogLuv", 34677: "SGI LogLuv", 34887: "LERC", 34892: "lossy DNG", 50002: "JPEG XL", 52546: "JPEG XL",
-    50001: "WebP",
-    32766: "NeXT", 32895: "IT8", 32896: "IT8", 32897: "IT8", 32898: "IT8", 32908: "Pixar", 32909: "Pixar",
+    50001: "WebP", 32766: "NeXT", 32895: "IT8", 32896: "IT8", 32897: "IT8", 32898: "IT8", 32908: "Pixar",
+    32909: "Pixar",
 }  # fmt: skip
 _PHOTOMETRICS = {32803: "CFA (raw sensor data)", 34892: "linear raw", 32844: "LogL", 32845: "LogLuv", 51177: "depth"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _INKED, _YCBCR, _CIELAB, _ICCLAB, _ITULAB = (*range(7), 8, 9, 10)
 _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _MASK: 1, _INKED: 4, _YCBCR: 3,
              _CIELAB: 3, _ICCLAB: 3, _ITULAB: 3}  # fmt: skip
 _RAW, _LZW, _DEFLATE, _LZMA = 1, 5, (8, 32946), 34925
-_BY_BYTES = {_LZW: None, 32773: None, 50000: None}  # which libtiff unpacks to bytes, whatever they mean
+_BY_BYTES = frozenset([_LZW, 32773, 50000])  # LZW, PackBits, Zstandard: libtiff unpacks them to bytes
 _BY_PICTURE = frozenset([2, 3, 4, 7, 32771, 32809])  # which is unpacked to pixels: fax, JPEG
 _UINT, _INT, _FLOAT = 1, 2, 3
 _MOST_SAMPLES = 32  # of a pixel, of which four are seen
@@ -416,7 +416,9 @@ class Tiff:
         for rows, samples in self._rows():
             for top in range(0, len(samples), step):
                 part = samples[top : top + step]
-                yield slice(rows.start + top, rows.start + top + len(part)), *self._to_eight_bit(part)
+                with np.errstate(all="ignore"):  # of floating point anything may come
+                    made = self._to_eight_bit(part)
+                yield slice(rows.start + top, rows.start + top + len(part)), *made
 
     def _to_eight_bit(self, samples: Array) -> tuple[Array, Array | None]:
         channels, color = _CHANNELS[self._meaning], samples[..., : _CHANNELS[self._meaning]]
