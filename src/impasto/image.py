@@ -19,7 +19,13 @@ from PIL import Image
 
 from impasto.errors import ImpastoError
 from impasto.files import reason, write_file
-from impasto.formats.read import decode, decode_pil, read_file, tell
+from impasto.formats.exif import STORAGE_TAGS as STORAGE_TAGS
+from impasto.formats.read import FORMATS as FORMATS
+from impasto.formats.read import TURNS as TURNS
+from impasto.formats.read import decode, decode_pil, describe, read_file, tell
+from impasto.formats.write import JPEG_EXIF_BYTES as JPEG_EXIF_BYTES
+from impasto.formats.write import WITH_ALPHA as WITH_ALPHA
+from impasto.formats.write import WITH_EXIF as WITH_EXIF
 from impasto.formats.write import encode
 
 Pixels = npt.NDArray[np.uint8]
@@ -200,6 +206,15 @@ def write_image(
         target.write(data)
     except (OSError, ValueError) as error:
         raise ImpastoError(f"cannot write {name}: {reason(error, name)}") from None
+
+
+def read_exif(path: str | os.PathLike[str]) -> bytes | None:
+    """Read the EXIF block of a file as it may go into another, without orientation; the pixels are not decoded."""
+    name = os.fspath(path)
+    try:
+        return describe(read_file(name, name), name).exif.block
+    except ImpastoError:  # what cannot be read has none
+        return None
 
 
 def resize_short_side(pixels: Pixels, size: int) -> Pixels:

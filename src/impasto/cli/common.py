@@ -141,6 +141,13 @@ def open_source(source: str) -> ImageSource:
     return sys.stdin.buffer.read() if source in STDIN else source
 
 
+def hold_source(source: str) -> ImageSource:
+    """Gives what an argument names, to be read more than once: of a pipe, what comes out of it."""
+    if source in STDIN or (os.path.exists(source) and not os.path.isfile(source) and not os.path.isdir(source)):
+        return sys.stdin.buffer.read() if source in STDIN else Path(source).read_bytes()
+    return source
+
+
 def print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False))
 

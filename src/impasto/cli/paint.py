@@ -28,6 +28,7 @@ from impasto.cli.common import (
     complain,
     expand,
     given,
+    hold_source,
     load_painter,
     name_of,
     open_source,
@@ -157,10 +158,8 @@ def stylize(
     if huge:
         painted = _paint_files(painter, mixes, controls, unread, masks=mask, quality=quality, resume=resume)
     else:
-        from impasto.image import read_image
-
         writing = {"format": format, "quality": quality}
-        masks = [read_image(open_source(one), **limit) for one in mask] if mask else None  # once: they may be pipes
+        masks = [hold_source(one) for one in mask] if mask else None
         painted = _paint(painter, mixes, controls, unread, writing, masks=masks, max_size=max_size, **limit)
     for job, size, seconds in _track(painted, len(jobs)):
         if job.out is None:

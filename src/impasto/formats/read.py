@@ -45,7 +45,7 @@ _MOST_MISSING = 0.25  # of a picture that is still one
 _PILLOW_LIMIT_LOCK = threading.Lock()
 
 # EXIF orientation -> what makes the picture upright.
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -156,6 +156,13 @@ def read_told(source: Tiff | Contents) -> Told:
     if profile is None and exif.adobe_rgb and not (isinstance(source, Contents) and source.srgb):
         profile = space.adobe_profile()
     return Told(exif, profile, source.dpi)
+
+
+def describe(data: Data, name: str) -> Told:
+    """Reads what a file tells of its pixels, and decodes none."""
+    kind = find_kind(data, name)
+    with explain_damage(name):
+        return read_told(Tiff(data, name) if kind == "TIFF" else _READERS[kind](data))
 
 
 def decode_pil(image: Image.Image, name: str, max_pixels: int) -> Decoded:
@@ -340,7 +347,7 @@ def _to_eight_bit(image: Image.Image, name: str) -> Image.Image:
 def _finish(image: Image.Image, alpha: Image.Image | None, told: Told) -> Decoded:
     """Converts colours and turns the picture as the file tells."""
     color = space.to_srgb(image, told.profile)
-    if told.exif.orientation in _TURNS:
-        turn = _TURNS[told.exif.orientation]
+    if told.exif.orientation in TURNS:
+        turn = TURNS[told.exif.orientation]
         color, alpha = color.transpose(turn), alpha.transpose(turn) if alpha else None
     return Decoded(np.array(color), np.array(alpha) if alpha else None, told.exif.block, told.upright_dpi)

@@ -15,10 +15,10 @@ from PIL import Image
 from impasto.formats.container import chunk
 from impasto.formats.exif import PREFIX, add_to_tiff
 
-_WITH_ALPHA = {"PNG", "WEBP", "AVIF", "TIFF"}
-_WITH_EXIF = {"JPEG", "PNG", "WEBP", "AVIF"}  # by Pillow, as the bytes that it is given
+WITH_ALPHA = {"PNG", "WEBP", "AVIF", "TIFF"}
+WITH_EXIF = {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"}
 _WITH_DPI = {"JPEG", "PNG", "TIFF", "BMP"}
-_JPEG_EXIF_BYTES = 65533  # a JPEG segment holds no more
+JPEG_EXIF_BYTES = 65533  # a JPEG segment holds no more
 _MOST_DPI = 65535
 
 
@@ -32,7 +32,7 @@ def encode(image: Image.Image, kind: str, quality: int, exif: bytes | None, dpi:
         exif: EXIF block, without orientation.
         dpi: across and down.
     """
-    if image.mode == "RGBA" and kind not in _WITH_ALPHA:
+    if image.mode == "RGBA" and kind not in WITH_ALPHA:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     options: dict[str, Any] = {}
     match kind:
@@ -42,7 +42,9 @@ def encode(image: Image.Image, kind: str, quality: int, exif: bytes | None, dpi:
             options = {"quality": quality, "lossless": quality == 100, "exact": True}
         case "TIFF":
             options = {"compression": "tiff_adobe_deflate"}
-    if exif is not None and kind in _WITH_EXIF and not (kind == "JPEG" and len(exif) > _JPEG_EXIF_BYTES):
+    if exif is not None and (kind not in WITH_EXIF or (kind == "JPEG" and len(exif) > JPEG_EXIF_BYTES)):
+        exif = None
+    if exif is not None and kind != "TIFF":
         options["exif"] = exif
     if dpi is not None and kind in _WITH_DPI and min(dpi) >= 1 and max(dpi) <= _MOST_DPI:
         options["dpi"] = dpi
@@ -80,7 +82,7 @@ def add_to_file(path: Path, kind: str, exif: bytes | None, dpi: tuple[float, flo
                 old.seek(2 + 2 + struct.unpack(">HH", old.read(4))[1])
             density = (1, *map(round, dpi)) if dpi and min(dpi) >= 1 and max(dpi) <= _MOST_DPI else (0, 1, 1)
             head += struct.pack(">HH5sHBHHBB", 0xFFE0, 16, b"JFIF", 0x101, *density, 0, 0)
-            if exif is not None and len(exif) <= _JPEG_EXIF_BYTES:
+            if exif is not None and len(exif) <= JPEG_EXIF_BYTES:
                 more = struct.pack(">HH", 0xFFE1, len(exif) + 2) + exif
         new.write(head + more)
         shutil.copyfileobj(old, new, 1 << 20)
