@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""What is meant for the person at the keyboard: one exception and its kinds, and a warning."""
 
 
 class ImpastoError(Exception):
@@ -27,3 +27,7 @@ class TooLargeError(ImpastoError):
 
 class MissingExtraError(ImpastoError, ModuleNotFoundError):
     """A module that comes with an extra of impasto is not installed."""
+
+
+class IncompleteWarning(UserWarning):
+    """A picture ends too early or is damaged, but most of it is there. Its text is one line."""

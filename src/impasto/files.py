@@ -42,7 +42,13 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     name that no file can have there; then nothing is left behind.
     """
     try:
-        _write(Path(os.path.realpath(path)), data)  # a link stays a link
+        # A pipe or a device is written to, never replaced. Its name may be a link that leads to none, as in /dev/fd.
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            Path(path).write_bytes(data)
+        else:
+            _write(Path(os.path.realpath(path)), data)  # a link stays a link
+    except BrokenPipeError:
+        raise ImpastoError(f"cannot write {os.fspath(path)}: its reader is gone") from None
     except (OSError, ValueError) as error:
         raise explain_write(error, os.fspath(path)) from None
 
@@ -50,9 +56,6 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
 def _write(path: Path, data: bytes) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-    if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
-        path.write_bytes(data)
-        return
     with replace_file(path) as temporary, open(temporary, "xb") as stream:
         stream.write(data)
 

@@ -1,36 +1,40 @@
 """Pictures as people have them, in and out.
 
 Inside the library an image is a uint8 array [H, W, 3] in sRGB, and a picture that goes through it a :class:`Picture`.
-Everything else a file can hold (a turn in EXIF, another colour space, alpha, palettes, 16 bit, CMYK) is settled here
-on reading, and what can be given back is given back on writing. Pillow is met here and nowhere between.
+Everything else a file can hold (a turn in EXIF, another colour space, alpha, palettes, 16 bit, CMYK) is settled on
+reading (:mod:`impasto.formats`), and what can be given back is given back on writing.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import os
 import struct
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 
 from impasto.checks import is_whole, plain, read_whole, require_between
-from impasto.errors import ImpastoError, TooLargeError
+from impasto.errors import ImpastoError
 from impasto.files import reason, write_file
+from impasto.formats.exif import STORAGE_TAGS as STORAGE_TAGS
+from impasto.formats.read import FORMATS as FORMATS
+from impasto.formats.read import TURNS as TURNS
+from impasto.formats.read import decode, decode_pil, describe, read_file, tell
+from impasto.formats.write import JPEG_EXIF_BYTES as JPEG_EXIF_BYTES
+from impasto.formats.write import WITH_ALPHA as WITH_ALPHA
+from impasto.formats.write import WITH_EXIF as WITH_EXIF
+from impasto.formats.write import encode
 
 Pixels = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 200_000_000  # the largest phone camera makes 16320 x 12240
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 ENDINGS = {
     "jpg": "JPEG",
     "jpeg": "JPEG",
@@ -44,30 +48,7 @@ ENDINGS = {
 }
 #: Pixels that a side can have where encoders and decoders set a limit; PNG, TIFF and BMP have none to speak of.
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "GIF": 65_535}
-WITH_ALPHA = {"PNG", "WEBP", "AVIF", "TIFF"}
-WITH_EXIF = {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"}
-JPEG_EXIF_BYTES = 65533  # a JPEG segment holds no more
 _BAND = 1 << 18  # pixels that are computed at a time where no pixel depends on another
-_PILLOW_LIMIT_LOCK = threading.Lock()
-
-# EXIF orientation -> what makes the picture upright.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# Tags that say how the file they came from stored its pixels (a TIFF keeps them beside the real EXIF), or that hold a
-# second copy of it (XMP, IPTC, Photoshop, ICC). In another file they would be wrong.
-# fmt: off
-STORAGE_TAGS = frozenset([
-    254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 301, 317, 318, 319, 320, 322, 323, 324, 325,
-    330, 338, 339, 340, 341, 347, 513, 514, 529, 530, 531, 532, 700, 33723, 34377, 34675,
-])
-# fmt: on
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +56,14 @@ class Picture:
     """A picture and what has to travel with it.
 
     `pixels`: uint8 [H, W, 3], sRGB, upright. `alpha`: uint8 [H, W], 255 = opaque, or None.
-    `exif`: EXIF block without orientation, or None. To keep alpha and EXIF on new pixels of the same size use
-    `dataclasses.replace(picture, pixels=new)`.
+    `exif`: EXIF block without orientation, or None. `dpi`: resolution across and down, or None. To keep all of that on
+    new pixels of the same size use `dataclasses.replace(picture, pixels=new)`.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha
@@ -97,12 +79,14 @@ class Picture:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def to_pil(self) -> Image.Image:
-        """Makes a Pillow image, RGB or RGBA, EXIF in `info["exif"]`; `read_image` turns it back into this picture."""
+        """Makes a Pillow image, RGB or RGBA, EXIF and resolution in its `info`, which `read_image` turns back."""
         image = Image.fromarray(np.ascontiguousarray(self.pixels))
         if self.alpha is not None:
             image.putalpha(Image.fromarray(np.ascontiguousarray(self.alpha)))
         if self.exif is not None:
             image.info["exif"] = self.exif
+        if self.dpi is not None:
+            image.info["dpi"] = self.dpi
         return image
 
     def limit_size(self, size: int) -> Picture:
@@ -113,10 +97,11 @@ class Picture:
         if max(self.pixels.shape[:2]) <= size:
             return self
         if self.alpha is None:
-            return Picture(limit_long_side(self.pixels, size), None, self.exif)
+            return replace(self, pixels=limit_long_side(self.pixels, size))
         # With its alpha, as Pillow does it: colours that cannot be seen must not run into those that can.
         scaled = limit_long_side(np.dstack([self.pixels, self.alpha]), size)
-        return Picture(np.ascontiguousarray(scaled[..., :3]), np.ascontiguousarray(scaled[..., 3]), self.exif)
+        pixels, alpha = (np.ascontiguousarray(part) for part in (scaled[..., :3], scaled[..., 3]))
+        return replace(self, pixels=pixels, alpha=alpha)
 
     def resize(self, height: int, width: int) -> Picture:
         """Scales the picture to another size by bilinear interpolation, as masks are; one of that size stays itself."""
@@ -132,9 +117,22 @@ ImageSource = Picture | str | os.PathLike[str] | bytes | BinaryIO | Image.Image 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
     """Read a picture from a path, the bytes of a file, a binary stream, a Pillow image or an array.
 
-    Files: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF (of several frames the first). The result is upright (EXIF
-    orientation applied) and sRGB (another ICC profile is converted, a broken one ignored; CMYK and grey become RGB);
-    16 bit becomes 8. Floating point (TIFF or Pillow mode F) is read as 0..1, or as 0..255 if it goes beyond 1.
+    Files: JPEG, PNG, WebP, AVIF, TIFF and BigTIFF, BMP, GIF; of several frames the first. The result is upright (EXIF
+    orientation, which in AVIF is not EXIF's) and sRGB: an ICC profile is converted (a broken one ignored), or else what
+    cICP, gAMA and cHRM of a PNG, nclx of an AVIF, or EXIF of a camera's Adobe RGB tell; HDR (PQ, HLG) with white at
+    203 cd/m2, where what is brighter is white. CMYK and grey become RGB.
+
+    Samples of any depth become 8 bit: 0 and the largest number are black and white (in a TIFF that says so, white and
+    black), of signed numbers what is below 0 is black. Floating point is read as 0..1, from a largest value of 2 on as
+    0..255, from 510 on as 0..65535; what is beyond is clipped. A TIFF of a kind that is not read (complex numbers, raw
+    sensor data, LogLuv, inks that are not CMYK, JPEG 2000 and other rare compressions) is refused by its name.
+
+    EXIF is handed on byte for byte, but for orientation, preview, size in pixels and colour space, which would be
+    untrue.
+
+    A file that ends too early or is damaged is read with an `IncompleteWarning`, as far as no more than a quarter of
+    the picture is missing: JPEG, PNG, WebP and TIFF. What is missing is grey in a JPEG, like the row above it in a PNG,
+    and black in a TIFF; a WebP is decoded as if nothing but zeros followed.
 
     Arrays: uint8, or floating point in 0..1, of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the last with alpha).
     A `Picture` is handed back as it is.
@@ -156,30 +154,19 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str |
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         name = name or path
-        try:
-            stream = open(path, "rb")  # noqa: SIM115 (closed below; errors of opening and of decoding must not mix)
-        except FileNotFoundError:
-            raise ImpastoError(f"cannot read {name}: there is no such file") from None
-        except IsADirectoryError:
-            raise ImpastoError(f"cannot read {name}: it is a folder; name one picture in it") from None
-        except (OSError, ValueError) as error:
-            raise ImpastoError(f"cannot read {name}: {_reason(error)}") from None
-        with stream:
-            return _read_stream(stream, name, max_pixels)
+        return Picture(*decode(read_file(path, name), name, max_pixels))
     name = name or "the picture"
     if isinstance(source, Image.Image):
-        _check_size(source, name, max_pixels)
-        return _read_pil(source, name)
-    if isinstance(source, bytes):
-        return _read_stream(io.BytesIO(source), name, max_pixels)
+        return Picture(*decode_pil(source, name, max_pixels))
     if hasattr(source, "read"):
         try:
-            data = source.read()
+            source = source.read()
         except OSError as error:
-            raise ImpastoError(f"cannot read the stream: {_reason(error)}") from None
-        if not isinstance(data, bytes):
+            raise ImpastoError(f"cannot read the stream: {tell(error)}") from None
+        if not isinstance(source, bytes):
             raise ImpastoError("cannot read the stream: it gives text; open it in binary mode")
-        return _read_stream(io.BytesIO(data), name, max_pixels)
+    if isinstance(source, bytes):
+        return Picture(*decode(source, name, max_pixels))
     raise ImpastoError(
         f"cannot read a picture from {type(source).__name__}: give a path, bytes, a binary stream, "
         "a Pillow image or a NumPy array"
@@ -197,11 +184,11 @@ def write_image(
 
     The format comes from the ending of a path unless `format` ("png", "jpg", ...) names it; a stream is PNG unless it
     does. `quality` (1 to 100) is for JPEG and AVIF, both written without halving the chroma (4:4:4), and for WebP,
-    which always halves it except at 100, which is lossless. TIFF is lossless (with EXIF it is not compressed); GIF
-    has 256 colours.
+    which always halves it except at 100, which is lossless. TIFF is lossless; GIF has 256 colours.
 
     Alpha is kept in PNG, WebP, AVIF and TIFF; in the others the picture is laid on white. EXIF is given back in JPEG,
-    PNG, WebP, AVIF and TIFF. A file appears complete or not at all: it is written beside its place and moved there.
+    PNG, WebP, AVIF and TIFF, resolution in JPEG, PNG, TIFF and BMP. A file appears complete or not at all: it is
+    written beside its place and moved there.
 
     Raises `ImpastoError` for a format that is not written, a missing folder, no permission or a full disk.
 
@@ -219,9 +206,14 @@ def write_image(
         limit = f"a side has at most {LONGEST_SIDE[kind]} pixels, not {width} x {height}"
         raise ImpastoError(f"cannot write {name} as {kind}: {limit}; choose png or tiff")
     try:
-        data = _encode(picture, kind, quality)
-    except (OSError, ValueError, RuntimeError, struct.error) as error:
-        raise ImpastoError(f"cannot write {name} as {kind}: {_reason(error)}") from None
+        data = encode(picture.to_pil(), kind, quality, picture.exif, picture.dpi)
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        struct.error,
+    ) as error:  # for example: a side longer than the format can tell
+        raise ImpastoError(f"cannot write {name} as {kind}: {tell(error)}") from None
     if isinstance(target, (str, os.PathLike)):
         write_file(target, data)
         return
@@ -229,6 +221,15 @@ def write_image(
         target.write(data)
     except (OSError, ValueError) as error:
         raise ImpastoError(f"cannot write {name}: {reason(error, name)}") from None
+
+
+def read_exif(path: str | os.PathLike[str]) -> bytes | None:
+    """Read the EXIF block of a file as it may go into another, without orientation; the pixels are not decoded."""
+    name = os.fspath(path)
+    try:
+        return describe(read_file(name, name), name).exif.block
+    except ImpastoError:  # what cannot be read has none
+        return None
 
 
 def resize_short_side(pixels: Pixels, size: int) -> Pixels:
@@ -295,9 +296,6 @@ def _scale(pixels: Pixels, size: int, side: int) -> Pixels:
     return np.array(scaled)
 
 
-# Reading
-
-
 def _read_array(array: npt.NDArray[Any]) -> Picture:
     if array.ndim == 2:
         array = array[..., None]
@@ -314,198 +312,9 @@ def _read_array(array: npt.NDArray[Any]) -> Picture:
     return Picture(color, array[..., 3].copy() if array.shape[2] == 4 else None)
 
 
-def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> Picture:
-    with _explain_damage(name):
-        image = _open(stream, name)
-        _check_size(image, name, max_pixels)
-        return _read_pil(image, name)
-
-
-def _open(stream: BinaryIO, name: str) -> Image.Image:
-    """Read the header of a file.
-
-    This is `Image.open` without its own limit on pixels: that one is a global of the host program and only warns at
-    first, ours is an argument. It also tries no format that is not ours (EPS, for one, would start Ghostscript).
-    """
-    Image.init()
-    prefix = stream.read(16)
-    if not prefix:
-        raise ImpastoError(f"cannot read {name}: it is empty")
-    for kind in FORMATS:
-        factory, accept = Image.OPEN[kind]
-        if accept is not None and accept(prefix) is True:
-            stream.seek(0)
-            try:
-                return factory(stream, "")
-            except Image.DecompressionBombError:  # WebP asks Pillow's limit by itself
-                stream.seek(0)
-                with _lift_pillow_limit():
-                    return factory(stream, "")
-    raise ImpastoError(f"cannot read {name}: it is not a picture of a known kind ({', '.join(FORMATS)})")
-
-
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise TooLargeError(
-            f"cannot read {name}: {image.width} x {image.height} pixels are more than the limit of {max_pixels}; "
-            "paint it from file to file (--huge, impasto.huge), or if you trust it, raise max_pixels (--max-pixels)"
-        )
-
-
-@contextlib.contextmanager
-def _lift_pillow_limit() -> Iterator[None]:
-    """Lift Pillow's own limit on pixels for a moment.
-
-    It is a global, so this is for pictures beyond it only, whose size is checked against ours.
-    """
-    with _PILLOW_LIMIT_LOCK:
-        kept = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = kept
-
-
-@contextlib.contextmanager
-def _explain_damage(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong while decoding into one line."""
-    try:
-        yield
-    except ImpastoError:
-        raise
-    except MemoryError:
-        raise ImpastoError(f"cannot read {name}: it does not fit into memory") from None
-    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
-        raise ImpastoError(f"cannot read {name}: the file is damaged or incomplete ({_reason(error)})") from None
-
-
-def _read_pil(image: Image.Image, name: str) -> Picture:
-    with _explain_damage(name):
-        beyond = image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf"))
-        with _lift_pillow_limit() if beyond else contextlib.nullcontext():  # TIFF asks it again
-            image.load()
-        orientation, exif = _read_exif_block(image)
-        profile = image.info.get("icc_profile")
-        if image.mode == "F" or image.mode.startswith("I"):
-            image = _to_eight_bit(image, name)
-        elif image.has_transparency_data and image.mode not in ("L", "LA"):
-            image = image.convert("LA" if image.mode == "La" else "RGBA")
-        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        color = _to_srgb(image, profile)
-        if orientation in TURNS:
-            color = color.transpose(TURNS[orientation])
-            alpha = alpha.transpose(TURNS[orientation]) if alpha else None
-        return Picture(np.array(color), np.array(alpha) if alpha else None, exif)
-
-
-def read_exif(path: str | os.PathLike[str]) -> bytes | None:
-    """Read the EXIF block of a file as it may go into another, without orientation; the pixels are not read."""
-    try:
-        with open(path, "rb") as stream:
-            return _read_exif_block(_open(stream, os.fspath(path)))[1]
-    except Exception:  # what cannot be read has none
-        return None
-
-
-def _read_exif_block(image: Image.Image) -> tuple[int, bytes | None]:
-    """Read the orientation, and the EXIF block for another file; damaged EXIF must not cost the picture."""
-    try:
-        exif = Image.Exif()
-        exif.load(image.getexif().tobytes())  # a copy: the caller's image keeps its own
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
-        for tag in STORAGE_TAGS & set(exif):
-            del exif[tag]
-        if ExifTags.IFD.Exif in exif:
-            details = exif.get_ifd(ExifTags.IFD.Exif)
-            details.pop(ExifTags.Base.ExifImageWidth, None)  # the result may have another size
-            details.pop(ExifTags.Base.ExifImageHeight, None)
-            if ExifTags.Base.ColorSpace in details:
-                details[ExifTags.Base.ColorSpace] = 1  # sRGB, as the pixels are now
-        return orientation, exif.tobytes() if len(exif) else None
-    except Exception:  # the parser, too, raises nearly anything
-        return 1, None
-
-
-def _to_eight_bit(image: Image.Image, name: str) -> Image.Image:
-    """Convert 16 bit grey (I;16 and its kin, I) and floating point (F) to 8 bit grey; Pillow would only clip."""
-    values = np.asarray(image).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ImpastoError(f"cannot read {name}: it holds values that are not numbers")
-    if image.mode == "F":
-        values *= 255 if values.max() <= 1 else 1
-    else:
-        values /= 257
-    return Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert any 8 bit mode to RGB in sRGB, alpha left out."""
-    if profile is None:
-        return image.convert("RGB")
-    device = image
-    if image.mode != "CMYK":
-        device = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    try:
-        transform = ImageCms.buildTransform(
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            device.mode,
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError):  # broken, or for another kind of pixels
-        return image.convert("RGB")
-    if device.mode == "RGB" and _keeps_colors(transform):
-        return device
-    converted = ImageCms.applyTransform(device, transform)
-    assert converted is not None  # only in-place conversion gives None
-    return converted
-
-
-def _keeps_colors(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a profile is sRGB under whatever name: then pixels are left alone, not rounded once more."""
-    levels = np.arange(0, 256, 17, dtype=np.uint8)
-    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(64, 64, 3)
-    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(cube), transform))
-    return bool(np.abs(moved.astype(int) - cube).max() <= 1)
-
-
-# Writing
-
-
 def _find_format(name: str, ending: str) -> str:
     kind = ENDINGS.get(ending.lower().removeprefix("."))
     if kind is None:
         problem = f"unknown picture format '{ending}'" if ending else "the name has no ending that tells the format"
         raise ImpastoError(f"cannot write {name}: {problem}; use one of {', '.join(ENDINGS)}")
     return kind
-
-
-def _encode(picture: Picture, kind: str, quality: int) -> bytes:
-    """Make the bytes of the file: in memory first, so that what the encoder refuses never touches the disk."""
-    image = picture.to_pil()
-    if picture.alpha is not None and kind not in WITH_ALPHA:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    options: dict[str, Any] = {}
-    match kind:
-        case "JPEG" | "AVIF":
-            options = {"quality": quality, "subsampling": "4:4:4"}
-        case "WEBP":
-            options = {"quality": quality, "lossless": quality == 100, "exact": True}
-        case "TIFF" if picture.exif is None:  # Pillow's compressing writer fails on nested EXIF
-            options = {"compression": "tiff_adobe_deflate"}
-    exif = picture.exif
-    if exif is not None and kind in WITH_EXIF and not (kind == "JPEG" and len(exif) > JPEG_EXIF_BYTES):
-        options["exif"] = exif
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def _reason(error: Exception) -> str:
-    """Tell the reason that an exception gives, on one line."""
-    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
-    return text.splitlines()[0] if text else type(error).__name__

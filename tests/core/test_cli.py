@@ -309,6 +309,38 @@ def test_from_stdin_to_stdout(folder: Path) -> None:
     assert contents(folder) == before
 
 
+def test_pipes_are_read_and_written(folder: Path) -> None:
+    before = contents(folder)
+    command = (
+        "mkfifo pipe.png; cat pipe.png > piped.png & "
+        "cat coffee.png | {0} -m impasto stylize <(cat cat.jpg) /dev/stdin --mask <(cat mask.png) -o pipe.png; wait; "
+        "{0} -m impasto stylize cat.jpg munch-scream -o /dev/stdout --format jpg | cat > out.jpg"
+    )
+    Image.new("L", CAT.size, 255).save("mask.png")
+    run = subprocess.run(["bash", "-c", command.format(sys.executable)], capture_output=True, text=True)
+    assert run.stderr == ""
+    assert Path("pipe.png").is_fifo()
+    for file, kind in {"out.jpg": "JPEG", "piped.png": "PNG"}.items():
+        with Image.open(file) as image:
+            assert (image.format, image.size) == (kind, CAT.size)
+    assert set(contents(folder)) - set(before) == {"mask.png", "out.jpg", "piped.png"}
+
+
+def test_a_photo_that_lacks_its_end_is_painted_and_a_damaged_one_told_in_one_line(folder: Path) -> None:
+    Path("cut.jpg").write_bytes(Path("cat.jpg").read_bytes()[:-30])
+    Image.open("cat.jpg").save("torn.tif", compression="tiff_lzw")
+    file = bytearray(Path("torn.tif").read_bytes())
+    file[500:-2000] = bytes(len(file) - 2500)  # of which libtiff has much to say
+    Path("torn.tif").write_bytes(file)
+    run = process("stylize", "cut.jpg", "torn.tif", "-s", "munch-scream", "-o", "{photo}-out.png")
+    assert run.returncode == 2
+    [cut, torn] = run.stderr.decode().splitlines()
+    assert cut == "impasto: cut.jpg is damaged or incomplete: its end is missing"
+    assert torn.startswith("impasto: cannot read torn.tif: the file is damaged or incomplete")
+    assert Path("cut-out.png").exists()
+    assert not Path("torn-out.png").exists()
+
+
 def test_painting_does_not_load_pytorch() -> None:
     code = """if True:
         import sys

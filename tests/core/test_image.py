@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import tifffile  # comes with scikit-image; writes the TIFFs that Pillow cannot
 from PIL import ExifTags, Image, ImageCms
 from skimage import data
 
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, IncompleteWarning
 from impasto.image import (
     Picture,
     center_crop,
@@ -118,6 +119,79 @@ def test_exif_is_given_back_upright(tmp_path, ending):
         assert ExifTags.Base.ExifImageWidth not in details  # the old size would be wrong
         assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
     assert read_image(path).exif is not None
+
+
+def raw_exif(
+    order: str, color_space: int = 65535, index: bytes = b"R03\0", more: tuple = ()
+) -> tuple[bytes, list[bytes]]:
+    """EXIF as no library would write it, and what of it has to be handed on: text in several encodings, a maker note,
+    a type that does not exist, numbers of the wrong type."""
+    texts = ["© Me, Łódź".encode() + b"\0", "José".encode("latin1") + b"\0", "Grüße\0".encode("utf-16le")]
+    note, comment = b"MAKER\0\1\2\xff" * 5, b"UNICODE\0" + "Grüße".encode("utf-16be" if order == ">" else "utf-16le")
+    short = lambda value: struct.pack(order + "HH", value, 0)  # noqa: E731
+
+    def directory(entries: list, start: int, following: int = 0) -> bytes:
+        table, values = struct.pack(order + "H", len(entries)), b""
+        for tag, kind, count, raw in sorted(entries):
+            place = struct.pack(order + "I", start + 6 + 12 * len(entries) + len(values))
+            table += struct.pack(order + "HHI", tag, kind, count) + (raw.ljust(4, b"\0") if len(raw) <= 4 else place)
+            values += raw + bytes(len(raw) % 2) if len(raw) > 4 else b""
+        return table + struct.pack(order + "I", following) + values
+
+    def pointer(at: int) -> bytes:
+        return struct.pack(order + "I", at)
+
+    def main(details: int, place: int, preview: int) -> bytes:
+        return directory([
+            (274, 3, 1, short(6)), (296, 1, 1, b"\2"), (315, 2, len(texts[1]), texts[1]),
+            (33432, 2, len(texts[0]), texts[0]), (34665, 4, 1, pointer(details)), (34853, 4, 1, pointer(place)),
+            (40091, 1, len(texts[2]), texts[2]), (50000, 99, 3, b"odd!"),
+        ], 8, preview)  # fmt: skip
+
+    details = 8 + len(main(0, 0, 0))
+
+    def exif(interop: int) -> bytes:
+        return directory([
+            (0x927C, 7, len(note), note), (0x9286, 7, len(comment), comment), (0xA001, 3, 1, short(color_space)),
+            (0xA002, 4, 1, pointer(4000)), (0xA003, 4, 1, pointer(3000)), (0xA005, 4, 1, pointer(interop)),
+        ], details)  # fmt: skip
+
+    interop = details + len(exif(0))
+    index_directory = directory([(1, 2, 4, index)], interop)
+    place = interop + len(index_directory)
+    where = struct.pack(order + "6I", 48, 1, 51, 1, 24, 1)
+    gps = directory([(1, 2, 2, b"N\0"), (2, 5, 3, where)], place)
+    preview = place + len(gps)
+    picture = b"\xff\xd8PREVIEW\xff\xd9"
+    thumbnail = directory([(513, 4, 1, pointer(preview + 30)), (514, 4, 1, pointer(len(picture)))], preview) + picture
+    head = (b"II*\0" if order == "<" else b"MM\0*") + pointer(8)
+    block = head + main(details, place, preview) + exif(interop) + index_directory + gps + thumbnail
+    return b"Exif\0\0" + block, [*texts, note, comment, where]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "avif", "tif"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_is_handed_on_byte_for_byte(tmp_path, format, order, ending):
+    block, kept = raw_exif(order)
+    if format == "TIFF":  # which only we write so
+        write_image(tmp_path / "in.tif", Picture(PHOTO, exif=block))
+        picture = read_image(tmp_path / "in.tif")
+    else:
+        picture = read_image(encoded(Image.fromarray(PHOTO), format, exif=block))
+        assert picture.size == (61, 90)  # turned, though no library can write tag 296 again
+    path = tmp_path / f"out.{ending}"
+    write_image(path, picture)
+    file = path.read_bytes()
+    assert [part for part in kept if part not in file] == []
+    assert b"PREVIEW" not in file
+    with Image.open(path) as image:
+        exif = image.getexif()
+        assert exif.get(ExifTags.Base.Orientation, 1) == 1
+        assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        assert (details[0xA001], 0xA002 in details, 0xA003 in details) == (1, False, False)
+    assert read_image(path).size == picture.size
 
 
 def test_tiff_storage_tags_do_not_reach_a_jpeg(tmp_path):
@@ -250,6 +324,43 @@ def test_something_else_is_refused():
         read_image(io.StringIO("text"))
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "bmp"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+def test_resolution_is_kept(tmp_path, format, ending):
+    path = tmp_path / f"out.{ending}"
+    turned = encoded(Image.fromarray(PHOTO), format, dpi=(300, 150), exif=exif_block(6))
+    write_image(path, read_image(turned).limit_size(50))
+    with Image.open(path) as image:
+        assert np.allclose(image.info["dpi"], (150, 300), atol=0.02)
+    assert read_image(PHOTO).dpi is None
+
+
+def test_costs_are_bounded_by_the_size_of_the_file(tmp_path):
+    """A megabyte that would be gigabytes: tags that all lie over the same bytes, texts and profiles that unpack so."""
+    entries = b"".join(struct.pack("<HHII", 50_000 + i, 1, 900_000, 60_100) for i in range(500))
+    tags = b"II*\0" + struct.pack("<IH", 8, 500) + entries + bytes(4)
+    many = tags.ljust(1 << 20, b"x")
+    size = [(256, 90), (257, 61), (258, 8), (262, 1), (273, 8), (279, 90 * 61)]
+    stored = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in size)
+    tiff = b"II*\0" + struct.pack("<IH", 8, 506) + stored + entries + bytes(4)
+    packed = zlib.compress(bytes(60 << 20))
+    rows = b"".join(b"\0" + row.tobytes() for row in PHOTO)
+    files = {
+        "eXIf": png(90, 61, 8, 2, rows, {b"eXIf": many}),
+        "zTXt": png(90, 61, 8, 2, rows, {b"zTXt": b"Raw profile type exif\0\0" + packed}),
+        "iCCP": png(90, 61, 8, 2, rows, {b"iCCP": b"x\0\0" + packed}),
+        "WebP": encoded(Image.fromarray(PHOTO), "WEBP", exif=many),
+        "TIFF": tiff.ljust(1 << 20, b"x"),
+    }
+    for file in files.values():
+        tracemalloc.start()
+        picture = read_image(file)
+        write_image(tmp_path / "out.tif", picture)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+        tracemalloc.stop()
+        assert picture.size == (90, 61)
+
+
 # Kinds of pixels
 
 
@@ -303,12 +414,122 @@ def test_sixteen_bit_grey(format):
     assert np.array_equal(read_image(Image.fromarray(values.astype(np.int32))).pixels, np.dstack([expected] * 3))
 
 
-def png(width: int, height: int, bits: int, color: int, rows: bytes = b"") -> bytes:
+def png(
+    width: int, height: int, bits: int, color: int, rows: bytes = b"", more: dict[bytes, bytes] | None = None
+) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    chunks = {b"IHDR": header, **(more or {}), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, body) for kind, body in chunks.items())
+
+
+@pytest.mark.parametrize(("bits", "color"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2)])
+def test_the_transparent_color_of_a_png(bits, color):
+    generator = np.random.default_rng(0)
+    samples = generator.integers(0, 1 << bits, (8, 16, 3 if color else 1))
+    samples[2, 3] = samples[4, 5] = key = samples[0, 0]
+    samples[0, 1], samples[0, 2] = key, key
+    samples[0, 2, 0] ^= 1  # nearly the same color
+    loose = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape(8, -1, 2), axis=2)[..., -bits:]
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in loose.reshape(8, -1))
+    picture = read_image(png(16, 8, bits, color, rows, {b"tRNS": key.astype(">u2").tobytes()}))
+    assert np.array_equal(picture.alpha == 0, (samples == key).all(axis=2))
+    assert np.array_equal(
+        picture.pixels, np.broadcast_to(np.rint(samples * 255 / ((1 << bits) - 1)), picture.pixels.shape)
+    )
+
+
+UNIT = np.linspace(0, 1, 61 * 90 * 3).reshape(61, 90, 3)[::-1]
+SAMPLES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "f2", "f4", "f8"]
+
+
+def typed(unit: np.ndarray, kind: str) -> np.ndarray:
+    return (unit * (1 if kind[0] == "f" else np.iinfo(kind).max)).astype(kind)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_tiff_samples(tmp_path, kind, order):
+    path = tmp_path / "picture.tif"
+    unit = UNIT * 0.999
+    rows = {"byteorder": order, "rowsperstrip": 7}
+    grey = np.dstack([unit[..., :1]] * 3)
+    planes = np.ascontiguousarray(typed(unit, kind).transpose(2, 0, 1))
+    for expected, values, options in (
+        (grey, typed(unit[..., 0], kind), {"photometric": "minisblack", **rows}),
+        (1 - grey, typed(unit[..., 0], kind), {"photometric": "miniswhite", **rows}),
+        (unit, typed(unit, kind), {"photometric": "rgb", "byteorder": order, "tile": (32, 16)}),
+        (unit, planes, {"photometric": "rgb", "planarconfig": "separate", "bigtiff": True, **rows}),
+        (unit, typed(unit, kind), {"photometric": "rgb", "compression": "zlib", **rows}),
+    ):
+        tifffile.imwrite(path, values, **options)
+        assert np.abs(read_image(path).pixels - 255 * expected).max() <= (2.6 if kind == "i1" else 1.1)
+
+
+def tiff(samples: bytes, size: tuple[int, int], bits: list[int], photometric: int, more: dict[int, list[int]]) -> bytes:
+    """A TIFF of one strip, of which libraries write none."""
+    tags = {256: [size[0]], 257: [size[1]], 258: bits, 262: [photometric], 273: [8], 277: [len(bits)],
+            278: [size[1]], 279: [len(samples)]} | more  # fmt: skip
+    body, table = samples + bytes(len(samples) % 2), b""
+    for tag, values in sorted(tags.items()):
+        raw = struct.pack(f"<{len(values)}I", *values)
+        if len(raw) > 4:
+            raw, body = struct.pack("<I", 8 + len(body)), body + raw
+        table += struct.pack("<HHI", tag, 4, len(values)) + raw
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + table + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 17, 20, 31, 33, 63])
+def test_tiff_of_any_depth(bits):
+    unit = UNIT[..., 0] if bits > 8 else np.round(UNIT[..., 0])
+    whole = (1 << bits) - 1
+    packed = b""
+    for row in unit:
+        row_bits = "".join(f"{int(value * whole):0{bits}b}" for value in row)
+        packed += int(row_bits.ljust(-(-len(row_bits) // 8) * 8, "0"), 2).to_bytes(-(-len(row_bits) // 8), "big")
+    for photometric, expected in ((0, 1 - unit), (1, unit)):
+        picture = read_image(tiff(packed, (90, 61), [bits], photometric, {}))
+        assert np.abs(picture.pixels[..., 0] - 255 * expected).max() <= 1.1
+
+
+def test_tiff_alpha_palettes_and_lab():
+    share = UNIT[..., :1]
+    multiplied = np.rint(np.dstack([PHOTO * share, 255 * share])).astype(np.uint8)
+    picture = read_image(tiff(multiplied.tobytes(), (90, 61), [8] * 4, 2, {338: [1]}))
+    assert np.array_equal(picture.alpha, multiplied[..., 3])
+    assert np.abs(picture.pixels.astype(int) - PHOTO)[picture.alpha > 100].max() <= 4
+    five = np.dstack([PHOTO, ALPHA, ALPHA[::-1]])
+    picture = read_image(tiff(five.tobytes(), (90, 61), [8] * 5, 2, {338: [0, 2]}))
+    assert np.array_equal(picture.pixels, PHOTO)
+    assert np.array_equal(picture.alpha, ALPHA[::-1])
+    colors = [[255, 0, 10], [0, 128, 20]]
+    palette = [level * 257 for channel in zip(*colors, strict=True) for level in channel]
+    picture = read_image(tiff(b"\x40", (2, 1), [1], 3, {320: palette}))
+    assert picture.pixels.tolist() == [colors]
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB", 1)
+    lab = np.asarray(ImageCms.applyTransform(Image.fromarray(PHOTO), to_lab)).astype(int)
+    for photometric, offset in ((8, 0), (9, 128)):
+        levels = (lab + np.array([0, offset, offset])).astype(np.uint8)
+        picture = read_image(tiff(levels.tobytes(), (90, 61), [8] * 3, photometric, {}))
+        assert psnr(picture.pixels, PHOTO) > 40
+
+
+@pytest.mark.parametrize(
+    ("more", "photometric", "named"),
+    [
+        ({339: [6]}, 1, "complex samples"),
+        ({}, 32803, r"CFA \(raw sensor data\)"),
+        ({}, 32845, "LogLuv"),
+        ({259: [34712]}, 1, "JPEG 2000 compression"),
+        ({259: [50002]}, 1, "JPEG XL compression"),
+    ],
+)
+def test_tiff_that_is_not_read_is_named(more, photometric, named):
+    with pytest.raises(ImpastoError, match=f"TIFF with .*{named}.* is not supported; save it as") as raised:
+        read_image(tiff(bytes(32), (4, 1), [64], photometric, more))
+    one_line(raised)
 
 
 def test_sixteen_bit_rgb(tmp_path):
@@ -324,6 +545,10 @@ def test_float():
     expected = np.dstack([np.rint(values * 255).astype(np.uint8)] * 3)
     assert np.array_equal(read_image(encoded(Image.fromarray(values), "TIFF")).pixels, expected)
     assert np.array_equal(read_image(Image.fromarray(values * 255)).pixels, expected)
+    for white in (1.5, 1, 200, 255, 60_000, 65535):
+        for source in (Image.fromarray(values * white), encoded(Image.fromarray(values * white), "TIFF")):
+            levels = np.clip(values * white / (1 if white < 2 else 255 if white < 510 else 65535), 0, 1) * 255
+            assert np.abs(read_image(source).pixels[..., 0] - levels).max() <= 0.51
     with pytest.raises(ImpastoError, match="not numbers"):
         read_image(Image.fromarray(np.full((2, 2), np.nan, np.float32)))
 
@@ -439,6 +664,66 @@ def test_srgb_profiles_leave_pixels_alone():
         assert np.array_equal(read_image(encoded(Image.fromarray(PHOTO), "PNG", icc_profile=profile)).pixels, PHOTO)
 
 
+DISPLAY_P3 = np.array(
+    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
+)  # to D50
+CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+
+
+def decode_srgb(levels: np.ndarray) -> np.ndarray:
+    return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+
+@pytest.mark.parametrize("told", ["cICP", "gAMA", "gAMA and cHRM", "R03 in PNG", "R03 in WebP", "R03 in TIFF", "nclx"])
+def test_colour_spaces_told_without_a_profile(tmp_path, told):
+    pixels = PHOTO if told != "nclx" else np.broadcast_to(np.uint8([40, 160, 90]), PHOTO.shape)
+    rows = b"".join(b"\0" + row.tobytes() for row in PHOTO)
+    adobe = srgb_from_xyz((pixels / 255) ** 2.19921875 @ ADOBE.T)
+    display = srgb_from_xyz(decode_srgb(pixels / 255) @ DISPLAY_P3.T)
+    block = raw_exif("<")[0].replace(struct.pack("<HHIH", 274, 3, 1, 6), struct.pack("<HHIH", 274, 3, 1, 1))
+    if told == "cICP":
+        file, expected = (
+            png(90, 61, 8, 2, rows, {b"cICP": bytes([12, 13, 0, 1]), b"gAMA": bytes([0, 1, 0, 0])}),
+            display,
+        )
+    elif told == "gAMA":
+        linear = np.clip(pixels / 255, 0, 1)
+        expected = 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        file = png(90, 61, 8, 2, rows, {b"gAMA": struct.pack(">I", 100_000)})
+    elif told == "gAMA and cHRM":
+        file, expected = png(90, 61, 8, 2, rows, {b"gAMA": struct.pack(">I", 45_470), b"cHRM": CHRM}), None
+        expected = srgb_from_xyz(decode_srgb(pixels / 255) @ ADOBE.T)
+    elif told == "nclx":
+        file = bytearray(encoded(Image.fromarray(pixels), "AVIF", quality=100, subsampling="4:4:4"))
+        at = file.index(b"nclx") + 4
+        file[at : at + 4], expected = struct.pack(">HH", 12, 13), display
+    else:
+        file, expected = encoded(Image.fromarray(PHOTO), "PNG", exif=block), adobe
+        if told == "R03 in WebP":
+            file = encoded(Image.fromarray(PHOTO), "WEBP", lossless=True, exif=block)
+        elif told == "R03 in TIFF":
+            write_image(tmp_path / "in.tif", Picture(PHOTO, exif=block))
+            file = (tmp_path / "in.tif").read_bytes()
+    picture = read_image(bytes(file))
+    assert np.abs(picture.pixels - expected).max() <= (4 if told == "nclx" else 2.1)
+    assert np.abs(pixels - expected).max() > 10  # so that the conversion is seen
+    write_image(tmp_path / "out.png", picture)
+    assert np.array_equal(read_image(tmp_path / "out.png").pixels, picture.pixels)  # not told, and converted, twice
+
+
+def test_srgb_is_srgb_however_it_is_told():
+    rows = b"".join(b"\0" + row.tobytes() for row in PHOTO)
+    for chunks in (
+        {b"sRGB": b"\0", b"gAMA": struct.pack(">I", 100_000)},
+        {b"gAMA": struct.pack(">I", 45_455)},
+        {b"cICP": bytes([1, 13, 0, 1]), b"cHRM": CHRM},
+        {b"eXIf": raw_exif("<", color_space=1)[0][6:]},
+        {b"eXIf": raw_exif("<", index=b"R98\0")[0][6:]},
+    ):
+        pixels = read_image(png(90, 61, 8, 2, rows, chunks)).pixels
+        assert np.array_equal(pixels if b"eXIf" not in chunks else np.rot90(pixels), PHOTO)
+
+
 @pytest.mark.parametrize(
     "profile",
     [b"no profile at all", ADOBE_PROFILE[:200], icc_profile(b"GRAY", WHITE | {b"kTRC": gamma(1.0)})],
@@ -512,6 +797,22 @@ def test_empty_and_text_files(tmp_path):
     with pytest.raises(ImpastoError, match=r"picture\.jpg: it is not a picture of a known kind \(JPEG, PNG") as raised:
         read_image(path)
     one_line(raised)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "progressive.jpg", "png", "webp", "tif"])
+def test_a_file_that_lacks_only_its_end_is_read(tmp_path, ending):
+    path = tmp_path / f"cut.{ending}"
+    if ending == "progressive.jpg":
+        Image.fromarray(PHOTO).save(path, progressive=True, quality=95)
+    elif ending == "tif":
+        tifffile.imwrite(path, PHOTO, photometric="rgb")
+    else:
+        write_image(path, PHOTO)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 19 // 20])
+    with pytest.warns(IncompleteWarning, match=r"cut\..* is damaged or incomplete: .* missing"):
+        picture = read_image(path)
+    assert picture.pixels.shape == PHOTO.shape
+    assert psnr(picture.pixels[:30], PHOTO[:30]) > 25
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

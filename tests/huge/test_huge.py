@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_kinds_of_files(painter, folder, ending):
 
 
 def test_what_a_file_can_hold_is_settled_as_in_memory(painter, folder):
-    """A turn in EXIF, a title, alpha; grey; 16 bit; inks in 16 bit."""
+    """A turn in EXIF, a title, alpha; grey; 16 bit; inks in 16 bit; TIFF that libvips reads wrong; colours by cHRM."""
     rgb = np.asarray(Image.open("photo.png"))
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a title"
@@ -103,7 +104,14 @@ def test_what_a_file_can_hold_is_settled_as_in_memory(painter, folder):
     Image.fromarray(rgb[..., 1].astype(np.uint16) * 257).save("deep.png")
     inks = [255 - rgb[..., 0], 255 - rgb[..., 1], 255 - rgb[..., 2], rgb.min(2) // 4]
     tifffile.imwrite("inks.tif", np.dstack(inks).astype(np.uint16) * 257, photometric="separated")
-    for file in ("turned.png", "grey.png", "deep.png", "inks.tif"):
+    half = (rgb / 255).astype(np.float16)
+    tifffile.imwrite("half.tif", half, photometric="rgb", extratags=[(274, 3, 1, 6, True)])
+    tifffile.imwrite("white.tif", rgb[..., 1].astype(np.uint16) * 257, photometric="miniswhite")
+    photo = Path("photo.png").read_bytes()
+    gamma = b"gAMA" + (100_000).to_bytes(4, "big")
+    chunk = (4).to_bytes(4, "big") + gamma + zlib.crc32(gamma).to_bytes(4, "big")
+    Path("linear.png").write_bytes(photo[:33] + chunk + photo[33:])
+    for file in ("turned.png", "grey.png", "deep.png", "inks.tif", "half.tif", "white.tif", "linear.png"):
         name = Path(file).stem
         stylize_file(painter, file, STYLE, f"{name}-painted.png")
         ours, expected = Image.open(f"{name}-painted.png"), painter.stylize(file, STYLE)
@@ -117,6 +125,21 @@ def test_what_a_file_can_hold_is_settled_as_in_memory(painter, folder):
     stylize_file(painter, "turned.png", STYLE, "turned.jpg")  # alpha on white
     painted, alpha = (np.asarray(turned)[..., part].astype(float) for part in (slice(3), slice(3, 4)))
     assert np.abs(pixels("turned.jpg") - (painted * alpha + 255 * (255 - alpha)) / 255).mean() < 2
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "jpg"])
+def test_exif_and_resolution_are_handed_on(painter, folder, ending):
+    exif = Image.Exif()
+    exif[0x010F] = "Impasto Optics"
+    block = exif.tobytes().replace(b"Impasto", "Łódź".encode())
+    Image.open("photo.png").save("titled.jpg", exif=block, dpi=(240, 240))
+    stylize_file(painter, "titled.jpg", STYLE, f"painted.{ending}")
+    assert "Łódź Optics".encode() in Path(f"painted.{ending}").read_bytes()
+    with Image.open(f"painted.{ending}") as painted:
+        assert painted.getexif().get(0x010F)
+        assert np.allclose(painted.info["dpi"], 240, atol=0.01)
+        assert painted.size == (WIDTH, HEIGHT)
+        painted.load()
 
 
 class Stop(KeyboardInterrupt):
@@ -213,10 +236,10 @@ def test_the_pixel_limit_names_the_way(folder, capsys):
 
 WRONG = {
     "no such file": (["none.tif", STYLE, "-o", "o.tif"], "no such file"),
-    "no picture": (["text.tif", STYLE, "-o", "o.tif"], "damaged"),
+    "no picture": (["text.tif", STYLE, "-o", "o.tif"], "known kind"),
     "cut off": (["cut.png", STYLE, "-o", "o.tif"], "damaged"),
     "another kind": (["photo.webp", STYLE, "-o", "o.tif"], "TIFF, PNG and JPEG"),
-    "floating point": (["float.tif", STYLE, "-o", "o.tif"], "8 or 16 bit"),
+    "complex numbers": (["complex.tif", STYLE, "-o", "o.tif"], "complex samples"),
     "another kind of output": (["photo.png", STYLE, "-o", "o.webp"], ".tif, .png or .jpg"),
     "too wide for JPEG": (["wide.png", STYLE, "-o", "o.jpg"], "65535"),
     "small mask": (["photo.png", STYLE, "--mask", "small.png", "-o", "o.tif"], "scale the mask"),
@@ -236,7 +259,7 @@ def test_bad_input_is_one_line(folder, capsys, wrong):
     Path("text.tif").write_text("no picture at all")
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:20000])
     Image.open("photo.png").save("photo.webp")
-    Image.fromarray(np.ones((50, 50), np.float32)).save("float.tif")
+    tifffile.imwrite("complex.tif", np.ones((50, 50), np.complex64))
     Image.new("L", (70000, 16)).save("wide.png")
     Image.new("L", (10, 10), 255).save("small.png")
     Image.new("L", (WIDTH, HEIGHT)).save("black.png")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ import typer.core
 
 from impasto.cli import dataset, export, look, measure, paint, serve, train, video
 from impasto.cli.common import UsageError, complain
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, IncompleteWarning
 from impasto.extras import explain_missing
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -33,6 +34,9 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         measure.reproduce,
     ),
 }
+
+#: Of these stderr is ours: a decoder that complains about a file has been heard by us already.
+_PAINTING = {"stylize", "style", "sheet"}
 
 app = typer.Typer(
     help="Any picture in any style, at once: [bold]impasto stylize PHOTO STYLE[/bold]. "
@@ -107,5 +111,41 @@ def _impasto(
 
         print(f"impasto {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand in _PAINTING:
+        context.with_resource(_mute_libraries())
+        context.with_resource(_complain_of_pictures())
     if context.invoked_subcommand is None:
         print(context.get_help(), end="")
+
+
+@contextlib.contextmanager
+def _mute_libraries() -> Iterator[None]:
+    """Keeps off stderr what C libraries print there by themselves; what Python prints goes on."""
+    kept, null, stderr = os.dup(2), os.open(os.devnull, os.O_WRONLY), sys.stderr
+    os.dup2(null, 2)
+    os.close(null)
+    if isinstance(stderr, io.TextIOWrapper) and stderr is sys.__stderr__:  # and not what a host program has put there
+        sys.stderr = open(kept, "w", buffering=1, encoding=stderr.encoding, errors=stderr.errors, closefd=False)  # noqa: SIM115
+    try:
+        yield
+    finally:
+        sys.stderr = stderr
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextlib.contextmanager
+def _complain_of_pictures() -> Iterator[None]:
+    """Says of each picture of which some is missing that it is so, on a line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", IncompleteWarning)
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if issubclass(category, IncompleteWarning):
+                complain(str(message))
+            else:
+                show(message, category, *place, **options)
+
+        warnings.showwarning = tell
+        yield

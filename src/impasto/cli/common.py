@@ -64,6 +64,11 @@ MaxPixelsOption = Annotated[int | None, typer.Option(help="Refuse larger picture
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+#: What stands for the standard streams.
+STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
 def complain(message: str) -> int:
     """Says on one line of stderr what is wrong; returns the exit code that goes with it."""
     print("impasto:", printable(message), file=sys.stderr)
@@ -181,12 +186,19 @@ def _list_pictures(folder: str, also: Sequence[str]) -> list[str]:
 
 def name_of(source: str) -> str:
     """What a photo or style is called in file names."""
-    return "stdin" if source == "-" else Path(source).stem
+    return "stdin" if source in STDIN else Path(source).stem
 
 
 def open_source(source: str) -> ImageSource:
     """Gives what an argument names: a path, or the picture on stdin."""
-    return sys.stdin.buffer.read() if source == "-" else source
+    return sys.stdin.buffer.read() if source in STDIN else source
+
+
+def hold_source(source: str) -> ImageSource:
+    """Gives what an argument names, to be read more than once: of a pipe, what comes out of it."""
+    if source in STDIN or (os.path.exists(source) and not os.path.isfile(source) and not os.path.isdir(source)):
+        return sys.stdin.buffer.read() if source in STDIN else Path(source).read_bytes()
+    return source
 
 
 def print_json(value: object) -> None:

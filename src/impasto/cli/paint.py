@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from impasto.cli.common import (
+    STDIN,
+    STDOUT,
     Batch,
     EngineOption,
     KeepColorOption,
@@ -28,6 +30,7 @@ from impasto.cli.common import (
     complain,
     expand,
     given,
+    hold_source,
     load_painter,
     name_of,
     open_source,
@@ -136,7 +139,7 @@ def stylize(
         raise typer.Exit(2)
     if not sources:
         raise ImpastoError("no style given: impasto stylize PHOTO STYLE (`impasto styles` lists the shipped ones)")
-    if [*photos, *sources].count("-") > 1:
+    if sum(source in STDIN for source in [*photos, *sources, *(mask or [])]) > 1:
         raise ImpastoError("only one picture can come from stdin")
     if each and (weights or mask):
         raise ImpastoError("--each makes one picture for each style: leave out --weights and --mask, which mix them")
@@ -154,7 +157,7 @@ def stylize(
     shares = read_weights(weights, len(sources))
     if resume and not huge:
         raise ImpastoError("--resume goes with --huge: other pictures are painted anew")
-    if huge and (max_size or format or max_pixels or any(job.photo == "-" or job.out is None for job in jobs)):
+    if huge and (max_size or format or max_pixels or any(job.photo in STDIN or job.out is None for job in jobs)):
         raise ImpastoError("--huge goes from file to file: leave out --max-size, --max-pixels, --format and -")
 
     if engine == precision == "auto" and model not in METHODS and not huge and len(jobs) < _MANY:
@@ -172,7 +175,8 @@ def stylize(
         painted = _paint_files(painter, mixes, controls, batch, masks=mask, quality=quality, resume=resume)
     else:
         writing = {"format": format, "quality": quality}
-        painted = _paint(painter, mixes, controls, batch, writing, masks=mask, max_size=max_size, **limit)
+        masks = [hold_source(one) for one in mask] if mask else None
+        painted = _paint(painter, mixes, controls, batch, writing, masks=masks, max_size=max_size, **limit)
     for job, size, seconds in _track(painted, len(mixes)):
         if job.out is None:
             continue
@@ -193,7 +197,7 @@ def _plan(
     count = len(photos) * len(paintings)
     if format is not None and format.lower() not in ENDINGS:
         raise ImpastoError(f"unknown picture format '{format}'; use one of {', '.join(ENDINGS)}")
-    if out == "-" or (out is None and photos == ["-"] and count == 1):
+    if out in STDOUT or (out is None and photos[0] in STDIN and count == 1):
         if count > 1:
             raise ImpastoError(f"{count} pictures cannot all go to stdout: give --out a folder or a pattern")
         if sys.stdout.isatty():

@@ -205,7 +205,7 @@ def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Pictur
     alpha = None
     if picture.alpha is not None:
         alpha = change(np.repeat(picture.alpha[..., None], 3, 2))[..., 0]
-    return Picture(change(picture.pixels), alpha, picture.exif)
+    return replace(picture, pixels=change(picture.pixels), alpha=alpha)
 
 
 def _read_members(data: bytes) -> dict[str, bytes]:

@@ -23,9 +23,19 @@ from impasto.color import ColorMap, color_map, map_colors, palette
 from impasto.controls import ControlOptions, Controls, Mix, change_controls
 from impasto.errors import ImpastoError
 from impasto.files import open_work_folder, reason, write_file
+from impasto.formats.read import Told
 from impasto.graph import GraphStylizer
-from impasto.huge.strips import STRIP, RawPicture, explain_unreadable, open_mask, open_picture, tell_why, write_strips
-from impasto.image import Pixels, read_exif
+from impasto.huge.strips import (
+    STRIP,
+    RawPicture,
+    describe,
+    explain_unreadable,
+    open_mask,
+    open_picture,
+    tell_why,
+    write_strips,
+)
+from impasto.image import Pixels
 from impasto.mask import Regions, check_size, count_error, empty_mask_error, share_pixels
 from impasto.octaves import Octave, Painted, Recolored, choose_sizes, resize, shrink
 from impasto.progress import track
@@ -61,7 +71,7 @@ def stylize_file(
         resume: go on from what a stopped run with the same settings has left.
 
     Returns:
-        Width and height. The file keeps the photo's alpha (not in JPEG) and EXIF (not in TIFF).
+        Width and height. The file keeps the photo's alpha (not in JPEG), EXIF and resolution.
 
     Raises:
         ImpastoError: a control is wrong, a file cannot be read or written, or there is no room for the work: on the
@@ -88,7 +98,7 @@ def stylize_file(
         work.prepare(inputs)
         plan = painter.plan(mix, controls, lambda: palette(work.photo.strips()))
         work.paint(painter, plan)
-        work.write(target, kind, quality, read_exif(inputs[0]), plan.recolors)
+        work.write(target, kind, quality, describe(inputs[0]), plan.recolors)
         done = True
     except (OSError, pyvips.Error) as error:
         raise ImpastoError(f"cannot write {out}: {tell_why(error, Path(out))}") from None
@@ -229,7 +239,7 @@ class _Work:
                  offsets=offsets)  # fmt: skip
         write_file(self._octave, stream.getvalue())
 
-    def write(self, target: Path, kind: str, quality: int, exif: bytes | None, recolors: bool) -> None:
+    def write(self, target: Path, kind: str, quality: int, told: Told, recolors: bool) -> None:
         """Writes the file in one piece at the end; if it `recolors`, with the palette of the photo."""
         colors = color_map(palette(self._painted.strips()), palette(self.photo.strips())) if recolors else None
 
@@ -244,7 +254,8 @@ class _Work:
             big = self.height * self.width * self.photo.bands > 4e9
             options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": big}
         written = self._folder / "painted"
-        write_strips(written, strips(), (self.height, self.width, self.photo.bands), kind, exif, options)
+        shape = self.height, self.width, self.photo.bands
+        write_strips(written, strips(), shape, kind, told.exif.block, told.upright_dpi, options)
         os.replace(written, target)
 
 

@@ -17,12 +17,17 @@ import numpy as np
 import pyvips
 
 from impasto.color import LUMA_WEIGHTS
-from impasto.errors import UnreadableError
+from impasto.errors import ImpastoError, UnreadableError
 from impasto.files import reason, replace_file
+from impasto.formats.container import Contents, chunk, read_jpeg, read_png
+from impasto.formats.read import Told, explain_damage, find_kind, read_file, read_told
+from impasto.formats.space import to_srgb
+from impasto.formats.tiff import Tiff, to_pil
+from impasto.formats.write import add_to_file
 from impasto.image import Pixels
 from impasto.progress import meter
 
-_LOADERS = {"tiffload", "pngload", "jpegload"}
+_MILLIMETRES = 25.4  # in an inch; libvips counts pixels to a millimetre
 STRIP = 1 << 20  # pixels that are read at a time where the whole picture goes through
 
 
@@ -53,32 +58,82 @@ class RawPicture:
             _watch(image, temporary, label, size, lambda: image.rawsave(str(temporary)))
 
 
+def describe(path: Path) -> Told:
+    """Reads what a picture file tells of its pixels: EXIF, ICC profile, resolution."""
+    return read_told(_open(path))
+
+
+def _open(path: Path) -> Tiff | Contents:
+    """Reads a picture file but for its pixels; UnreadableError for another kind."""
+    name = str(path)
+    if path.exists() and not path.is_file():
+        raise UnreadableError(f"cannot read {path}: huge pictures are painted from file to file")
+    try:
+        data = read_file(name, name, mapped=0)
+        kind = find_kind(data, name)
+        if kind not in ("TIFF", "PNG", "JPEG"):
+            raise UnreadableError(f"cannot read {path}: huge pictures are read from TIFF, PNG and JPEG")
+        with explain_damage(name):
+            if kind != "TIFF":
+                return read_png(data, pixels=False) if kind == "PNG" else read_jpeg(data, pixels=False)
+            tiff = Tiff(data, name)
+            tiff.check()
+            return tiff
+    except ImpastoError as error:
+        raise UnreadableError(str(error)) from None
+
+
 def open_picture(path: Path) -> pyvips.Image:
     """Opens a picture upright, in 8 bit sRGB, of 3 bands or with alpha 4; its pixels are read when they are needed."""
-    if not path.is_file():
-        raise UnreadableError(f"cannot read {path}: there is no such file")
+    source = _open(path)
+    told = read_told(source)
+    # To be turned, it has to lie where any part can be read: libvips unpacks it to a temporary file.
+    access = "sequential" if told.exif.orientation == 1 else "random"
     with explain_unreadable(path):
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
-        if image.get("vips-loader") not in _LOADERS:
-            raise UnreadableError(f"cannot read {path}: huge pictures are read from TIFF, PNG and JPEG")
-        if image.get_typeof("orientation") and image.get("orientation") != 1:
-            # To be turned, it has to lie where any part can be read: libvips unpacks it to a temporary file.
-            image = pyvips.Image.new_from_file(str(path), access="random", fail_on="error").autorot()
+        if isinstance(source, Tiff) and not source.is_plain:
+            image = _pipe(_convert(source, told), (source.height, source.width, 4 if source.has_alpha else 3), access)
+            return _turn(image, told.exif.orientation)
+        image = pyvips.Image.new_from_file(str(path), access=access, fail_on="error")
+        image = _turn(image, told.exif.orientation)
         if image.format == "ushort":
             inks = image.interpretation == "cmyk"
             depth = "cmyk" if inks else "b-w" if image.bands < 3 else "srgb"
             image = (image / 257).rint().cast("uchar").copy(interpretation=depth)
-        if image.format != "uchar":
-            raise UnreadableError(f"cannot read {path}: its pixels are {image.format}; save it with 8 or 16 bit")
         alpha = image[image.bands - 1] if image.hasalpha() else None
         color = image if alpha is None else image[: image.bands - 1]
-        if color.get_typeof("icc-profile-data"):
-            color = color.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True)
-        elif color.interpretation == "cmyk":  # as Pillow does it
-            paper = (255 - color[:3]) * (255 - color[3]) / 255
-            color = paper.rint().cast("uchar").copy(interpretation="srgb")
-        color = color.colourspace("srgb")
+        color = _to_srgb(color, told.profile)
         return color if alpha is None else color.bandjoin(alpha)
+
+
+def _turn(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    """Makes a picture upright that lies as EXIF says."""
+    image = image.copy()
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return image.autorot()
+
+
+def _convert(tiff: Tiff, told: Told) -> Iterator[Pixels]:
+    """Reads a TIFF that libvips does not read right, as it is read into memory, strip by strip."""
+    for _, colors, alpha in tiff.strips():
+        if tiff.lost:
+            raise ValueError("some of it is missing")
+        pixels = np.asarray(to_srgb(to_pil(colors, tiff.mode), told.profile))
+        yield pixels if alpha is None else np.dstack([pixels, alpha])
+
+
+def _to_srgb(color: pyvips.Image, profile: bytes | None) -> pyvips.Image:
+    """Converts grey, RGB or inks; a profile that is broken or of other pixels is ignored."""
+    if profile is not None:
+        grey = color.interpretation == "b-w" and profile[16:20] == b"GRAY"
+        told = color.copy() if grey or color.interpretation == "cmyk" else color.colourspace("srgb").copy()
+        told.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+        with contextlib.suppress(pyvips.Error):
+            moved = told.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True)
+            return moved.colourspace("srgb")
+    if color.interpretation == "cmyk":  # as Pillow does it
+        paper = (255 - color[:3]) * (255 - color[3]) / 255
+        color = paper.rint().cast("uchar").copy(interpretation="srgb")
+    return color.colourspace("srgb")
 
 
 def open_mask(path: Path) -> pyvips.Image:
@@ -133,6 +188,7 @@ def write_strips(
     shape: tuple[int, int, int],
     kind: str,
     exif: bytes | None,
+    dpi: tuple[float, float] | None,
     options: Mapping[str, Any],
 ) -> None:
     """Writes a picture that comes from top to bottom, uint8 [h, W, B]; shows progress.
@@ -142,20 +198,20 @@ def write_strips(
         shape: of the whole, [H, W, B]; B is 3, or 4 with alpha.
         kind: "tiff", "png" or "jpeg", which lays the picture on white.
         exif: EXIF block.
+        dpi: resolution across and down.
         options: of the kind's writer in libvips.
     """
-    with _pipe(strips, shape) as image:
-        if shape[2] == 4 and kind == "jpeg":
-            image = image.flatten(background=255)
-        image = image.copy(interpretation="srgb")
-        if exif is not None:
-            image.set_type(pyvips.GValue.blob_type, "exif-data", exif)
-        save: Callable[..., None] = getattr(image, f"{kind}save")
-        _watch(image, path, "Writing", None, lambda: save(str(path), **options))
+    image = _pipe(strips, shape)
+    if shape[2] == 4 and kind == "jpeg":
+        image = image.flatten(background=255)
+    resolution = {} if dpi is None else dict(zip(("xres", "yres"), np.divide(dpi, _MILLIMETRES), strict=True))
+    image = image.copy(interpretation="srgb", **resolution)
+    save: Callable[..., None] = getattr(image, f"{kind}save")
+    _watch(image, path, "Writing", None, lambda: save(str(path), keep="none", **options))
+    add_to_file(path, kind.upper(), exif, dpi)
 
 
-@contextlib.contextmanager
-def _pipe(strips: Iterable[Pixels], shape: tuple[int, int, int]) -> Iterator[pyvips.Image]:
+def _pipe(strips: Iterable[Pixels], shape: tuple[int, int, int], access: str = "sequential") -> pyvips.Image:
     """Lets libvips read a picture from a pipe, since bare pixels in a file it would map into memory, all of them.
 
     What goes through is PNG without compression, which every build of libvips reads.
@@ -164,25 +220,21 @@ def _pipe(strips: Iterable[Pixels], shape: tuple[int, int, int]) -> Iterator[pyv
     outlet, inlet = os.pipe()
 
     def feed() -> None:
-        # If libvips stops reading, for what reason ever, it is libvips that tells it.
-        with contextlib.suppress(OSError), open(inlet, "wb") as pipe:
+        # If libvips stops reading, or what it reads ends too early, for what reason ever, it is libvips that tells it.
+        with contextlib.suppress(Exception), open(inlet, "wb") as pipe:
             pipe.write(b"\x89PNG\r\n\x1a\n")
-            pipe.write(_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, {3: 2, 4: 6}[bands], 0, 0, 0)))
+            pipe.write(chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, {3: 2, 4: 6}[bands], 0, 0, 0)))
             packer = zlib.compressobj(0)
             for strip in strips:
                 rows = np.zeros((len(strip), 1 + width * bands), np.uint8)  # each begins with 0: no filter
                 rows[:, 1:] = strip.reshape(len(strip), -1)
-                pipe.write(_chunk(b"IDAT", packer.compress(rows.data)))
-            pipe.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
+                pipe.write(chunk(b"IDAT", packer.compress(rows.data)))
+            pipe.write(chunk(b"IDAT", packer.flush()) + chunk(b"IEND", b""))
 
     threading.Thread(target=feed, daemon=True).start()
     source = pyvips.Source.new_from_descriptor(outlet)  # which it duplicates
     os.close(outlet)
-    yield pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", unlimited=True)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+    return pyvips.Image.new_from_source(source, "", access=access, fail_on="error", unlimited=True)
 
 
 def tell_why(error: Exception, path: Path) -> str:
