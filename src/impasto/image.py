@@ -106,11 +106,15 @@ class Picture:
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 1 or more, not {size}")
         if max(self.pixels.shape[:2]) <= size:
             return self
+        return self.change(lambda pixels: limit_long_side(pixels, size))
+
+    def change(self, change: Callable[[Pixels], Pixels]) -> Picture:
+        """Scales or cuts the picture by what does that to uint8 [H, W, 3], or with alpha [H, W, 4]."""
         if self.alpha is None:
-            return Picture(limit_long_side(self.pixels, size), None, self.exif)
+            return Picture(change(self.pixels), None, self.exif)
         # With its alpha, as Pillow does it: colours that cannot be seen must not run into those that can.
-        scaled = limit_long_side(np.dstack([self.pixels, self.alpha]), size)
-        return Picture(np.ascontiguousarray(scaled[..., :3]), np.ascontiguousarray(scaled[..., 3]), self.exif)
+        changed = change(np.dstack([self.pixels, self.alpha]))
+        return Picture(np.ascontiguousarray(changed[..., :3]), np.ascontiguousarray(changed[..., 3]), self.exif)
 
     def resize(self, height: int, width: int) -> Picture:
         """Scales the picture to another size by bilinear interpolation, as masks are; one of that size stays itself."""
@@ -222,7 +226,7 @@ def write_image(
 
 
 def resize_short_side(pixels: Pixels, size: int) -> Pixels:
-    """Scale uint8 [H, W, 3] so that its short side is `size` pixels, aspect kept (Lanczos, anti-aliased)."""
+    """Scale uint8 [H, W, 3 or 4] so that its short side is `size` pixels, aspect kept (Lanczos, anti-aliased)."""
     return _scale(pixels, size, min(pixels.shape[:2]))
 
 
@@ -237,7 +241,7 @@ def center_crop(pixels: Pixels, size: int) -> Pixels:
 
 
 def center_square(pixels: Pixels, size: int) -> Pixels:
-    """Cut out the square of `size` pixels in the middle of uint8 [H, W, 3], neither side of which is shorter."""
+    """Cut out the square of `size` pixels in the middle of uint8 [H, W, 3 or 4], neither side of which is shorter."""
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return pixels[top : top + size, left : left + size]
 

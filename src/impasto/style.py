@@ -33,6 +33,7 @@ class Style:
         model: fingerprint of the model that it belongs to; another model cannot read it.
         picture: uint8 [H, W, 3], the picture it was taken from where that is known (colour matching recolours it).
         palette: the colours of that picture, towards which those of a photo are moved; None where they are not known.
+        alpha: uint8 [H, W], by how much each pixel of that picture counts; None where it is opaque.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Style:
     model: str
     picture: np.ndarray | None = field(default=None, repr=False)
     palette: Palette | None = field(default=None, repr=False)
+    alpha: np.ndarray | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a ``.style`` file: the tensor with its palette, name and model (safetensors), without the picture.

@@ -9,13 +9,11 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from impasto.controls import Mix
 from impasto.dataset.manifest import ManifestRow
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError
-from impasto.image import Picture, Pixels, center_square, read_image, resize_short_side, write_image
+from impasto.image import Picture, center_square, read_image, resize_short_side, write_image
 from impasto.place import PICTURES, Place, list_tar_members
 from impasto.style import Style
 from impasto.stylizer import Stylizer
@@ -159,11 +157,11 @@ class SourcePainter:
         picture = read_image(data)
         recipe = self.recipe
         if recipe.size is not None:
-            picture = _change_both(picture, lambda pixels: resize_short_side(pixels, recipe.size or 0))
+            picture = picture.change(lambda pixels: resize_short_side(pixels, recipe.size or 0))
         if recipe.crop is not None:
             if min(picture.pixels.shape[:2]) < recipe.crop:
                 raise ImpastoError(f"the picture is smaller than the crop of {recipe.crop}: give --size")
-            picture = _change_both(picture, lambda pixels: center_square(pixels, recipe.crop or 0))
+            picture = picture.change(lambda pixels: center_square(pixels, recipe.crop or 0))
         return picture
 
     def _paint_bytes(self, picture: Picture, style: Style, row: ManifestRow) -> bytes:
@@ -178,14 +176,6 @@ def split_sample_name(name: str) -> tuple[str, str]:
     folder, slash, file = name.rpartition("/")
     stem, dot, ending = file.partition(".")
     return f"{folder}{slash}{stem}", f"{dot}{ending}"
-
-
-def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
-    """Changes pixels [H, W, 3] and alpha alike."""
-    alpha = None
-    if picture.alpha is not None:
-        alpha = change(np.repeat(picture.alpha[..., None], 3, 2))[..., 0]
-    return Picture(change(picture.pixels), alpha, picture.exif)
 
 
 def _read_members(data: bytes) -> dict[str, bytes]:

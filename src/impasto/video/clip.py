@@ -17,8 +17,9 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
+from impasto.alpha import fill
 from impasto.errors import ImpastoError, TooLargeError
-from impasto.image import Pixels
+from impasto.image import Picture, Pixels
 
 #: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
 BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
@@ -40,16 +41,18 @@ class Frame:
     """One frame of a clip.
 
     Attributes:
-        pixels: uint8 [H, W, 3], upright.
+        pixels: uint8 [H, W, 3], upright; colours are continued to where nothing is seen, see :mod:`impasto.alpha`.
         pts: presentation time stamp, in units of the clip's time base.
         duration: in the same units; 0 if the file does not tell.
         time: seconds since the clip began.
+        alpha: uint8 [H, W], 255 = opaque; None where the clip has none.
     """
 
     pixels: Pixels
     pts: int
     duration: int
     time: Fraction
+    alpha: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,8 @@ class Clip:
                     self.broken += time >= since  # what comes before may only lack what was not read
                     continue
                 if time + Fraction(1) >= since:
-                    yield Frame(self._to_pixels(decoded), pts, decoded.duration or 0, time)
+                    picture = self._to_picture(decoded)
+                    yield Frame(fill(picture), pts, decoded.duration or 0, time, picture.alpha)
 
     def _decode(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         stream.thread_type = "AUTO"
@@ -201,7 +205,7 @@ class Clip:
         # The decoder sees to frames that grow on the way; it counts their margins, too.
         context.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
 
-    def _to_pixels(self, decoded: av.VideoFrame) -> Pixels:
+    def _to_picture(self, decoded: av.VideoFrame) -> Picture:
         width, height = self._decoded_size
         alpha = any(component.is_alpha for component in decoded.format.components)
         rgb: Pixels = decoded.reformat(
@@ -214,10 +218,10 @@ class Clip:
             interpolation=EXACT,
             threads=1,
         ).to_ndarray()  # type: ignore[assignment]  # not of the types for other formats
-        if alpha:  # on white, as pictures are
-            share = rgb[..., 3:].astype(np.uint16)
-            rgb = ((rgb[..., :3] * share + (255 - share) * 255 + 127) // 255).astype(np.uint8)
-        return np.ascontiguousarray(np.pad(self._turn(rgb), (*self._pad, (0, 0)), mode="edge"))
+        upright = np.ascontiguousarray(np.pad(self._turn(rgb), (*self._pad, (0, 0)), mode="edge"))
+        pixels = np.ascontiguousarray(upright[..., :3])
+        opaque = not alpha or upright[..., 3].min() == 255
+        return Picture(pixels, None if opaque else np.ascontiguousarray(upright[..., 3]))
 
 
 @dataclass(frozen=True)
