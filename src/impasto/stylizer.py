@@ -177,16 +177,16 @@ class Stylizer(ABC):
         """Takes the style of a picture.
 
         Args:
-            source: a picture (path, bytes, stream, PIL image, array, or what :func:`impasto.read_image` gives), the
-                name of a shipped style, the path of a ``.style`` file, or a :class:`Style`, which is checked and handed
-                back.
+            source: a picture (path, bytes, stream, PIL image, array, or what :func:`impasto.read_image` gives), of
+                which pixels count by their alpha; the name of a shipped style, the path of a ``.style`` file, or a
+                :class:`Style`, which is checked and handed back.
             size: see `style_size` of :class:`impasto.controls.Controls`.
             name: what to call the style; the file's name if not given.
             max_pixels: refuse larger pictures, and those that would be larger once scaled to `size`, as strips would.
 
         Raises:
-            ImpastoError: there is no such style or picture, it cannot be read or is too large, or the style is of
-                another model.
+            ImpastoError: there is no such style or picture, it cannot be read, is too large or wholly transparent, or
+                the style is of another model.
 
         >>> import impasto
         >>> impasto.load().style("klimt-kiss").tensor.shape
@@ -310,8 +310,9 @@ class Stylizer(ABC):
                 :class:`impasto.controls.Controls`.
 
         Returns:
-            A picture of the photo's size to the pixel, with its alpha and EXIF. :func:`impasto.write_image` writes it
-            whole; Pillow's own `save` wants ``exif=image.info["exif"]``, and halves the chroma of a JPEG.
+            A picture of the photo's size to the pixel, with its alpha, by which pixels count, and EXIF.
+            :func:`impasto.write_image` writes it whole; Pillow's own `save` wants ``exif=image.info["exif"]``, and
+            halves the chroma of a JPEG.
 
         Raises:
             ImpastoError: a control is out of its range, or photo, style or mask cannot be read or do not fit.

@@ -27,9 +27,19 @@ export function fill(picture) {
   return { pixels, alpha };
 }
 
-/** The weights of pixels in statistics, [H, W], of alpha as a grey picture. */
-export function weigh({ data }) {
-  return Float32Array.from({ length: data.length / 4 }, (_, i) => Math.max(data[4 * i] / 255, FLOOR));
+/**
+ * The weights of pixels in statistics, of alpha as a grey picture, continued at its far ends to multiples of `stride`, as
+ * the features are continued.
+ * @returns {{weights: Float32Array, shape: [number, number]}} with height and width.
+ */
+export function weigh({ data, width, height }, stride) {
+  const shape = [height, width].map((side) => Math.ceil(side / stride) * stride);
+  const weights = new Float32Array(shape[0] * shape[1]);
+  for (let i = 0; i < weights.length; i++) {
+    const [y, x] = [Math.min(Math.floor(i / shape[1]), height - 1), Math.min(i % shape[1], width - 1)];
+    weights[i] = Math.max(data[4 * (y * width + x)] / 255, FLOOR);
+  }
+  return { weights, shape };
 }
 
 /** Changes a picture to have the alpha of a grey one, if there is one. */

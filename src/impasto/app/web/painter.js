@@ -145,10 +145,12 @@ class Painter {
     const { width, height } = picture;
     const size = 2 * this.card.adaptive.reduce((sum, channels) => sum + channels);
     const tensor = (data, shape) => new this.ort.Tensor("float32", data, shape);
+    const whole = { weights: new Float32Array([1]), shape: [1, 1] };
+    const { weights, shape } = alpha ? weigh(alpha, Math.max(...this.card.strides)) : whole;
     const { painted, used } = await this.content.run({
       image: tensor(toFloat(picture), [1, 3, height, width]),
       style: tensor(style, [1, style.length]),
-      mask: alpha ? tensor(weigh(alpha), [1, 1, height, width]) : tensor(new Float32Array([1]), [1, 1, 1, 1]),
+      mask: tensor(weights, [1, 1, ...shape]),
       strength: tensor(new Float32Array([strength]), []),
       stats: tensor(stats ?? new Float32Array(size).fill(1), [1, size]),
       inertia: tensor(new Float32Array(size).fill(stats ? inertia : 0), [size]),

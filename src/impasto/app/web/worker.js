@@ -1,7 +1,7 @@
 // All that takes time happens here, so that the page never freezes. Jobs come one at a time, in order.
 
-import { chooseSizes, shrink } from "./octaves.js";
 import { fill } from "./alpha.js";
+import { chooseSizes, shrink } from "./octaves.js";
 import { openPainter } from "./painter.js";
 import { decode, Words } from "./pixels.js";
 
