@@ -15,6 +15,7 @@ from impasto.image import Pixels, bands, map_bands
 #: Shares of red, green and blue in the luma of ITU-R BT.601, Y' of Y'CbCr.
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 LUMA = np.array(LUMA_WEIGHTS, dtype=np.float32)
+_LEAST_ALPHA = 1e-4  # that a pixel counts by in a palette, of 255
 
 
 def luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -38,18 +39,27 @@ class Palette(NamedTuple):
 
 
 def palette(parts: Iterable[Pixels]) -> Palette:
-    """Measures the colours of a picture that comes in parts, each uint8 [h, w, 3]; the sums are exact."""
-    count, total, products = 0, np.zeros(3), np.zeros((3, 3))
+    """Measures the colours of a picture that comes in parts, uint8 [h, w, 3]; the sums are exact.
+
+    Parts with alpha, [h, w, 4], count by it; a picture that is wholly transparent counts as if it were not.
+    """
+    count, total, products = 0.0, np.zeros(3), np.zeros((3, 3))
     for part in parts:
-        colors = part.reshape(-1, 3).astype(np.float64)
-        count, total, products = count + len(colors), total + colors.sum(0), products + colors.T @ colors
+        colors = part[..., :3].reshape(-1, 3).astype(np.float64)
+        if part.shape[2] == 3:
+            count, total, products = count + len(colors), total + colors.sum(0), products + colors.T @ colors
+            continue
+        weights = np.maximum(part[..., 3].reshape(-1, 1), _LEAST_ALPHA)
+        weighed = weights * colors
+        count, total, products = count + weights.sum(), total + weighed.sum(0), products + weighed.T @ colors
     mean = total / count
     return Palette(mean, products / count - np.outer(mean, mean))
 
 
-def palette_of(pixels: Pixels) -> Palette:
-    """Measures the colours of a picture, uint8 [H, W, 3]."""
-    return palette(pixels[rows] for rows in bands(*pixels.shape[:2]))
+def palette_of(pixels: Pixels, alpha: Pixels | None = None) -> Palette:
+    """Measures the colours of a picture, uint8 [H, W, 3], by its alpha, uint8 [H, W], if it has any."""
+    parts = bands(*pixels.shape[:2])
+    return palette(pixels[rows] if alpha is None else np.dstack([pixels[rows], alpha[rows]]) for rows in parts)
 
 
 def match_color(style: Pixels, content: Pixels | Palette) -> Pixels:

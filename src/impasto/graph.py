@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from impasto.alpha import weigh
 from impasto.checks import SMALLEST
 from impasto.color import ColorMap, optimal_map, palette_of
 from impasto.engine import Engine, Inputs, open_engine
@@ -16,7 +17,7 @@ from impasto.errors import ImpastoError, first_line
 from impasto.image import Pixels, to_float, to_uint8
 from impasto.mask import resize_regions
 from impasto.model import Model
-from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, keep_coarse, recolor, shrink
+from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, keep_coarse, recolor, resize, shrink
 from impasto.progress import track
 from impasto.style import Style, pack_palette, unpack_palette
 from impasto.stylizer import Memory, Plan, Stylizer
@@ -58,14 +59,19 @@ class GraphStylizer(Stylizer):
         if self.engine.precision != "fp32":
             self.engine_name += f" {self.engine.precision}"
 
-    def take(self, pixels: Pixels, name: str) -> Style:
-        """Takes a picture's style from the statistics that the network uses when it runs on it at strength 0."""
+    def take(self, pixels: Pixels, name: str, alpha: Pixels | None = None) -> Style:
+        """Takes a picture's style from the statistics that the network uses when it runs on it at strength 0.
+
+        A graph that makes the style of these looks at the picture, too, and there all of its pixels count alike: at the
+        rest of what is partly transparent it sees more of the same, as that is what colours are continued by.
+        """
         if self.model.trained_styles:
             raise self._unknown_style_error()
-        _, used = self._run(pixels, self.any_style, WHOLE, 0.0, engine=self._style_engine)
+        mask = WHOLE if alpha is None else weigh(alpha)
+        _, used = self._run(pixels, self.any_style, mask, 0.0, engine=self._style_engine)
         tensor = used if self._style_graph is None else self._style_graph(used, to_float(pad_to_minimum(pixels)))
-        palette = unpack_palette(pack_palette(palette_of(pixels)))  # so that a style is what its file will say
-        return Style(name, tensor[0], self.fingerprint, pixels, palette)
+        palette = unpack_palette(pack_palette(palette_of(pixels, alpha)))  # so that a style is what its file will say
+        return Style(name, tensor[0], self.fingerprint, pixels, palette, alpha)
 
     @cached_property
     def _style_engine(self) -> Engine:
@@ -90,6 +96,7 @@ class GraphStylizer(Stylizer):
         regions: np.ndarray | None = None,
         memory: Memory | None = None,
         large: Pixels | None = None,
+        alpha: Pixels | None = None,
     ) -> Pixels:
         """Paints as :meth:`Stylizer.paint` says, coarse to fine; frames once, with their own detail put back.
 
@@ -101,7 +108,8 @@ class GraphStylizer(Stylizer):
             del sizes[1:]
         photos = shrink(photo, sizes)
         masks = None if regions is None else [resize_regions(regions, photo.shape[:2]) for photo in photos]
-        painted, maps = self.paint_octaves(photos, plan, masks, memory)
+        alphas = None if alpha is None else [resize(alpha, photo.shape[:2]) for photo in photos]
+        painted, maps = self.paint_octaves(photos, plan, masks, memory, alphas)
         return Octave(Recolored(content, maps, Octave(content, mask=regions).regions), painted).everything()
 
     def paint_octaves(
@@ -110,6 +118,7 @@ class GraphStylizer(Stylizer):
         plan: Plan,
         masks: Sequence[np.ndarray] | None = None,
         memory: Memory | None = None,
+        alphas: Sequence[Pixels] | None = None,
     ) -> tuple[Painted, list[ColorMap]]:
         """Paints the octaves of a picture, each over the one before, see :mod:`impasto.octaves`.
 
@@ -118,12 +127,16 @@ class GraphStylizer(Stylizer):
             plan: see :meth:`paint`.
             masks: the regions of the styles at these sizes, float32 [K, 1, h, w]; None where they are mixed everywhere.
             memory: of the frames before, for the first octave.
+            alphas: of the photo at these sizes, uint8 [h, w]; None where it is opaque.
 
         Returns:
             The last octave, and how the colours of the photo were moved, see :class:`impasto.octaves.Recolored`.
         """
         by_region = masks is not None
-        maps = self._move_colors(photos[0], plan, by_region, memory)
+        maps = self._move_colors(photos[0], plan, by_region, memory, None if alphas is None else alphas[0])
+        if alphas is not None:  # without regions, the mask of a single one
+            weights = [weigh(alpha) for alpha in alphas]
+            masks = weights if masks is None else [mask * weight for mask, weight in zip(masks, weights, strict=True)]
         tensors, painted = plan.mix.tensors(by_region), None
         if memory is not None:
             memory.meet(tensors, plan.controls.strength)
@@ -142,7 +155,9 @@ class GraphStylizer(Stylizer):
         assert painted is not None  # there is one octave at least
         return painted, maps
 
-    def _move_colors(self, photo: Pixels, plan: Plan, by_region: bool, memory: Memory | None) -> list[ColorMap]:
+    def _move_colors(
+        self, photo: Pixels, plan: Plan, by_region: bool, memory: Memory | None, alpha: Pixels | None
+    ) -> list[ColorMap]:
         """Finds the maps that move a photo's colours towards those of its styles: one for each region, or one, or none.
 
         There is none where colours are kept, and where a style's are not known.
@@ -152,7 +167,7 @@ class GraphStylizer(Stylizer):
         share = PALETTE_SHARE * plan.controls.strength
         if plan.controls.keep_color is not None or None in palettes or not share:
             return []
-        own = palette_of(photo[::3, ::3])
+        own = palette_of(photo[::3, ::3], None if alpha is None else alpha[::3, ::3])
         if memory is not None:
             own = memory.palette = own if memory.palette is None else own.mix(memory.palette, memory.inertia)
         return [optimal_map(own, palette, share) for palette in palettes if palette is not None]

@@ -96,11 +96,15 @@ class Picture:
             raise ImpastoError(f"the maximal size must be a whole number of pixels, 1 or more, not {size}")
         if max(self.pixels.shape[:2]) <= size:
             return self
+        return self.change(lambda pixels: limit_long_side(pixels, size))
+
+    def change(self, change: Callable[[Pixels], Pixels]) -> Picture:
+        """Scales or cuts the picture by what does that to uint8 [H, W, 3], or with alpha [H, W, 4]."""
         if self.alpha is None:
-            return replace(self, pixels=limit_long_side(self.pixels, size))
+            return replace(self, pixels=change(self.pixels))
         # With its alpha, as Pillow does it: colours that cannot be seen must not run into those that can.
-        scaled = limit_long_side(np.dstack([self.pixels, self.alpha]), size)
-        pixels, alpha = (np.ascontiguousarray(part) for part in (scaled[..., :3], scaled[..., 3]))
+        changed = change(np.dstack([self.pixels, self.alpha]))
+        pixels, alpha = (np.ascontiguousarray(part) for part in (changed[..., :3], changed[..., 3]))
         return replace(self, pixels=pixels, alpha=alpha)
 
     def resize(self, height: int, width: int) -> Picture:
@@ -233,7 +237,7 @@ def read_exif(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def resize_short_side(pixels: Pixels, size: int) -> Pixels:
-    """Scale uint8 [H, W, 3] so that its short side is `size` pixels, aspect kept (Lanczos, anti-aliased)."""
+    """Scale uint8 [H, W, 3 or 4] so that its short side is `size` pixels, aspect kept (Lanczos, anti-aliased)."""
     return _scale(pixels, size, min(pixels.shape[:2]))
 
 
@@ -248,7 +252,7 @@ def center_crop(pixels: Pixels, size: int) -> Pixels:
 
 
 def center_square(pixels: Pixels, size: int) -> Pixels:
-    """Cut out the square of `size` pixels in the middle of uint8 [H, W, 3], neither side of which is shorter."""
+    """Cut out the square of `size` pixels in the middle of uint8 [H, W, 3 or 4], neither side of which is shorter."""
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return pixels[top : top + size, left : left + size]
 

@@ -79,7 +79,7 @@ def recolor(pixels: Pixels, maps: Sequence[ColorMap], mask: np.ndarray | None) -
         maps: one for all pixels, or one for each region; none leaves the colours as they are.
         mask: float32 [K, 1, h, w], the regions' weights at each pixel, where there are such.
     """
-    if mask is None or not maps:
+    if mask is None or len(maps) < 2:
         return map_colors(pixels, *maps[0]) if maps else pixels
     shares = mask[:, 0, :, :, None] / mask.sum(0)[0, :, :, None]
     moved = [share * map_colors(pixels, *one) for share, one in zip(shares, maps, strict=True)]

@@ -33,8 +33,10 @@ class Style:
         tensor: float32 [S]: for each adaptive layer of the model, its channel means and then standard deviations; or
             what else a model's styles are made of. Empty for a method, whose style is the picture itself.
         model: fingerprint of the model that it belongs to; another model cannot read it.
-        picture: uint8 [H, W, 3], the picture it was taken from where that is known (colour matching recolours it).
+        picture: uint8 [H, W, 3], what is seen of the picture it was taken from, where that is known (colour matching
+            recolours it).
         palette: the colours of that picture, towards which those of a photo are moved; None where they are not known.
+        alpha: uint8 [H, W], by how much each pixel of that picture counts; None where it is opaque.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Style:
     model: str
     picture: np.ndarray | None = field(default=None, repr=False)
     palette: Palette | None = field(default=None, repr=False)
+    alpha: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         try:

@@ -13,8 +13,9 @@ from typing import Unpack
 import numpy as np
 from PIL import Image
 
+from impasto.alpha import Filled, crop_to_visible, fill, has_alpha
 from impasto.checks import suggest
-from impasto.color import Palette, keep_chroma, match_color, palette_of
+from impasto.color import Palette, color_map, keep_chroma, map_colors, palette_of
 from impasto.controls import STYLE_SIZE, ControlOptions, Controls, Mix, change_controls, check_style_size
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import MAX_PIXELS, ImageSource, Picture, Pixels, map_bands, read_image, resize_short_side
@@ -64,10 +65,17 @@ class Plan:
             painted = blend_with_photo(photo, painted, 1 - (1 - strength) ** 4)
         return keep_chroma(painted, photo) if self.controls.keep_color == "luminance" else painted
 
-    def finish(self, photo: Pixels, painted: Pixels, coverage: np.ndarray | None = None) -> Pixels:
-        """Finishes a whole picture likewise, and gives it the photo's palette where the plan says so."""
+    def finish(
+        self, photo: Pixels, painted: Pixels, coverage: np.ndarray | None = None, alpha: Pixels | None = None
+    ) -> Pixels:
+        """Finishes a whole picture likewise, and gives it the photo's palette where the plan says so.
+
+        Where the photo has `alpha`, uint8 [h, w], both palettes count by it.
+        """
         finished = self.finish_part(photo, painted, coverage)
-        return match_color(finished, photo) if self.recolors else finished
+        if not self.recolors:
+            return finished
+        return map_colors(finished, *color_map(palette_of(finished, alpha), palette_of(photo, alpha)))
 
 
 @dataclass
@@ -124,8 +132,11 @@ class Stylizer(ABC):
         return f"{type(self).__name__}({self.name!r}, engine={self.engine_name!r})"
 
     @abstractmethod
-    def take(self, pixels: Pixels, name: str) -> Style:
-        """Takes the style of a picture, uint8 [H, W, 3]; the style keeps the picture."""
+    def take(self, pixels: Pixels, name: str, alpha: Pixels | None = None) -> Style:
+        """Takes the style of a picture, uint8 [H, W, 3]; the style keeps the picture.
+
+        Where it has `alpha`, uint8 [H, W], pixels count by it, and colours are continued to where nothing is seen.
+        """
 
     @abstractmethod
     def paint(
@@ -135,6 +146,7 @@ class Stylizer(ABC):
         regions: np.ndarray | None = None,
         memory: Memory | None = None,
         large: Pixels | None = None,
+        alpha: Pixels | None = None,
     ) -> Pixels:
         """Paints pixels as a plan says, whatever they are: a photo, a frame, or what was painted before.
 
@@ -147,6 +159,8 @@ class Stylizer(ABC):
             memory: of the frames before, whose statistics count and are brought up to date, where the system has any.
             large: the photo that `content` is a smaller version of, if it is: what comes out is then the painting of
                 that, made small, where the system paints coarse to fine.
+            alpha: uint8 [H, W], by how much each pixel of `content` counts; None where it is opaque. Colours are
+                continued to where nothing is seen, see :mod:`impasto.alpha`.
 
         Returns:
             uint8 [H, W, 3].
@@ -163,16 +177,16 @@ class Stylizer(ABC):
         """Takes the style of a picture.
 
         Args:
-            source: a picture (path, bytes, stream, PIL image, array, or what :func:`impasto.read_image` gives), the
-                name of a shipped style, the path of a ``.style`` file, or a :class:`Style`, which is checked and handed
-                back.
+            source: a picture (path, bytes, stream, PIL image, array, or what :func:`impasto.read_image` gives), of
+                which pixels count by their alpha; the name of a shipped style, the path of a ``.style`` file, or a
+                :class:`Style`, which is checked and handed back.
             size: see `style_size` of :class:`impasto.controls.Controls`.
             name: what to call the style; the file's name if not given.
             max_pixels: refuse larger pictures, and those that would be larger once scaled to `size`, as strips would.
 
         Raises:
-            ImpastoError: there is no such style or picture, it cannot be read or is too large, or the style is of
-                another model.
+            ImpastoError: there is no such style or picture, it cannot be read, is too large or wholly transparent, or
+                the style is of another model.
 
         >>> import impasto
         >>> impasto.load().style("klimt-kiss").tensor.shape
@@ -188,14 +202,16 @@ class Stylizer(ABC):
                 return self._find_shipped(str(source))
             name = name or path.stem
         size = check_style_size(size)
-        pixels = read_image(source, max_pixels=max_pixels).pixels
-        height, width = (round(side * size / min(pixels.shape[:2])) for side in pixels.shape[:2])
+        picture = crop_to_visible(read_image(source, max_pixels=max_pixels), f"the style {name or 'picture'}")
+        shape = picture.pixels.shape[:2]
+        height, width = (round(side * size / min(shape)) for side in shape)
         if height * width > min(max_pixels, STYLE_PIXELS):
             raise TooLargeError(
                 f"the style {name or 'picture'} would be {width} x {height} pixels large, scaled to a short side of "
                 f"{size}: cut out a part of it, or choose a smaller style size"
             )
-        return self.take(resize_short_side(pixels, size), name or "style")
+        picture = picture.change(lambda pixels: resize_short_side(pixels, size))
+        return self.take(fill(picture), name or "style", picture.alpha if has_alpha(picture) else None)
 
     def mix(self, styles: MixSource, *, style_size: int = STYLE_SIZE, max_pixels: int = MAX_PIXELS) -> Mix:
         """Makes the mix that :meth:`stylize` understands its `styles` to be; give it this and nothing is taken anew.
@@ -230,9 +246,14 @@ class Stylizer(ABC):
         if palette is None or any(style.picture is None for style in mix.styles):
             return Plan(mix, controls, recolors=True)
         content = palette()
-        pictures = {style: match_color(style.picture, content) for style in mix.styles if style.picture is not None}
-        taken = {style: self.take(picture, style.name) for style, picture in pictures.items()}
+        taken = {style: self._recolor_style(style, content) for style in mix.styles}
         return Plan(mix.replace_styles([taken[style] for style in mix.styles]), controls)
+
+    def _recolor_style(self, style: Style, content: Palette) -> Style:
+        """Takes a style anew from its picture, given the colours of a photo."""
+        assert style.picture is not None
+        moved = map_colors(style.picture, *color_map(palette_of(style.picture, style.alpha), content))
+        return self.take(moved, style.name, style.alpha)
 
     def stylize_picture(
         self,
@@ -247,16 +268,20 @@ class Stylizer(ABC):
         """Paints a picture that was read, in styles that were taken; see :meth:`stylize`, which does both first."""
         shape, large = picture.pixels.shape[:2], None
         if max_size is not None:
-            large, picture = picture.pixels, picture.limit_size(max_size)
-        content = picture.pixels
-        plan = self.plan(mix, controls, partial(palette_of, content))
+            large, picture = fill(picture), picture.limit_size(max_size)
+        photo = content = picture.pixels
+        alpha = picture.alpha if has_alpha(picture) else None
+        if alpha is not None:
+            filled = Filled.of(picture)
+            photo, content = filled.invisible().everything(), filled.everything()
+        plan = self.plan(mix, controls, partial(palette_of, content, alpha))
         regions = coverage = None
         if masks is not None:
             regions, coverage = read_masks(
                 masks, shape, mix.region_weights, scaled=content.shape[:2], max_pixels=max_pixels
             )
-        painted = self.paint(content, plan, regions, large=large)
-        return replace(picture, pixels=plan.finish(content, painted, coverage))
+        painted = self.paint(content, plan, regions, large=large, alpha=alpha)
+        return replace(picture, pixels=plan.finish(photo, painted, coverage, alpha))
 
     def stylize(
         self,
@@ -285,8 +310,9 @@ class Stylizer(ABC):
                 :class:`impasto.controls.Controls`.
 
         Returns:
-            A picture of the photo's size to the pixel, with its alpha and EXIF. :func:`impasto.write_image` writes it
-            whole; Pillow's own `save` wants ``exif=image.info["exif"]``, and halves the chroma of a JPEG.
+            A picture of the photo's size to the pixel, with its alpha, by which pixels count, and EXIF.
+            :func:`impasto.write_image` writes it whole; Pillow's own `save` wants ``exif=image.info["exif"]``, and
+            halves the chroma of a JPEG.
 
         Raises:
             ImpastoError: a control is out of its range, or photo, style or mask cannot be read or do not fit.

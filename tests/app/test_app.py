@@ -167,6 +167,25 @@ def test_alpha_and_exif_are_given_back(client, small):
     assert painted.getexif()[271] == "A camera"
 
 
+def test_what_is_not_seen_decides_nothing(client, painter, small, painting):
+    def cut_out(picture, ground):
+        alpha = np.zeros(picture.shape[:2], np.uint8)
+        alpha[10:-10, 20:-15] = 255
+        return np.dstack([np.where(alpha[..., None], picture, np.uint8(ground)), alpha])
+
+    grounds = (255, 0, 0), (0, 255, 0)
+    photos = [cut_out(np.asarray(small), ground) for ground in grounds]
+    styles = [png(cut_out(painting, ground)) for ground in grounds]
+    same(post(client, photos[0], style_file=styles[0]), painter.stylize(photos[1], painting[10:-10, 20:-15]))
+    one, other = (client.post("/v1/styles", files={"file": ("cat.png", style)}).json()["id"] for style in styles)
+    assert one == other
+    same(post(client, photos[0], style=one), painter.stylize(photos[1], painting[10:-10, 20:-15]))
+    clear = png(np.zeros((40, 40, 4), np.uint8))
+    refused(
+        client.post("/v1/styles", files={"file": ("clear.png", clear)}), 422, "the style clear is wholly transparent"
+    )
+
+
 @pytest.mark.parametrize("format", ["jpg", "webp", "tiff", "bmp", "gif", "avif"])
 def test_formats(client, small, format):
     response = post(client, small, style="klimt-kiss", format=format)

@@ -153,14 +153,14 @@ def shown(page: sync_api.Page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def downloaded(page: sync_api.Page) -> np.ndarray:
+def downloaded(page: sync_api.Page, mode: str = "RGB") -> np.ndarray:
     settled(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
-    return np.asarray(Image.open(download.value.path()).convert("RGB")).astype(int)
+    return np.asarray(Image.open(download.value.path()).convert(mode)).astype(int)
 
 
-def check_same(painted: np.ndarray, expected: Image.Image, record_property, most: int = 3) -> None:
+def check_same(painted: np.ndarray, expected: Image.Image | np.ndarray, record_property, most: int = 3) -> None:
     """Within 3 of 255 of what the library paints, or so many."""
     difference = np.abs(painted - np.asarray(expected).astype(int))
     record_property("difference", f"mean {difference.mean():.4f}, max {difference.max()} of 255")
@@ -202,6 +202,31 @@ def test_a_style_of_ones_own(page, model, photo, painting, record_property):
     give(page, "#own", photo, "Eileen Collins.png")  # its short side is the one that styles are taken at
     expect(page.locator("#styles .style").first).to_contain_text("Eileen Collins")
     check_same(downloaded(page), model.stylize(painting, photo), record_property)
+
+
+@needs_runtime
+@needs_browser
+def test_a_cut_out_is_painted_as_if_its_ground_were_not_there(page, model, photo, painting, record_property):
+    def cut_out(picture):
+        height, width = picture.shape[:2]
+        y, x = np.mgrid[:height, :width]
+        alpha = np.where(np.hypot(y - 0.4 * height, x - 0.5 * width) < 0.3 * height, 255, 0).astype(np.uint8)
+        return np.dstack([picture, alpha])
+
+    photo = cut_out(photo[40:281, 60:363])
+    give(page, "#photo", photo, "eileen.png")
+    painted, expected = downloaded(page, "RGBA"), model.stylize(photo, "hokusai-great-wave")
+    assert np.array_equal(painted[..., 3], photo[..., 3])
+    check_same(painted[photo[..., 3] > 0], np.asarray(expected)[photo[..., 3] > 0], record_property)
+
+    style = np.pad(painting, [(100, 112), (0, 61), (0, 0)], mode="symmetric")  # 512 x 512: nothing of it is scaled
+    opaque = np.dstack([style, np.full((512, 512), 255, np.uint8)])
+    give(page, "#own", np.pad(opaque, [(30, 20), (10, 40), (0, 0)]), "chelsea.png")
+    expect(page.locator("#styles .style").first).to_contain_text("chelsea")
+    painted, expected = downloaded(page, "RGBA"), model.stylize(photo, style)
+    check_same(painted[photo[..., 3] > 0], np.asarray(expected)[photo[..., 3] > 0], record_property)
+    give(page, "#own", np.zeros((64, 64, 4), np.uint8))
+    expect(page.locator("#wrong")).to_contain_text("wholly transparent")
 
 
 @needs_runtime

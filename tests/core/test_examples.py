@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-MODULES = ["image", "color", "mask", "controls", "style", "stylizer", "loader", "sheet", "tile"]
+MODULES = ["alpha", "image", "color", "mask", "controls", "style", "stylizer", "loader", "sheet", "tile"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -142,6 +142,22 @@ def test_exif_and_resolution_are_handed_on(painter, folder, ending):
         painted.load()
 
 
+@pytest.mark.parametrize("controls", ["plain", "masks", "colours of the result", "colours of the style"])
+def test_what_is_not_seen_decides_nothing(painter, painting, folder, controls):
+    Image.fromarray(painting).save("cat.png")
+    styles, options = CONTROLS[controls]
+    photo, alpha = np.array(Image.open("photo.png")), np.asarray(Image.open("disc.png"))
+    for name, ground in {"red": (255, 0, 0), "green": (0, 255, 0)}.items():
+        photo[alpha == 0] = ground
+        Image.fromarray(np.dstack([photo, alpha])).save(f"{name}.png")
+        stylize_file(painter, f"{name}.png", styles, f"{name}.tif", **options)
+    assert np.array_equal(pixels("red.tif"), pixels("green.tif"))
+    expected = np.asarray(painter.stylize("red.png", styles, **options)).astype(int)
+    difference = np.abs(pixels("red.tif") - expected)
+    assert (difference > 1).mean() < 1e-3
+    assert difference.max() < 10
+
+
 class Stop(KeyboardInterrupt):
     pass
 

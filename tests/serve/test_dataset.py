@@ -409,6 +409,19 @@ def test_a_painting_that_its_format_cannot_hold_is_named_and_passed_over(painter
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_what_is_not_seen_decides_nothing(painter, tmp_path):
+    photo = data.coffee()[:60, :90].copy()
+    alpha = np.zeros((60, 90), np.uint8)
+    alpha[10:40, 20:60] = 255
+    for name, ground in {"red": (255, 0, 0), "green": (0, 255, 0)}.items():
+        photo[alpha == 0] = ground
+        Image.fromarray(np.dstack([photo, alpha])).save(tmp_path / "in" / f"{name}.png")
+    scaled = replace(painter, recipe=Recipe(size=48, crop=40))
+    [red], [green] = (scaled.paint(f"{name}.png", {}) for name in ("red", "green"))
+    assert (red.error, red.strength) == ("", green.strength)
+    assert red.sha256 == green.sha256
+
+
 def shard(path: Path, members: dict[str, bytes]) -> None:
     with tarfile.open(path, "w") as tar:
         for name, content in members.items():

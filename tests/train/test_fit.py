@@ -101,3 +101,13 @@ def test_the_styles_of_a_model_are_fitted(vgg19, photos, painting, tmp_path, cap
     assert told["styles"] == ["klimt-kiss"]
     assert told["settings"]["steps"] == 2
     assert impasto.load(folder).stylize(painting, "klimt-kiss").size == (451, 300)
+
+
+def test_what_is_not_seen_decides_nothing(model, vgg19, photos, painting):
+    photo = np.asarray(Image.fromarray(painting).resize((96, 80)))
+    alpha = np.where(np.hypot(*np.mgrid[-40:40, -48:48]) < 36, 255, 0).astype(np.uint8)
+    grounds = (255, 0, 0), (0, 255, 0)
+    pictures = [np.dstack([np.where(alpha[..., None], photo, np.uint8(ground)), alpha]) for ground in grounds]
+    styles = [model.style(picture, name="cat", size=72) for picture in pictures]
+    one, other = fit_styles(model, styles, Pictures([str(photos)]), Fitting(steps=2, batch=1, crop=64))
+    assert np.array_equal(one.tensor, other.tensor)

@@ -230,3 +230,37 @@ def test_every_option_is_described(name):
     described = "\n".join(base.__doc__ or "" for base in kind.__mro__)
     for field in fields(kind):
         assert re.search(rf"^\s+(?:\w+, )*{field.name}(?:, \w+)*: ", described, re.MULTILINE), field.name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gatys", {"iterations": 3}),
+        ("gatys", {"iterations": 3, "style_loss": "histogram"}),
+        ("mrf", {"iterations": 3}),
+        ("style-swap", {"inverse": "network"}),
+    ],
+)
+def test_what_is_not_seen_decides_nothing(name, options):
+    alpha = np.zeros((SIZE, SIZE), np.uint8)
+    alpha[20:70, 5:60] = 255
+
+    def cut_out(picture, ground):
+        return np.dstack([np.where(alpha[..., None], picture, np.uint8(ground)), alpha])
+
+    grounds = (255, 0, 0), (0, 255, 0)
+    for controls in ({}, {"strength": 0.6, "keep_color": "match"}):
+        one, other = (
+            paint(name, cut_out(PHOTO, ground), [cut_out(CAT, ground), COFFEE], controls, **options)
+            for ground in grounds
+        )
+        assert np.array_equal(one, other)
+        assert np.abs(one[alpha > 0][:, :3] - PHOTO[alpha > 0].astype(int)).mean() > 1
+
+
+def test_what_is_half_seen_counts_half(observe):
+    """Of a style that is half at full alpha and half hardly seen, the half that is seen counts."""
+    alpha = np.repeat(np.uint8([255, 12]), SIZE // 2)[None].repeat(SIZE, 0)
+    seen, both = np.hstack([CAT[:, : SIZE // 2]] * 2), np.hstack([CAT[:, : SIZE // 2], COFFEE[:, : SIZE // 2]])
+    painted = observe(paint("gatys", styles=np.dstack([both, alpha]), iterations=15))
+    assert painted.style_loss(observe(seen).style) < painted.style_loss(observe(both).style)

@@ -14,9 +14,12 @@ from clips import SOUND, frames_of, length_of, make_clip, packets_of, pan, times
 from PIL import Image
 
 import impasto
+from impasto.alpha import lay_on_white
 from impasto.errors import ImpastoError, TooLargeError
-from impasto.video import StoppedError, stylize_video
+from impasto.mask import read_masks
+from impasto.video import StoppedError, TemporalPainter, stylize_video
 from impasto.video.clip import Clip
+from impasto.video.masks import MaskTrack
 
 STYLE = "munch-scream"
 
@@ -226,16 +229,45 @@ def test_pixels_that_are_not_square_stay_so(model, tmp_path):
         assert out.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
 
 
-def test_what_is_transparent_becomes_white(tmp_path):
+def moving_gif(path: Path, ground: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Path:
+    """A part of a photo that moves over a ground."""
     frames = []
-    for x in (0, 20):
-        frame = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
-        frame.paste((200, 30, 30, 255), (x, 0, x + 20, 48))
+    for x, look in zip((4, 20), pan(2, 40, 48), strict=True):
+        frame = Image.new("RGBA", (96, 64), ground)
+        frame.paste(Image.fromarray(look), (x, 8))
         frames.append(frame)
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100, disposal=2)
-    pixels = next(Clip(tmp_path / "a.gif").frames()).pixels
-    assert np.abs(pixels[:, :16].astype(int) - (200, 30, 30)).max() < 8
-    assert pixels[:, 24:].min() == 255
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, disposal=2)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["gif", "mkv"])
+def test_what_is_transparent_becomes_white(model, tmp_path, ending):
+    clip = moving_gif(tmp_path / "a.gif")
+    frame = next(Clip(clip).frames())
+    assert np.array_equal(frame.alpha == 255, np.pad(np.ones((48, 40), bool), [(8, 8), (4, 52)]))
+    for strength in (0, 1):
+        result = stylize_video(model, clip, STYLE, tmp_path / f"out.{ending}", strength=strength)
+        painted = frames_of(result.path)[0].astype(int)
+        assert painted[:, 52:].min() > 245
+        assert np.abs(painted[12:52, 8:40] - frame.pixels[12:52, 8:40]).mean() < 12 or strength
+
+
+def test_a_frame_is_painted_as_if_its_ground_were_not_there(model, tmp_path):
+    def paint(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+        return TemporalPainter(model, STYLE, inertia=0, blend=0).paint(pixels, alpha=alpha)
+
+    look = slice(8, 56), slice(4, 44)
+    frame = next(Clip(moving_gif(tmp_path / "a.gif")).frames())
+    alone = paint(frame.pixels[look])
+    clear, white = paint(frame.pixels, frame.alpha), paint(lay_on_white(frame.pixels, frame.alpha))
+    assert distance(clear[look], alone) < distance(white[look], alone) / 2
+
+
+def test_transparent_parts_of_a_mask_are_black(tmp_path):
+    mask = MaskTrack(moving_gif(tmp_path / "a.gif"), 64, 96).at(Fraction(0))
+    _, coverage = read_masks([mask], (64, 96), np.ones((1, 1, 1, 1), np.float32))
+    assert coverage[:, 50:].max() == 0
+    assert coverage[8:56, 4:44].max() > 0.3
 
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])

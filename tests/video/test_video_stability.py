@@ -225,7 +225,7 @@ def test_controls_hold_in_every_frame(model, coffee):
 def test_styles_are_taken_once(model, coffee, painting, monkeypatch):
     taken = []
     take = model.take
-    monkeypatch.setattr(model, "take", lambda pixels, name: taken.append(name) or take(pixels, name))
+    monkeypatch.setattr(model, "take", lambda pixels, name, *rest: taken.append(name) or take(pixels, name, *rest))
     painter = TemporalPainter(model, painting, style_size=128, keep_color="match")
     for time in range(3):
         painter.paint(shifted(coffee, time))

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from impasto.alpha import fill, has_alpha
 from impasto.app.studio import MOST_STYLES, Studio, StyleName, encode, give_up_when_gone
 from impasto.controls import STROKE_SIZES, ControlOptions, KeepColor, Mix
 from impasto.stylizer import Stylizer
@@ -63,12 +65,14 @@ def router(studio: Studio) -> APIRouter:
         start = time.perf_counter()
 
         def job() -> bytes:
-            pixels = studio.picture(sent, "the frame").limit_size(_LONG_SIDE).pixels
+            picture = studio.picture(sent, "the frame").limit_size(_LONG_SIDE)
             mix = Mix([studio.style(name) for name in style], weight)
             steady, lock = cameras.steady(camera, mix)
             with lock:
                 changes = ControlOptions(strength=strength, stroke_size=stroke_size, keep_color=keep_color)
-                return encode(steady.paint(pixels, styles=mix, **changes), "jpg", 85)
+                alpha = picture.alpha if has_alpha(picture) else None
+                painted = steady.paint(fill(picture), styles=mix, alpha=alpha, **changes)
+                return encode(replace(picture, pixels=painted, exif=None), "jpg", 85)
 
         painted = await give_up_when_gone(request, studio.run("camera", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}", "cache-control": "no-store"}

@@ -14,6 +14,7 @@ from fastapi import HTTPException
 from gradio.components.base import server
 from gradio.components.image_editor import AcceptBlobs, EditorData
 
+from impasto.alpha import lay_on_white
 from impasto.app.guard import describe_excess
 from impasto.app.look import STATIC, line, warn
 from impasto.app.studio import Studio, read_chosen
@@ -131,7 +132,7 @@ def connect(studio: Studio, parts: PhotoTab, controls: list[Any], visits: Visits
         except ImpastoError as error:
             warn(error)
             return gr.update(value=None), shown, hidden, None, hidden, line(str(error), wrong=True)
-        ground = {"background": small.pixels, "layers": [], "composite": None}
+        ground = {"background": lay_on_white(small.pixels, small.alpha), "layers": [], "composite": None}
         return hidden, hidden, shown, ground, _show_regions(path, chosen), line("Painting ...")
 
     async def paint(path: str | None, drawn: list[bytes | Path], *knobs: Any) -> tuple[Any, Any]:

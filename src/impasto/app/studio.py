@@ -20,6 +20,7 @@ from fastapi import HTTPException, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from pydantic import StringConstraints
 
+from impasto.alpha import crop_to_visible, fill, has_alpha
 from impasto.app.work import BusyError, LateError, Work
 from impasto.checks import suggest
 from impasto.controls import STYLE_SIZE, Controls, Mix
@@ -162,6 +163,8 @@ def _bytes(style: UploadedStyle) -> int:
 def _id(style: UploadedStyle) -> str:
     name, values = (style.name, style.tensor) if isinstance(style, Style) else (style[0], style[1].pixels)
     digest = hashlib.sha256(f"{name}\0{values.shape}".encode() + values.tobytes())
+    if not isinstance(style, Style) and style[1].alpha is not None:
+        digest.update(style[1].alpha.tobytes())
     return f"own-{digest.hexdigest()[:16]}"
 
 
@@ -228,8 +231,10 @@ class Studio:
             loaded = self._load(data)
             return self.uploaded.add(replace(loaded, name=name or loaded.name))
         picture = self.picture(data, filename)
-        small = resize_short_side(picture.pixels, min(_KEPT_SIDE, min(picture.pixels.shape[:2])))
-        kept = (name or Path(filename).stem[:100] or "style", Picture(small))
+        name = name or Path(filename).stem[:100] or "style"
+        seen = crop_to_visible(picture, f"the style {name}")
+        small = seen.change(lambda pixels: resize_short_side(pixels, min(_KEPT_SIDE, min(pixels.shape[:2]))))
+        kept = (name, Picture(fill(small), small.alpha if has_alpha(small) else None))
         self._take(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
         return self.uploaded.add(kept)
 
@@ -266,7 +271,7 @@ class Studio:
         return self.painter.stylize_picture(photo, mix, controls or Controls(), fitted, max_size=max_size)
 
     def _take(self, name: str, picture: Picture, size: int) -> Style:
-        return self.painter.style(picture.pixels, size=size, name=name, max_pixels=self.limits.max_pixels)
+        return self.painter.style(picture, size=size, name=name, max_pixels=self.limits.max_pixels)
 
     def _load(self, data: bytes) -> Style:
         with tempfile.NamedTemporaryFile(suffix=".style") as file:

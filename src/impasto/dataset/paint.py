@@ -9,13 +9,11 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from impasto.controls import Mix
 from impasto.dataset.manifest import ManifestRow
 from impasto.dataset.recipe import QUALITY, Recipe
 from impasto.errors import ImpastoError, UnreadableError, UnusableNameError
-from impasto.image import Picture, Pixels, center_square, read_image, resize_short_side, write_image
+from impasto.image import Picture, center_square, read_image, resize_short_side, write_image
 from impasto.place import Place, find_photos, is_shard, list_tar_members, split_sample_name
 from impasto.style import Style
 from impasto.stylizer import Stylizer
@@ -186,11 +184,11 @@ class SourcePainter:
         picture = read_image(data)
         recipe = self.recipe
         if recipe.size is not None:
-            picture = _change_both(picture, lambda pixels: resize_short_side(pixels, recipe.size or 0))
+            picture = picture.change(lambda pixels: resize_short_side(pixels, recipe.size or 0))
         if recipe.crop is not None:
             if min(picture.pixels.shape[:2]) < recipe.crop:
                 raise ImpastoError(f"the picture is smaller than the crop of {recipe.crop}: give --size")
-            picture = _change_both(picture, lambda pixels: center_square(pixels, recipe.crop or 0))
+            picture = picture.change(lambda pixels: center_square(pixels, recipe.crop or 0))
         return picture
 
     def _paint_bytes(self, picture: Picture, style: Style, row: ManifestRow) -> bytes:
@@ -198,14 +196,6 @@ class SourcePainter:
         stream = io.BytesIO()
         write_image(stream, painted, format=posixpath.splitext(row.output)[1], quality=QUALITY)
         return stream.getvalue()
-
-
-def _change_both(picture: Picture, change: Callable[[Pixels], Pixels]) -> Picture:
-    """Changes pixels [H, W, 3] and alpha alike."""
-    alpha = None
-    if picture.alpha is not None:
-        alpha = change(np.repeat(picture.alpha[..., None], 3, 2))[..., 0]
-    return replace(picture, pixels=change(picture.pixels), alpha=alpha)
 
 
 def _read_members(data: bytes) -> dict[str, bytes]:

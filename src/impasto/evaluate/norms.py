@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from impasto.alpha import fill
 from impasto.extras import explain_missing
 from impasto.image import Pixels, read_image, resize_short_side, write_image
 from impasto.loader import load
@@ -69,7 +70,7 @@ def norm_curves(
     for images in IMAGES:
         with tempfile.TemporaryDirectory() as folder:
             for index, entry in enumerate(find_pictures(content)[:photos]):
-                pixels = resize_short_side(read_image(entry.read()).pixels, chosen.crop)
+                pixels = resize_short_side(fill(read_image(entry.read())), chosen.crop)
                 write_image(Path(folder, f"{index:05}.png"), changes[images](pixels))
             crops = Pictures([folder], chosen.crop, device())
             for norm in NORMS:

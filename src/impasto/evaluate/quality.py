@@ -25,6 +25,7 @@ from statistics import fmean, median
 
 import numpy as np
 
+from impasto.alpha import fill
 from impasto.checks import SMALLEST, require_at_least
 from impasto.errors import ImpastoError
 from impasto.evaluate.page import thumbnail
@@ -195,7 +196,7 @@ def _view(pixels: Pixels, scale: int | None) -> Pixels:
 
 def _read(entry: StoredPicture) -> Pixels:
     try:
-        return read_image(entry.read()).pixels
+        return fill(read_image(entry.read()))
     except ImpastoError as error:  # which knows only bytes
         raise ImpastoError(f"{entry.name}: {error}") from None
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
+from impasto.alpha import fill
 from impasto.engine import Inputs
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import STYLE_WEIGHT, Features, Observer
@@ -143,7 +144,7 @@ def _draw(sources: Sequence[str], count: int, size: int, seed: int) -> list[Pixe
     if len(found) < count:
         raise ImpastoError(f"{', '.join(sources)}: {len(found)} pictures are too few, {count} are needed")
     chosen = np.random.default_rng(seed).permutation(len(found))[:count]
-    return [center_crop(read_image(found[index].read()).pixels, size) for index in chosen]
+    return [center_crop(fill(read_image(found[index].read())), size) for index in chosen]
 
 
 def _embolden(paintings: Sequence[Pixels], seed: int) -> list[Pixels]:

@@ -12,14 +12,16 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 import pyvips
 
+from impasto.alpha import Filled
 from impasto.checks import read_whole
-from impasto.color import ColorMap, color_map, map_colors, palette
+from impasto.color import ColorMap, Palette, color_map, map_colors, palette
 from impasto.controls import ControlOptions, Controls, Mix, change_controls
 from impasto.errors import ImpastoError
 from impasto.files import open_work_folder, reason, write_file
@@ -37,7 +39,7 @@ from impasto.huge.strips import (
 )
 from impasto.image import Pixels
 from impasto.mask import Regions, check_size, count_error, empty_mask_error, share_pixels
-from impasto.octaves import Octave, Painted, Recolored, choose_sizes, resize, shrink
+from impasto.octaves import Octave, Painted, Recolored, Source, choose_sizes, resize, shrink
 from impasto.progress import track
 from impasto.stylizer import MixSource, Plan, Stylizer
 
@@ -96,7 +98,7 @@ def stylize_file(
         if not left:
             work.check_room()
         work.prepare(inputs)
-        plan = painter.plan(mix, controls, lambda: palette(work.photo.strips()))
+        plan = painter.plan(mix, controls, work.palette)
         work.paint(painter, plan)
         work.write(target, kind, quality, describe(inputs[0]), plan.recolors)
         done = True
@@ -131,7 +133,7 @@ def _open_masks(paths: Sequence[Path], image: pyvips.Image, mix: Mix) -> list[py
 
 
 class _Work:
-    """A picture that is painted from file to file, and its folder; a :class:`impasto.octaves.Source`.
+    """A picture that is painted from file to file, and its folder.
 
     Args:
         folder: for the work.
@@ -142,14 +144,12 @@ class _Work:
     Attributes:
         photo: the picture.
         height, width: of it.
-        shape: (height, width, 3).
     """
 
     def __init__(
         self, folder: Path, image: pyvips.Image, masks: Sequence[pyvips.Image], region_weights: np.ndarray
     ) -> None:
         self.height, self.width = image.height, image.width
-        self.shape = self.height, self.width, 3
         self._folder = folder
         self._sources = [image, *masks]
         names = ["photo.raw", *(f"mask-{number}.raw" for number in range(1, len(masks) + 1))]
@@ -186,8 +186,29 @@ class _Work:
             if not any(strip.any() for strip in mask.strips()):
                 raise empty_mask_error(number)
 
-    def __getitem__(self, part: tuple[slice, slice], /) -> Pixels:
-        return self.photo.part(*part)[..., :3]
+    @cached_property
+    def seen(self) -> Source:
+        """The picture in RGB, with colours continued to where they are hardly seen."""
+        return self.photo if self.photo.bands == 3 else Filled.of(self.photo)
+
+    @cached_property
+    def _alpha(self) -> _Layer | None:
+        """By how much each pixel of the picture counts; None where it is opaque."""
+        opaque = self.photo.bands == 3 or all(strip[..., 3].min() == 255 for strip in self.photo.strips())
+        return None if opaque else _Layer(self.photo, 3)
+
+    @property
+    def visible(self) -> Source:
+        """Likewise, but only to where nothing at all is seen."""
+        return self.seen.invisible() if isinstance(self.seen, Filled) else self.seen
+
+    def palette(self) -> Palette:
+        """Measures the colours of the picture."""
+        return palette(self._with_alpha(self.seen[rows, slice(0, self.width)], rows) for rows in self.photo.rows())
+
+    def _with_alpha(self, pixels: Pixels, rows: slice) -> Pixels:
+        """Adds to some rows of pixels the alpha of the picture, where it has any."""
+        return pixels if self.photo.bands == 3 else np.dstack([pixels, self.photo.part(rows, slice(None))[..., 3]])
 
     def _regions(self, rows: slice, columns: slice) -> np.ndarray | None:
         shared = self._share(rows, columns)
@@ -206,8 +227,8 @@ class _Work:
             self._save(*self._paint_octaves(painter, plan))
         kept = np.load(self._octave)
         maps = list(zip(kept["matrices"], kept["offsets"], strict=True))
-        finest = Octave(Recolored(self, maps, self._regions), Painted(kept["painting"], kept["photo"]))
-        row, columns = self.width * 3, slice(0, self.width)
+        finest = Octave(Recolored(self.seen, maps, self._regions), Painted(kept["painting"], kept["photo"]))
+        photo, row, columns = self.visible, self.width * 3, slice(0, self.width)
         there = self._painted.path.stat().st_size // row if self._painted.path.exists() else 0
         step = max(1, STRIP // self.width)
         tops = range(there, self.height, step)
@@ -217,19 +238,20 @@ class _Work:
                 rows = slice(top, min(top + step, self.height))
                 shared = self._share(rows, columns)
                 part = finest.pixels(rows, columns)
-                painted.write(plan.finish_part(self[rows, columns], part, shared and shared.coverage).data)
+                painted.write(plan.finish_part(photo[rows, columns], part, shared and shared.coverage).data)
                 painted.flush()
 
     def _paint_octaves(self, painter: GraphStylizer, plan: Plan) -> tuple[Painted, list[ColorMap]]:
         """Has the octaves painted, which are small."""
-        sizes, masks = choose_sizes(self.shape[:2], plan.controls.stroke_size), None
+        sizes, masks = choose_sizes(self.photo.shape[:2], plan.controls.stroke_size), None
         if self._masks:
-            layers = [np.stack([resize(_Layer(mask), size) for mask in self._masks]) for size in sizes]
+            layers = [np.stack([resize(_Layer(mask, 0), size) for mask in self._masks]) for size in sizes]
             masks = [
                 share_pixels(layer.astype(np.float32) / np.float32(255), self._region_weights).weights
                 for layer in layers
             ]
-        return painter.paint_octaves(shrink(self, sizes), plan, masks)
+        alphas = None if self._alpha is None else [resize(self._alpha, size) for size in sizes]
+        return painter.paint_octaves(shrink(self.seen, sizes), plan, masks, alphas=alphas)
 
     def _save(self, painted: Painted, maps: list[ColorMap]) -> None:
         stream = io.BytesIO()
@@ -241,12 +263,19 @@ class _Work:
 
     def write(self, target: Path, kind: str, quality: int, told: Told, recolors: bool) -> None:
         """Writes the file in one piece at the end; if it `recolors`, with the palette of the photo."""
-        colors = color_map(palette(self._painted.strips()), palette(self.photo.strips())) if recolors else None
+
+        def painted(rows: slice) -> Pixels:
+            return self._painted.part(rows, slice(None))
+
+        colors = None
+        if recolors:
+            own = palette(self._with_alpha(painted(rows), rows) for rows in self._painted.rows())
+            colors = color_map(own, self.palette())
 
         def strips() -> Iterator[Pixels]:
-            for painted, photo in zip(self._painted.strips(), self.photo.strips(), strict=True):
-                strip = painted if colors is None else map_colors(painted, *colors)
-                yield strip if self.photo.bands == 3 else np.dstack([strip, photo[..., 3]])
+            for rows in self._painted.rows():
+                strip = painted(rows) if colors is None else map_colors(painted(rows), *colors)
+                yield self._with_alpha(strip, rows)
 
         options: dict[str, Any] = {"Q": quality, "subsample_mode": "off"} if kind == "jpeg" else {}
         if kind == "tiff":
@@ -261,16 +290,17 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A mask as a :class:`impasto.octaves.Source` of one band, [H, W]."""
+    """One band of a picture, a mask or alpha, as a :class:`impasto.octaves.Source` [H, W]."""
 
-    mask: RawPicture
+    picture: RawPicture
+    band: int
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.mask.height, self.mask.width
+        return self.picture.height, self.picture.width
 
     def __getitem__(self, part: tuple[slice, slice], /) -> Pixels:
-        return self.mask.part(*part)[..., 0]
+        return self.picture[part][..., self.band]
 
 
 def _identify(inputs: Sequence[Path], painter: GraphStylizer, mix: Mix, controls: Controls) -> dict[str, Any]:

@@ -33,7 +33,10 @@ STRIP = 1 << 20  # pixels that are read at a time where the whole picture goes t
 
 @dataclass(frozen=True)
 class RawPicture:
-    """A picture, uint8 [height, width, bands], that lies in a file as bare pixels."""
+    """A picture, uint8 [height, width, bands], that lies in a file as bare pixels.
+
+    It is a :class:`impasto.octaves.Source`.
+    """
 
     path: Path
     height: int
@@ -45,11 +48,21 @@ class RawPicture:
         mapped = np.memmap(self.path, np.uint8, "r", shape=(self.height, self.width, self.bands))
         return np.array(mapped[rows, columns])
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.height, self.width, self.bands
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> Pixels:
+        return self.part(*part)
+
+    def rows(self) -> Iterator[slice]:
+        """Gives all of its rows as slices, some at a time, from top to bottom."""
+        step = max(1, STRIP // self.width)
+        return (slice(top, min(top + step, self.height)) for top in range(0, self.height, step))
+
     def strips(self) -> Iterator[Pixels]:
         """Reads all of it, from top to bottom."""
-        step = max(1, STRIP // self.width)
-        for top in range(0, self.height, step):
-            yield self.part(slice(top, top + step), slice(None))
+        return (self.part(rows, slice(None)) for rows in self.rows())
 
     def fill(self, image: pyvips.Image, label: str) -> None:
         """Writes a picture of this size to the file, all of it or nothing."""

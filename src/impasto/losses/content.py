@@ -6,12 +6,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def content_loss(features: Tensor, target: Tensor) -> Tensor:
+def content_loss(features: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean squared distance of relu4_1 features to the AdaIN target t (Huang and Belongie 2017, eq. 12).
 
     Args:
         features, target: [N, C, H, W].
+        weight: None, or a map [N, 1, H, W] for a weighted mean.
     """
+    if weight is not None:
+        distance = (features.float() - target.float()).square().mean(1, keepdim=True)
+        return (distance * weight).sum() / weight.sum()
     return F.mse_loss(features.float(), target.float())
 
 

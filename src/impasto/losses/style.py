@@ -19,9 +19,18 @@ from impasto.style import EPS
 Statistics = list[tuple[Tensor, Tensor]]
 
 
-def style_statistics(taps: Sequence[Tensor]) -> Statistics:
-    """Means and standard deviations [N, C] of each tap: all that :func:`style_loss` needs to know of a picture."""
-    return [feature_statistics(features) for features in taps]
+def style_statistics(taps: Sequence[Tensor], weight: Tensor | None = None) -> Statistics:
+    """Means and standard deviations [N, C] of each tap: all that :func:`style_loss` needs to know of a picture.
+
+    Args:
+        taps: features [N, C, h, w].
+        weight: None, or by how much each pixel of the picture counts, [N, 1, H, W].
+    """
+    if weight is None:
+        return [feature_statistics(features) for features in taps]
+    weights = [F.interpolate(weight, features.shape[2:], mode="area") for features in taps]
+    found = (MeanStd().summary(*pair) for pair in zip(taps, weights, strict=True))
+    return [(mean, std) for mean, std in found]
 
 
 def style_loss(statistics: Statistics, target: Statistics, softness: float = 0.0) -> Tensor:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from impasto.alpha import weigh
 from impasto.engine.torch import best_device
 from impasto.errors import ImpastoError
-from impasto.image import Pixels, to_float, to_uint8
+from impasto.image import Picture, Pixels, to_float, to_uint8
 from impasto.mask import resize_regions
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.octaves import Octave, Painted, resize
@@ -44,9 +45,9 @@ class Method(Stylizer):
         # Channels last is twice as fast on a processor.
         self.encoder: Encoder = load_encoder().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def take(self, pixels: Pixels, name: str) -> Style:
+    def take(self, pixels: Pixels, name: str, alpha: Pixels | None = None) -> Style:
         """Makes a style that is the picture itself; its tensor stays empty."""
-        return Style(name, np.empty(0, np.float32), self.fingerprint, pixels)
+        return Style(name, np.empty(0, np.float32), self.fingerprint, pixels, alpha=alpha)
 
     def paint(
         self,
@@ -55,19 +56,21 @@ class Method(Stylizer):
         regions: np.ndarray | None = None,
         memory: Memory | None = None,
         large: Pixels | None = None,
+        alpha: Pixels | None = None,
     ) -> Pixels:
         """Paints as :meth:`Stylizer.paint` says, once; there are no statistics to remember."""
         if plan.controls.strength == 0:
             return content
         stroke = plan.controls.stroke_size
         if stroke == 1:
-            return self._paint_once(content, plan, regions)
+            return self._paint_once(content, plan, regions, alpha)
         height, width = (max(SMALLEST, round(side / stroke)) for side in content.shape[:2])
         small = resize(content, (height, width))
         masks = None if regions is None else resize_regions(regions, small.shape[:2])
-        return Octave(content, Painted(self._paint_once(small, plan, masks), small)).everything()
+        alpha = None if alpha is None else resize(alpha, small.shape[:2])
+        return Octave(content, Painted(self._paint_once(small, plan, masks, alpha), small)).everything()
 
-    def _paint_once(self, content: Pixels, plan: Plan, regions: np.ndarray | None) -> Pixels:
+    def _paint_once(self, content: Pixels, plan: Plan, regions: np.ndarray | None, alpha: Pixels | None) -> Pixels:
         strength = plan.controls.strength
         shares = zip(plan.mix.styles, plan.mix.shares, strict=True)
         pictures = [(self._picture(style), share) for style, share in shares if share or regions is not None]
@@ -78,12 +81,18 @@ class Method(Stylizer):
             regions = np.pad(regions, [(0, 0), (0, 0), *short], mode="symmetric")
         with enough_memory(width, height):
             masks = None if regions is None else self._tensor(regions)
-            painted = self.render(self._tensor(to_float(content)), pictures, masks, strength)
+            seen = None if alpha is None else self._tensor(weigh(np.pad(alpha, short, mode="symmetric")))
+            painted = self.render(self._tensor(to_float(content)), pictures, masks, strength, seen)
         return to_uint8(painted.contiguous().cpu().numpy())[:height, :width]
 
     @abstractmethod
     def render(
-        self, content: Tensor, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+        self,
+        content: Tensor,
+        styles: list[tuple[Picture, float]],
+        regions: Tensor | None,
+        strength: float,
+        alpha: Tensor | None = None,
     ) -> Tensor:
         """Paints one picture.
 
@@ -92,6 +101,7 @@ class Method(Stylizer):
             styles: the pictures of K styles, each with its weight; the weights sum to 1.
             regions: None, or [K, 1, H, W], see :meth:`Stylizer.paint`; then the weights do not count.
             strength: above 0, at most 1.
+            alpha: None, or [1, 1, H, W] in 0..1, by how much each pixel counts.
 
         Returns:
             [1, 3, H, W].
@@ -101,9 +111,9 @@ class Method(Stylizer):
         return torch.from_numpy(array).to(self.device)
 
     @staticmethod
-    def _picture(style: Style) -> Pixels:
+    def _picture(style: Style) -> Picture:
         assert style.picture is not None  # only `take` makes these styles
-        return style.picture
+        return Picture(style.picture, style.alpha)
 
 
 @contextlib.contextmanager

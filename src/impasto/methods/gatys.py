@@ -8,7 +8,7 @@ from torch import Tensor
 
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
-from impasto.image import Pixels
+from impasto.image import Picture
 from impasto.losses import STYLE_LOSSES
 from impasto.methods.base import Method
 from impasto.methods.optimise import Descent, optimise
@@ -49,13 +49,18 @@ class Gatys(Method):
         self.options = options
 
     def render(
-        self, content: Tensor, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+        self,
+        content: Tensor,
+        styles: list[tuple[Picture, float]],
+        regions: Tensor | None,
+        strength: float,
+        alpha: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`Method.render`."""
         options, loss = self.options, STYLE_LOSSES[self.options.style_loss]
         style_weight = loss.weight if options.style_weight is None else options.style_weight
         return optimise(
-            self.encoder, content, [([picture], weight) for picture, weight in styles], regions, strength,
+            self.encoder, content, [([picture], weight) for picture, weight in styles], regions, strength, alpha,
             loss=loss, taps=(0, 1, 2, 3), weights=(options.content_weight, style_weight), options=options,
             label=self.name,
         )  # fmt: skip

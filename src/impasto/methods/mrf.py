@@ -11,7 +11,7 @@ from torch import Tensor
 
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
-from impasto.image import Pixels
+from impasto.image import Picture, Pixels
 from impasto.losses import PatchLoss
 from impasto.methods.base import SMALLEST, Method
 from impasto.methods.optimise import Descent, optimise
@@ -64,20 +64,24 @@ class MRF(Method):
         self.options = options
 
     def render(
-        self, content: Tensor, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+        self,
+        content: Tensor,
+        styles: list[tuple[Picture, float]],
+        regions: Tensor | None,
+        strength: float,
+        alpha: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`Method.render`."""
         options = self.options
         return optimise(
             self.encoder, content, [(self._versions(picture), weight) for picture, weight in styles], regions, strength,
-            loss=PatchLoss(options.stride, options.chunk), taps=(2, 3),
+            alpha, loss=PatchLoss(options.stride, options.chunk), taps=(2, 3),
             weights=(options.content_weight, options.style_weight), options=options, label=self.name,
         )  # fmt: skip
 
-    def _versions(self, style: Pixels) -> list[Pixels]:
-        return [
-            turned(scaled(style, scale), angle) for scale in self.options.scales for angle in self.options.rotations
-        ]
+    def _versions(self, style: Picture) -> list[Picture]:
+        sizes = [scaled(style.pixels, scale) for scale in self.options.scales]
+        return [Picture(turned(pixels, angle)) for pixels in sizes for angle in self.options.rotations]
 
 
 def scaled(pixels: Pixels, scale: float) -> Pixels:

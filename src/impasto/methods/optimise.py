@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.alpha import fill, weigh
 from impasto.checks import make_folder, require_at_least
-from impasto.image import Pixels, read_image, to_float, to_uint8, write_image
+from impasto.image import Picture, read_image, to_float, to_uint8, write_image
 from impasto.interrupt import StopRequest
 from impasto.losses import StyleLoss, Summary, content_loss, total_variation
 from impasto.methods.base import SMALLEST
@@ -75,9 +76,10 @@ class _Term(NamedTuple):
 def optimise(
     encoder: Encoder,
     content: Tensor,
-    styles: Sequence[tuple[Sequence[Pixels], float]],
+    styles: Sequence[tuple[Sequence[Picture], float]],
     regions: Tensor | None,
     strength: float,
+    alpha: Tensor | None,
     *,
     loss: StyleLoss,
     taps: Sequence[int],
@@ -94,7 +96,7 @@ def optimise(
     Args:
         content: [1, 3, H, W] in 0..1.
         styles: for each its picture, or several versions of it, and its weight.
-        regions, strength: as in :meth:`impasto.methods.base.Method.render`.
+        regions, strength, alpha: as in :meth:`impasto.methods.base.Method.render`.
         loss: L_style, at one tap.
         taps: numbers of the taps where it is taken, 0 for relu1_1 to 3 for relu4_1. L_content is at relu4_1.
         weights: w_c and w_s.
@@ -102,11 +104,13 @@ def optimise(
         label: what to call it while it runs.
     """
     content_weight, style_weight = weights
+    tv_weight = options.tv_weight / (1.0 if alpha is None else alpha.mean().item())  # a mean over what is seen
 
     def objective(content: Tensor, scale: float) -> Objective:
         with torch.no_grad():
             own = encoder.taps(content)
-            terms = _terms(loss, taps, own, [(_summaries(v, scale), w) for v, w in styles], regions, strength)
+            terms = _terms(loss, taps, own, [(_summaries(v, scale), w) for v, w in styles], regions, strength, alpha)
+            shares = spread(alpha, own[-1])
 
         def total(picture: Tensor) -> Tensor:
             seen = encoder.taps(picture)
@@ -116,19 +120,23 @@ def optimise(
                 for tap, summary, region in zip(taps, term.summaries, term.regions, strict=True)
             ]
             return (
-                content_weight * content_loss(seen[-1], own[-1])
+                content_weight * content_loss(seen[-1], own[-1], shares)
                 + style_weight * torch.stack(style).sum()
-                + options.tv_weight * total_variation(picture)
+                + tv_weight * total_variation(picture)
             )
 
         return total
 
-    def _summaries(versions: Sequence[Pixels], scale: float) -> list[Summary]:
+    def _summaries(versions: Sequence[Picture], scale: float) -> list[Summary]:
         found: list[Summary] = [()] * len(taps)
         for version in versions:
-            picture = torch.from_numpy(to_float(version)).to(content.device)
+            picture = torch.from_numpy(to_float(version.pixels)).to(content.device)
             seen = encoder.taps(rescale(picture, scale))
-            found = [summary + loss.summary(seen[tap]) for summary, tap in zip(found, taps, strict=True)]
+            shares = None if version.alpha is None else torch.from_numpy(weigh(version.alpha)).to(content.device)
+            found = [
+                summary + loss.summary(seen[tap], spread(shares, seen[tap]))
+                for summary, tap in zip(found, taps, strict=True)
+            ]
         return found
 
     return descend(content, objective, options, label)
@@ -141,14 +149,16 @@ def _terms(
     styles: Sequence[tuple[list[Summary], float]],
     regions: Tensor | None,
     strength: float,
+    alpha: Tensor | None,
 ) -> list[_Term]:
     """The styles as terms of the loss, whose shares sum to 1, or to the strength."""
-    whole = [None] * len(taps)
+    whole = [spread(alpha, own[tap]) for tap in taps]
     terms = [_Term(weight, whole, summaries) for summaries, weight in styles]
     if regions is not None:
+        regions = regions if alpha is None else regions * alpha
         areas = (regions.sum((1, 2, 3)) / regions.sum()).tolist()
         terms = [
-            _Term(area, [F.interpolate(region[None], own[tap].shape[2:], mode="area") for tap in taps], summaries)
+            _Term(area, [spread(region[None], own[tap]) for tap in taps], summaries)
             for area, region, (summaries, _) in zip(areas, regions, styles, strict=True)
         ]
     elif loss.mixes:
@@ -255,8 +265,13 @@ def _start(content: Tensor, options: Descent) -> Tensor:
     if isinstance(options.start, str) and options.start == "noise":
         noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(options.seed))
         return noise.to(content.device)
-    given = torch.from_numpy(to_float(read_image(options.start).pixels)).to(content.device)
+    given = torch.from_numpy(to_float(fill(read_image(options.start)))).to(content.device)
     return _to_size(given, *content.shape[2:])
+
+
+def spread(shares: Tensor | None, features: Tensor) -> Tensor | None:
+    """Shares of pixels, [1, 1, any, any] or None, as means over the areas of features [N, C, h, w]: [1, 1, h, w]."""
+    return None if shares is None else F.interpolate(shares, features.shape[2:], mode="area")
 
 
 def rescale(image: Tensor, scale: float) -> Tensor:

@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.checks import require_at_least
-from impasto.image import Pixels, to_float
-from impasto.losses import total_variation
+from impasto.image import Picture, to_float
+from impasto.losses import MeanStd, total_variation
 from impasto.methods.base import Method
-from impasto.methods.optimise import Descent, Objective, descend, rescale
+from impasto.methods.optimise import Descent, Objective, descend, rescale, spread
 from impasto.model import find_model
 from impasto.nets import load_network
 from impasto.nets.adain import AdaIN
-from impasto.nets.norm import feature_statistics
 from impasto.nets.patches import CHUNK, Patches, best_matches, swap
 from impasto.progress import track
 
@@ -74,28 +73,48 @@ class StyleSwap(Method):
             self._decoder = network.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def render(
-        self, content: Tensor, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+        self,
+        content: Tensor,
+        styles: list[tuple[Picture, float]],
+        regions: Tensor | None,
+        strength: float,
+        alpha: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`Method.render`."""
         if self.options.inverse == "optimise":
-            return descend(content, lambda small, scale: self._objective(small, scale, styles, regions, strength),
-                           self.options, self.name)  # fmt: skip
+
+            def objective(small: Tensor, scale: float) -> Objective:
+                return self._objective(small, scale, styles, regions, strength, alpha)
+
+            return descend(content, objective, self.options, self.name)
         with torch.inference_mode():
-            decoded: Tensor = self._decoder(self._swapped(content, 1.0, styles, regions, strength))
+            decoded: Tensor = self._decoder(self._swapped(content, 1.0, styles, regions, strength, alpha))
             return decoded[..., : content.shape[2], : content.shape[3]]  # VGG-19 rounds sizes up to multiples of 8
 
     def _objective(
-        self, content: Tensor, scale: float, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+        self,
+        content: Tensor,
+        scale: float,
+        styles: list[tuple[Picture, float]],
+        regions: Tensor | None,
+        strength: float,
+        alpha: Tensor | None,
     ) -> Objective:
         """|Phi(x) - swapped|^2 + tv_weight TV(x), eq. 3 of the paper, averaged."""
-        target = self._swapped(content, scale, styles, regions, strength)
+        target = self._swapped(content, scale, styles, regions, strength, alpha)
         return lambda picture: (
             F.mse_loss(self._features(picture), target) + self.options.tv_weight * total_variation(picture)
         )
 
     @torch.no_grad()
     def _swapped(
-        self, content: Tensor, scale: float, styles: list[tuple[Pixels, float]], regions: Tensor | None, strength: float
+        self,
+        content: Tensor,
+        scale: float,
+        styles: list[tuple[Picture, float]],
+        regions: Tensor | None,
+        strength: float,
+        alpha: Tensor | None,
     ) -> Tensor:
         """The features that the picture shall have."""
         own = self._features(content)
@@ -104,16 +123,16 @@ class StyleSwap(Method):
             areas = F.interpolate(regions, own.shape[2:], mode="area")
             shares = list((areas / areas.sum(0))[:, None])
         target = torch.zeros_like(own)
-        for (pixels, _), share in zip(styles, shares, strict=True):
-            picture = rescale(torch.from_numpy(to_float(pixels)).to(own.device), scale)
+        for (style, _), share in zip(styles, shares, strict=True):
+            picture = rescale(torch.from_numpy(to_float(style.pixels)).to(own.device), scale)
             features = self._features(picture)
-            index = self._matches(own, features)
+            index = self._matches(own, features, spread(alpha, own))
             target += share * swap(own, Patches([features], self.options.stride), index)
         return torch.lerp(own, target, strength)
 
-    def _matches(self, own: Tensor, style: Tensor) -> Tensor:
+    def _matches(self, own: Tensor, style: Tensor, alpha: Tensor | None) -> Tensor:
         if self.options.normalise:
-            own, style = _normalised(own), _normalised(style)
+            own, style = _normalised(own, alpha), _normalised(style)
         patches = Patches([style], self.options.stride)
         return best_matches(own, patches, chunk=self.options.chunk, each=self._watched)
 
@@ -126,6 +145,6 @@ class StyleSwap(Method):
         return track(chunks, "Matching patches", len(chunks))
 
 
-def _normalised(features: Tensor) -> Tensor:
-    mean, std = feature_statistics(features)
+def _normalised(features: Tensor, alpha: Tensor | None = None) -> Tensor:
+    mean, std = MeanStd().summary(features, alpha)
     return (features - mean[..., None, None]) / std[..., None, None]

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from impasto.alpha import fill
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError, UnreadableError
 from impasto.image import read_image, resize_short_side
@@ -51,7 +52,7 @@ def _hash(entry: StoredPicture) -> bytes:
 
 def decode(entry: StoredPicture, short_side: int) -> Tensor:
     """Decodes a picture to uint8 [3, H, W], scaled down (never up) so that its short side is `short_side`."""
-    pixels = read_image(_draft(entry.read(), short_side)).pixels
+    pixels = fill(read_image(_draft(entry.read(), short_side)))
     return torch.from_numpy(resize_short_side(pixels, min(short_side, *pixels.shape[:2]))).permute(2, 0, 1)
 
 

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from impasto.alpha import crop_to_visible, fill
 from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side, to_float
 from impasto.losses import content_loss, gram, total_variation
@@ -46,7 +47,7 @@ def style_pictures(sources: Sequence[str], size: int) -> dict[str, Tensor]:
         if name in pictures:
             raise ImpastoError("two style pictures have the same name: styles are named like their files, rename one")
         try:
-            pixels = read_image(entry.read()).pixels
+            pixels = fill(crop_to_visible(read_image(entry.read()), "it"))
         except ImpastoError as error:  # which knows only bytes
             raise ImpastoError(f"{entry.name}: {error}") from None
         pictures[name] = torch.from_numpy(to_float(resize_short_side(pixels, size)))

@@ -18,6 +18,7 @@ import torch
 from safetensors.numpy import load_file, save
 from torch import Tensor, nn
 
+from impasto.alpha import weigh
 from impasto.checks import make_plain, require_at_least
 from impasto.errors import ImpastoError
 from impasto.files import write_file
@@ -124,7 +125,8 @@ def _train(
     """Trains the tensor of one style; gives the number of steps after each."""
     assert style.picture is not None
     with torch.no_grad():
-        statistics = style_statistics(encoder.taps(torch.from_numpy(to_float(style.picture))))
+        weight = None if style.alpha is None else torch.from_numpy(weigh(style.alpha))
+        statistics = style_statistics(encoder.taps(torch.from_numpy(to_float(style.picture))), weight)
     target = [(mean.expand(fitting.batch, -1), std.expand(fitting.batch, -1)) for mean, std in statistics]
     generator, of_skies = (torch.Generator().manual_seed(fitting.seed) for _ in range(2))
     optimiser = torch.optim.Adam(free.parameters(), fitting.lr, betas=(0.9, 0.98))

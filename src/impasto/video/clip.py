@@ -16,9 +16,10 @@ from av.codec.codec import UnknownCodecError
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorRange, Interpolation
 
+from impasto.alpha import fill
 from impasto.checks import is_whole, plain
 from impasto.errors import ImpastoError, TooLargeError
-from impasto.image import Pixels
+from impasto.image import Picture, Pixels
 from impasto.video.gif import read_times
 from impasto.video.source import ClipFile, find_video_stream
 
@@ -35,16 +36,18 @@ class Frame:
     """One frame of a clip.
 
     Attributes:
-        pixels: uint8 [H, W, 3], upright.
+        pixels: uint8 [H, W, 3], upright; colours are continued to where nothing is seen, see :mod:`impasto.alpha`.
         pts: presentation time stamp, in units of the clip's time base.
         duration: in the same units; 0 if the file does not tell.
         time: seconds since the clip began.
+        alpha: uint8 [H, W], 255 = opaque; None where the clip has none.
     """
 
     pixels: Pixels
     pts: int
     duration: int
     time: Fraction
+    alpha: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,8 @@ class Clip:
                     self.broken += time >= since  # what comes before may only lack what was not read
                     continue
                 if time + Fraction(1) >= since:
-                    yield Frame(self._to_pixels(decoded), pts, duration, time)
+                    picture = self._to_picture(decoded)
+                    yield Frame(fill(picture), pts, duration, time, picture.alpha)
 
     def _decode(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         decoder = _choose_decoder(stream)
@@ -210,7 +214,7 @@ class Clip:
         # The decoder sees to frames that grow on the way; it counts their margins, too.
         decoder.options = {"max_pixels": str(max(self._max_pixels, (width + 128) * (height + 128)))}
 
-    def _to_pixels(self, decoded: av.VideoFrame) -> Pixels:
+    def _to_picture(self, decoded: av.VideoFrame) -> Picture:
         width, height = self._decoded_size
         alpha = any(component.is_alpha for component in decoded.format.components)
         rgb: Pixels = decoded.reformat(
@@ -223,10 +227,10 @@ class Clip:
             interpolation=EXACT,
             threads=1,
         ).to_ndarray()  # type: ignore[assignment]  # not of the types for other formats
-        if alpha:  # on white, as pictures are
-            share = rgb[..., 3:].astype(np.uint16)
-            rgb = ((rgb[..., :3] * share + (255 - share) * 255 + 127) // 255).astype(np.uint8)
-        return np.ascontiguousarray(np.pad(self._turn(rgb), (*self._pad, (0, 0)), mode="edge"))
+        upright = np.ascontiguousarray(np.pad(self._turn(rgb), (*self._pad, (0, 0)), mode="edge"))
+        pixels = np.ascontiguousarray(upright[..., :3])
+        opaque = not alpha or upright[..., 3].min() == 255
+        return Picture(pixels, None if opaque else np.ascontiguousarray(upright[..., 3]))
 
 
 @dataclass(frozen=True)

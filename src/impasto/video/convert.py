@@ -15,6 +15,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from impasto.alpha import lay_on_white
 from impasto.checks import plain
 from impasto.controls import Controls, LastingOptions, change_controls, cross_fade
 from impasto.errors import ImpastoError
@@ -229,9 +230,9 @@ class _Conversion:
                     stopped = True
                     break
                 if sight is not None:
-                    painted = self.steady.paint(frame.pixels, sight, **self.schedule.at(frame.time))
+                    painted = self.steady.paint(frame.pixels, sight, alpha=frame.alpha, **self.schedule.at(frame.time))
                 if frame.pts > reached:
-                    encoding.put((painted, frame))
+                    encoding.put((lay_on_white(painted, frame.alpha), frame))
                     done += 1
                     if self.progress is not None:
                         self.progress(done, total)

@@ -53,7 +53,7 @@ class MaskTrack:
         if frame is None:
             self._stop = None
             return
-        self._mask = self._scale(frame.pixels)
+        self._mask = self._scale(frame.pixels if frame.alpha is None else np.dstack([frame.pixels, frame.alpha]))
         self._stop = frame.time + frame.duration * self._time_base
 
     def _scale(self, pixels: Pixels) -> Pixels:

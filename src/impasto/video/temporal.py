@@ -15,6 +15,7 @@ from impasto.controls import ControlOptions, Controls, change_controls
 from impasto.errors import ImpastoError
 from impasto.image import ImageSource, Pixels
 from impasto.mask import read_masks, resize_regions
+from impasto.octaves import resize
 from impasto.stylizer import Memory, MixSource, Stylizer
 from impasto.video.flow import FlowEstimator, Motion, enlarge, to_grey, warp
 
@@ -126,6 +127,7 @@ class TemporalPainter:
         *,
         styles: MixSource | None = None,
         masks: Sequence[ImageSource] | None = None,
+        alpha: Pixels | None = None,
         **changes: Unpack[ControlOptions],
     ) -> Pixels:
         """Paints the next frame.
@@ -134,6 +136,7 @@ class TemporalPainter:
             frame: uint8 [H, W, 3], sRGB.
             sight: what :meth:`look` said of it, if it has been asked.
             styles, masks, changes: what is other for this frame.
+            alpha: of the frame, uint8 [H, W], where it has any, see :meth:`Stylizer.paint`.
 
         Returns:
             uint8 [H, W, 3].
@@ -152,8 +155,10 @@ class TemporalPainter:
         if masks is not None:
             regions, coverage = read_masks(masks, frame.shape[:2], mix.region_weights, may_be_empty=True)
             regions = resize_regions(regions, small.shape[:2])
-        painted = self._steady(self._painter.paint(small, plan, regions, self._shot.memory), sight.motion)
-        return plan.finish(frame, add_detail(frame, painted, small), coverage)
+        weights = None if alpha is None else resize(alpha, small.shape[:2])
+        painted = self._painter.paint(small, plan, regions, self._shot.memory, alpha=weights)
+        painted = self._steady(painted, sight.motion)
+        return plan.finish(frame, add_detail(frame, painted, small), coverage, alpha)
 
     def _steady(self, painted: Pixels, motion: Motion | None) -> Pixels:
         """Mixes the frame before into the painted one: painted + blend * share * trust * (the last, moved - painted).

@@ -1,8 +1,9 @@
 // The model: what stylizer.py, graph.py and engine/onnxruntime.py do, on ONNX Runtime's build for browsers.
 
+import { fill, putAlpha, weigh } from "./alpha.js";
 import { addDetail, chooseSizes, cutSide, keepCoarse, shrink } from "./octaves.js";
 import { mixPalettes, optimalMap, paletteOf, recolor } from "./palette.js";
-import { cut, keepChroma, letThrough, paste, toFloat, toPixels, Words } from "./pixels.js";
+import { cut, keepChroma, letThrough, paste, resize, toFloat, toPixels, Words } from "./pixels.js";
 import { readSafetensors } from "./safetensors.js";
 
 const RUNTIMES = {
@@ -54,62 +55,68 @@ export async function openPainter({ engine, threads }, progress) {
 class Painter {
   /**
    * Paints a photo coarse to fine; frames once, with their own detail put back.
-   * @param {ImageData} photo
+   * @param {ImageData} picture pixels count by their alpha, which the result has, too.
    * @param {[Style, number][]} styles with their shares, which sum to 1.
    * @param {{strength: number, keepColors: boolean, strokeSize: number}} controls strength 0 gives the photo back, 1
    *   the full style.
    * @param {{look?: number[], stats?: Float32Array, palette?: import("./palette.js").Palette}} [memory] what a camera's
    *   frames hand on.
-   * @param {ImageData[]} [octaves] what is painted of, see `shrink`: where `photo` is a larger one made small, those of
-   *   the larger one, so that they look alike.
+   * @param {ImageData[]} [octaves] what is painted of, see `shrink`: where `picture` is a larger one made small, those
+   *   of the larger one, filled, so that they look alike.
    */
-  async paint(photo, styles, { strength, keepColors, strokeSize }, memory, octaves) {
+  async paint(picture, styles, { strength, keepColors, strokeSize }, memory, octaves) {
+    const { pixels: photo, alpha } = fill(picture);
     const vector = new Float32Array(styles[0][0].vector.length);
     for (const [style, share] of styles) style.vector.forEach((value, i) => { vector[i] += share * value; });
     const photos = octaves ?? shrink(photo, chooseSizes(photo, strokeSize, Boolean(memory)));
     const palette = keepColors ? null : mixPalettes(styles.map(([style, share]) => [style.palette, share]));
-    const map = moveColors(photos[0], palette, PALETTE_SHARE * strength, memory);
+    const alphas = photos.map((octave) => alpha && resize(alpha, octave));
+    const map = moveColors(photos[0], alphas[0], palette, PALETTE_SHARE * strength, memory);
     let coarser = null;
-    for (const own of photos.map((octave) => recolor(octave, map))) {
+    for (const [step, octave] of photos.entries()) {
+      const own = recolor(octave, map);
       let painting;
       if (coarser) {
         const canvas = addDetail(structuredClone(own), coarser);
-        painting = await this.paintFiner(canvas, coarser.painting, vector, FINER * strength);
+        painting = await this.paintFiner(canvas, coarser.painting, vector, FINER * strength, alphas.slice(step - 1));
         painting = keepCoarse(painting, coarser.painting);
       } else {
-        painting = await this.paintFirst(own, vector, strength, memory);
+        painting = await this.paintFirst(own, vector, strength, alphas[0], memory);
       }
       coarser = { painting, photo: own };
     }
     const painted = addDetail(recolor(photo, map), coarser);
     if (strength < 1) letThrough(photo, painted, 1 - (1 - strength) ** 4);
     if (keepColors) keepChroma(photo, painted);
-    return painted;
+    return putAlpha(painted, alpha);
   }
 
   /** Paints the first octave, with its own content statistics or those that frames hand on. */
-  async paintFirst(picture, vector, strength, memory) {
-    if (!memory) return (await this.run(picture, vector, strength)).pixels;
+  async paintFirst(picture, vector, strength, alpha, memory) {
+    if (!memory) return (await this.run(picture, vector, strength, { alpha })).pixels;
     // Deep statistics depend on the look: those of another one, or of a picture of another shape, are of no use.
     const look = [strength, picture.width, picture.height, ...vector];
     const kept = memory.look?.every((value, i) => value === look[i]) ? memory.stats : null;
-    const { pixels, used } = await this.run(picture, vector, strength, kept, INERTIA);
+    const { pixels, used } = await this.run(picture, vector, strength, { alpha, stats: kept, inertia: INERTIA });
     Object.assign(memory, { look, stats: used });
     return pixels;
   }
 
-  /** Paints a second octave; a large one by tiles, which share the statistics of the octave before. */
-  async paintFiner(picture, coarser, vector, strength) {
+  /**
+   * Paints a second octave; a large one by tiles, which share the statistics of the octave before. Of both there is
+   * alpha, where there is any.
+   */
+  async paintFiner(picture, coarser, vector, strength, [coarserAlpha, alpha]) {
     const { width, height } = picture;
-    if (width * height <= TILE_ABOVE) return (await this.run(picture, vector, strength)).pixels;
-    const { used } = await this.run(coarser, vector, strength);
+    if (width * height <= TILE_ABOVE) return (await this.run(picture, vector, strength, { alpha })).pixels;
+    const { used } = await this.run(coarser, vector, strength, { alpha: coarserAlpha });
     const stride = Math.max(...this.card.strides);
     const halo = Math.ceil(this.card.reach / stride) * stride;
     const [rows, columns] = [height, width].map((length) => cutSide(length, TILE, halo, stride));
     const made = new ImageData(width, height);
     for (const { start: top, stop: bottom, from: upper, to: lower } of rows) {
       for (const { start: left, stop: right, from, to } of columns) {
-        const { pixels } = await this.run(cut(picture, left, top, right, bottom), vector, strength, used, 1);
+        const { pixels } = await this.run(cut(picture, left, top, right, bottom), vector, strength, { stats: used });
         paste(made, cut(pixels, from - left, upper - top, to - left, lower - top), from, upper);
       }
     }
@@ -118,25 +125,32 @@ class Painter {
 
   /**
    * Takes the style of a picture, from the statistics that the network uses when it runs on it at strength 0.
+   * @param {ImageData} picture pixels count by their alpha.
    * @returns {Promise<Style>}
    */
   async take(picture) {
-    const { used } = await this.run(picture, new Float32Array(this.card.style_size).fill(1), 0);
+    const { pixels, alpha } = fill(picture);
+    const { used } = await this.run(pixels, new Float32Array(this.card.style_size).fill(1), 0, { alpha });
     const statistics = new this.ort.Tensor("float32", used, [1, used.length]);
-    const image = new this.ort.Tensor("float32", toFloat(picture), [1, 3, picture.height, picture.width]);
+    const image = new this.ort.Tensor("float32", toFloat(pixels), [1, 3, pixels.height, pixels.width]);
     const { style } = await this.styler.run({ statistics, image });
-    return { vector: style.data, palette: paletteOf(picture) };
+    return { vector: style.data, palette: paletteOf(pixels, alpha) };
   }
 
-  /** Runs the network alone, once and in one piece. Of other content statistics a share of `inertia` counts. */
-  async run(picture, style, strength, stats = null, inertia = 1) {
+  /**
+   * Runs the network alone, once and in one piece. Pixels count by `alpha`, a grey picture, if there is one; of other
+   * content statistics a share of `inertia` counts.
+   */
+  async run(picture, style, strength, { alpha = null, stats = null, inertia = 1 } = {}) {
     const { width, height } = picture;
     const size = 2 * this.card.adaptive.reduce((sum, channels) => sum + channels);
     const tensor = (data, shape) => new this.ort.Tensor("float32", data, shape);
+    const whole = { weights: new Float32Array([1]), shape: [1, 1] };
+    const { weights, shape } = alpha ? weigh(alpha, Math.max(...this.card.strides)) : whole;
     const { painted, used } = await this.content.run({
       image: tensor(toFloat(picture), [1, 3, height, width]),
       style: tensor(style, [1, style.length]),
-      mask: tensor(new Float32Array([1]), [1, 1, 1, 1]),
+      mask: tensor(weights, [1, 1, ...shape]),
       strength: tensor(new Float32Array([strength]), []),
       stats: tensor(stats ?? new Float32Array(size).fill(1), [1, size]),
       inertia: tensor(new Float32Array(size).fill(stats ? inertia : 0), [size]),
@@ -170,9 +184,9 @@ class Painter {
 }
 
 /** Finds the map that moves a photo's colours towards a palette; none where that is not known or not wanted. */
-function moveColors(photo, palette, share, memory) {
+function moveColors(photo, alpha, palette, share, memory) {
   if (!palette || !share) return null;
-  let own = paletteOf(photo, 3);
+  let own = paletteOf(photo, alpha, 3);
   if (memory) own = memory.palette = mixPalettes([[memory.palette ?? own, INERTIA], [own, 1 - INERTIA]]);
   return optimalMap(own, palette, share);
 }

@@ -5,19 +5,24 @@
  * @typedef {{mean: number[], covariance: number[][]}} Palette
  */
 
-/** Measures the colours of a picture, of one pixel for every `step` x `step`. */
-export function paletteOf({ data, width, height }, step = 1) {
+const LEAST = 1e-4; // of alpha, 0..255, that a pixel counts by
+
+/** Measures the colours of a picture by its alpha, a grey one or null, of one pixel for every `step` x `step`. */
+export function paletteOf({ data, width, height }, alpha = null, step = 1) {
   const [total, products] = [[0, 0, 0], [[0, 0, 0], [0, 0, 0], [0, 0, 0]]];
+  let count = 0;
   for (let y = 0; y < height; y += step) {
     for (let x = 0; x < width; x += step) {
       const i = 4 * (width * y + x);
+      const weight = alpha ? Math.max(alpha.data[i], LEAST) : 1;
+      count += weight;
       for (let row = 0; row < 3; row++) {
-        total[row] += data[i + row];
-        for (let column = 0; column <= row; column++) products[row][column] += data[i + row] * data[i + column];
+        const weighed = weight * data[i + row];
+        total[row] += weighed;
+        for (let column = 0; column <= row; column++) products[row][column] += weighed * data[i + column];
       }
     }
   }
-  const count = Math.ceil(width / step) * Math.ceil(height / step);
   const mean = total.map((sum) => sum / count);
   const covariance = matrix((row, column) =>
     products[Math.max(row, column)][Math.min(row, column)] / count - mean[row] * mean[column]);

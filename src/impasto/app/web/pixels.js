@@ -1,19 +1,24 @@
-// Pictures as numbers: what image.py and color.py do, and Pillow's scaling, on ImageData (sRGB, opaque).
+// Pictures as numbers: what image.py and color.py do, and Pillow's scaling, on ImageData (sRGB). Only alpha.js looks at
+// alpha: all else is given opaque pictures.
 // Writing to its Uint8ClampedArray clips to 0..255 and rounds half to even, as NumPy's clip and rint do.
+
+import { findVisible } from "./alpha.js";
 
 /** What went wrong, in words for whoever looks at the page. */
 export class Words extends Error {}
 
 const LUMA = [0.299, 0.587, 0.114]; // ITU-R BT.601
 const MOST_PIXELS = 100e6;
+const LOOKED_AT = 2048; // long side in pixels that is looked at for what is seen of a style picture
 const LEAST_SIDE = 16; // below it there is no room for reflection padding at an eighth of the size
 const FINEST = 2 ** -22; // what Pillow's weights are multiples of
 const BAND = 64; // rows that are worked on at a time, so that what lies between stays small whatever the picture
 
 /**
- * Reads a picture, upright, on white where it is transparent.
+ * Reads a picture, upright, with its alpha.
  * @param {Blob | ImageBitmap} source a file, or a frame, which stays open.
- * @param {{long?: number, short?: number}} [limit] of the long side; or the exact short side.
+ * @param {{long?: number, short?: number}} [limit] of the long side; or the exact short side, then of the part that is
+ *   seen.
  * @returns {Promise<{pixels: ImageData, width: number, height: number}>} with the size that it had.
  */
 export async function decode(source, { long = Infinity, short } = {}) {
@@ -24,20 +29,36 @@ export async function decode(source, { long = Infinity, short } = {}) {
       const most = `${MOST_PIXELS / 1e6} megapixels`;
       throw new Words(`This picture has ${width} x ${height} pixels, too many for a browser: give one of ${most} at most.`);
     }
-    const scale = short ? short / Math.min(width, height) : Math.min(1, long / Math.max(width, height));
-    const size = [width, height].map((side) => Math.round(side * scale));
+    const { left, top, right, bottom } = short ? visible(bitmap) : { left: 0, top: 0, right: width, bottom: height };
+    const sides = [right - left, bottom - top];
+    const scale = short ? short / Math.min(...sides) : Math.min(1, long / Math.max(...sides));
+    const size = sides.map((side) => Math.round(side * scale));
     if (Math.min(...size) < LEAST_SIDE) {
       throw new Words(`This picture has ${width} x ${height} pixels: give one that is not so small or narrow.`);
     }
     const context = new OffscreenCanvas(...size).getContext("2d", { willReadFrequently: true });
-    context.fillStyle = "white";
-    context.fillRect(0, 0, ...size);
     context.imageSmoothingQuality = "high";
-    context.drawImage(bitmap, 0, 0, ...size);
+    context.drawImage(bitmap, left, top, ...sides, 0, 0, ...size);
     return { pixels: context.getImageData(0, 0, ...size), width, height };
   } finally {
     if (bitmap !== source) bitmap.close();
   }
+}
+
+/** The rectangle of a picture that holds all that is seen of it, to the pixel unless it is large. */
+function visible(bitmap) {
+  const scale = Math.min(1, LOOKED_AT / Math.max(bitmap.width, bitmap.height));
+  const size = [bitmap.width, bitmap.height].map((side) => Math.ceil(side * scale));
+  const context = new OffscreenCanvas(...size).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, ...size);
+  const { left, top, right, bottom } = findVisible(context.getImageData(0, 0, ...size));
+  const [across, down] = [bitmap.width / size[0], bitmap.height / size[1]];
+  return {
+    left: Math.floor(left * across),
+    top: Math.floor(top * down),
+    right: Math.min(bitmap.width, Math.ceil(right * across)),
+    bottom: Math.min(bitmap.height, Math.ceil(bottom * down)),
+  };
 }
 
 async function open(file) {

@@ -4,7 +4,7 @@
 const KEPT = "impasto-site";
 const PAGE = [
   "./", "page.css", "page.js", "camera.js", "gallery.js", "studio.js", "worker.js", "painter.js", "octaves.js",
-  "palette.js", "pixels.js", "safetensors.js", "favicon.png",
+  "alpha.js", "palette.js", "pixels.js", "safetensors.js", "favicon.png",
 ];
 // Files that are kept when they are asked for. Whatever else is at this address belongs to somebody else.
 const MORE = /^(index\.html|astronaut\.jpg|(ort|model)\/.+)$/;

@@ -1,5 +1,6 @@
 // All that takes time happens here, so that the page never freezes. Jobs come one at a time, in order.
 
+import { fill } from "./alpha.js";
 import { chooseSizes, shrink } from "./octaves.js";
 import { openPainter } from "./painter.js";
 import { decode, Words } from "./pixels.js";
@@ -47,7 +48,7 @@ const jobs = {
     const key = JSON.stringify(sizes);
     if (photo.key !== key) {
       const { pixels } = photo.pixels.width < photo.width ? await decode(photo.source) : photo;
-      Object.assign(photo, { key, octaves: shrink(pixels, sizes) });
+      Object.assign(photo, { key, octaves: shrink(fill(pixels).pixels, sizes) });
     }
     return painter.paint(photo.pixels, styles, controls, null, photo.octaves);
   },
