@@ -594,7 +594,6 @@ def test_a_stdout_that_is_full_or_gone(folder: Path) -> None:
         (["cat.jpg", "munch-scream", "klimt-kiss", "--weights", "1e308,1e308"], "style weights must be numbers"),
         (["cat.jpg", "munch-scream", "--model", "adane"], "no model adane: "),
         (["cat.jpg", "munch-scream", "-o", "nowhere/out.jpg"], "there is no folder nowhere; create it first"),
-        (["cat.jpg", "munch-scream", "-o", "nowhere/"], "there is no folder nowhere; create it first"),
         (["cat.jpg", "munch-scream", "-o", "out.psd"], "end its name in one of jpg, jpeg, png"),
         (["cat.jpg", "munch-scream", "--format", "psd"], "unknown picture format 'psd'"),
         (["cat.jpg", "munch-scream", "-o", "-", "--json"], "cannot both go to stdout"),
@@ -760,3 +759,13 @@ def test_evaluating(impasto_: Impasto, folder: Path) -> None:
 
 def test_a_bench_of_an_unknown_engine_is_one_line(impasto_: Impasto, folder: Path) -> None:
     expect_error(impasto_, folder, ["bench", "--engine", "steam"], "no engine steam")
+
+
+def test_a_folder_is_made_and_what_is_replaced_is_told(impasto_: Impasto, folder: Path) -> None:
+    first = impasto_("stylize", "cat.jpg", "munch-scream", "-o", "new/painted/")
+    assert (first.code, first.err) == (0, "")
+    assert first.lines == ["new/painted/cat-munch-scream.jpg"]
+    impasto_("stylize", "cat.jpg", "klimt-kiss", "-o", "one.jpg")
+    again = impasto_("stylize", "cat.jpg", "munch-scream", "-o", "one.jpg")
+    assert (again.code, again.err) == (0, "impasto: replaced one.jpg\n")
+    assert difference("one.jpg", first.lines[0]) == 0

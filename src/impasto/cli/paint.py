@@ -128,6 +128,7 @@ def stylize(
     """
     batch = Batch()
     arguments = style or []
+    from impasto.checks import make_folder
     from impasto.style import gallery
 
     if photo in gallery() and not os.path.exists(photo):
@@ -149,6 +150,7 @@ def stylize(
         **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
     )
     jobs = _plan(photos, sources, each, out, format, batch)
+    there = {job for job in jobs if job.out is not None and job.out.is_file()}
     if not jobs:
         raise typer.Exit(2)
     _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
@@ -165,6 +167,8 @@ def stylize(
     painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
     styles = take_styles(painter, sources, style_size, limit, attempt)
+    if out is not None and _names_folder(out):
+        make_folder(Path(out))
 
     mixes = {
         job: Mix([styles[index] for index in job.styles], [shares[index] for index in job.styles])
@@ -184,6 +188,8 @@ def stylize(
             print_json(_record(job, size, mixes[job], controls, painter, seconds))
         else:
             print(job.out)
+        if job in there:
+            print(f"impasto: replaced {job.out}", file=sys.stderr)
     batch.finish()
 
 
@@ -205,7 +211,7 @@ def _plan(
         return [_Job(photos[0], paintings[0], None)]
 
     names = "{photo}-{style}."
-    if out is None or out.endswith(("/", os.sep)) or os.path.isdir(out):
+    if out is None or _names_folder(out) or os.path.isdir(out):
         pattern = os.path.join(out or "", names)
     elif count > 1 and "{photo}" not in out and "{style}" not in out:
         raise ImpastoError(f"{count} pictures cannot all be written to {out}: give a folder, or a pattern: {names}jpg")
@@ -220,7 +226,7 @@ def _plan(
                 name += format or _ending(photo)
             target = Path(name)
             with batch.item():
-                _check_target(target, format)
+                _check_target(target, format, _names_folder(out))
                 if target in jobs:
                     raise ImpastoError(
                         f"several pictures would be written to {target}: give a pattern that tells {photo} apart"
@@ -237,10 +243,16 @@ def _ending(photo: str) -> str:
     return ending if ending in ENDINGS and ending != "gif" else "png"
 
 
-def _check_target(target: Path, format: str | None) -> None:
+def _names_folder(out: str | None) -> bool:
+    """Whether an --out says that it is a folder, which need not be there yet."""
+    return out is not None and out.endswith(("/", os.sep))
+
+
+def _check_target(target: Path, format: str | None, made: bool = False) -> None:
+    """Raises `ImpastoError` for a name that nothing can be written to; its folder is there, or will be `made`."""
     from impasto.image import ENDINGS
 
-    if not os.path.isdir(target.parent):
+    if not made and not os.path.isdir(target.parent):
         raise ImpastoError(f"cannot write {target}: there is no folder {target.parent}; create it first")
     if format is None and target.suffix[1:].lower() not in ENDINGS:
         raise ImpastoError(f"cannot write {target}: end its name in one of {', '.join(ENDINGS)}, or give --format")
