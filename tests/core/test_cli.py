@@ -295,6 +295,8 @@ def test_a_name_that_stdout_cannot_write(folder: Path) -> None:
         first, second = run.stdout.decode().splitlines()
         assert (json.loads(first)["out"] if options else first) == "\u732b-munch-scream.jpg"
         assert "astronaut-munch-scream.png" in second
+        for painted in folder.glob("*-munch-scream.*"):
+            painted.unlink()
 
 
 def test_from_stdin_to_stdout(folder: Path) -> None:

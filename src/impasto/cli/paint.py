@@ -150,7 +150,7 @@ def stylize(
         **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
     )
     jobs = _plan(photos, sources, each, out, format, batch)
-    there = {job for job in jobs if job.out is not None and job.out.is_file()}
+    there = {job for job in jobs if job.out is not None and os.path.isfile(job.out)}
     if not jobs:
         raise typer.Exit(2)
     _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
