@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 
 test: lint types
 	@if command -v npm >/dev/null; then $(MAKE) web; else echo "no npm: the page in the browser is not tested"; fi
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ EXTRAS = {
     "fastapi": "app",
     "fastapi_offline": "app",
     "gradio": "app",
+    "h11": "app",
     "prometheus_client": "app",
     "pygame": "camera",
     "pyvirtualcam": "camera",
@@ -35,6 +36,7 @@ EXTRAS = {
     "aiohttp": "serve",
     "grpc_reflection": "serve",
     "pydantic": "app",
+    "python_multipart": "app",
 }
 
 

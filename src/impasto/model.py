@@ -178,7 +178,10 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "encoder": lambda value: value == "vgg19",
     "reach": lambda value: 0 <= value <= _MOST,
     "reference": _is_reference,
-    "int8": lambda value: isinstance(value.get("sha256"), str) and _is_reference(value.get("reference")),
+    # Its reference is painted last, when a graph in eight bits is made.
+    "int8": lambda value: (
+        isinstance(value.get("sha256"), str) and ("reference" not in value or _is_reference(value["reference"]))
+    ),
 }
 
 

@@ -405,7 +405,7 @@ def test_a_damaged_model_is_noticed(tmp_path):
     save_file({name: whole[name] for name in list(whole)[1:]}, gallery_file)  # made before a painting was added
     assert list(impasto.load(folder).gallery) == [name for name in gallery() if name != next(iter(whole))]
     gallery_file.write_bytes(gallery_file.read_bytes()[:100])
-    with pytest.raises(ImpastoError, match=r"gallery\.safetensors is damaged"):
+    with pytest.raises(ImpastoError, match=r"gallery\.safetensors: it is damaged"):
         _ = impasto.load(folder, engine="onnxruntime").gallery
     graph = bytearray((folder / "content.onnx").read_bytes())
     graph[len(graph) // 2] ^= 0xFF
