@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="*", default=installed_engines())
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder, log, photo = (Path(temporary, name) for name in ("model", "log", "photo.png"))
+        folder, log, photo, out = (Path(temporary, name) for name in ("model", "log", "photo.png", "out.png"))
         os.environ["IMPASTO_CACHE"] = str(Path(temporary, "cache"))
         write_image(photo, np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8))
         for engine in given.engines:
@@ -299,10 +299,11 @@ def main() -> None:
             counts: Counter[str] = Counter()
             for seed in range(given.seed, given.seed + given.count):
                 shutil.rmtree(folder, ignore_errors=True)
+                out.unlink(missing_ok=True)
                 told = make(folder, seed)
                 style = random.Random(seed).choice(["klimt-kiss", str(photo)])
                 arguments = ["stylize", str(photo), style, "--model", str(folder), "--engine", engine, "--threads", "1",
-                             "-o", str(photo.with_name("out.png"))]  # fmt: skip
+                             "-o", str(out)]  # fmt: skip
                 came: Any = attempt(arguments, log, given.seconds)
                 counts[came] += 1
                 if came not in ("picture", "refused"):
