@@ -21,7 +21,7 @@ from impasto.style import Style
 from impasto.tile import cut_side
 
 #: The side of the tiles in these tests: a halo on both sides, and something between.
-WINDOWS = {"adain": 128, "adain-relu3_1": 104, "adain-vgg19": 192}
+WINDOWS = {"adain": 128, "adain-relu3_1": 104}
 WHOLE = np.ones((1, 1, 1, 1), np.float32)
 
 
