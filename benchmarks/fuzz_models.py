@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from impasto.cli import main as impasto
@@ -115,7 +116,10 @@ def odd_graph(folder: Path, draw: random.Random) -> str:
     if fault in ("cut", "bytes", "empty"):
         path.write_bytes(damage(path.read_bytes(), fault, draw))
         return f"{path.name} {fault}"
-    model = onnx.load(path, load_external_data=False)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError:  # an earlier fault has left nothing to change
+        return "nothing"
     graph = model.graph
     port = draw.choice([*graph.input, *graph.output])
     if fault == "name":

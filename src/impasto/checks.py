@@ -6,12 +6,11 @@ import difflib
 import math
 import numbers
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from impasto.errors import ImpastoError
 from impasto.files import reason
@@ -23,11 +22,14 @@ SMALLEST = 16
 def plain(value: Any) -> Any:
     """Makes a number of NumPy, or an array [] of one, Python's own; all else stays what it is.
 
+    >>> import numpy as np
     >>> plain(np.int64(3)), plain(np.array(0.5)), plain("3")
     (3, 0.5, '3')
     """
-    one = isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0)
-    return value.item() if one else value
+    numpy = sys.modules.get("numpy")  # it takes a while to import, and until it is there are no numbers of it
+    if numpy is None or not isinstance(value, numpy.generic | numpy.ndarray) or value.ndim:
+        return value
+    return value.item()
 
 
 def make_plain(record: Any) -> None:
