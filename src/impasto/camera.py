@@ -20,6 +20,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from impasto.alpha import lay_on_white
 from impasto.checks import plain
 from impasto.controls import ControlOptions, Controls
 from impasto.errors import ImpastoError
@@ -117,7 +118,7 @@ def _play(clip: Clip) -> Generator[Pixels, None, None]:
     began = time.monotonic()
     for frame in clip.frames():
         time.sleep(max(0.0, began + float(frame.time) - time.monotonic()))
-        yield frame.pixels
+        yield lay_on_white(frame.pixels, frame.alpha)
 
 
 def _open_camera(source: int | str) -> cv2.VideoCapture:

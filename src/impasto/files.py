@@ -35,6 +35,11 @@ def is_temporary(name: str) -> bool:
     return name.startswith(f"{HIDDEN}-") and name.endswith(".tmp")
 
 
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Tells whether a path is that of a pipe, a socket or a device."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file beside its place and moves it there, so that no reader ever sees half of it.
 
@@ -43,7 +48,7 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """
     try:
         # A pipe or a device is written to, never replaced. Its name may be a link that leads to none, as in /dev/fd.
-        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        if is_special(path):
             Path(path).write_bytes(data)
         else:
             _write(Path(os.path.realpath(path)), data)  # a link stays a link

@@ -20,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from impasto.errors import ImpastoError, UnreadableError
-from impasto.files import HIDDEN, explain_write, is_temporary, refuses_name, temporary_name, write_file
+from impasto.files import HIDDEN, explain_write, is_special, is_temporary, refuses_name, temporary_name, write_file
 from impasto.image import ENDINGS
 
 #: Endings of pictures.
@@ -140,7 +140,7 @@ class Place:
     def _require_file(self, name: str) -> str:
         """Gives the path of a file; raises `OSError` for a pipe, where reading would wait, a socket or a device."""
         path = f"{self._folder}/{name}"
-        if isinstance(self._system, LocalFileSystem) and _is_special(path):
+        if isinstance(self._system, LocalFileSystem) and is_special(path):
             raise OSError(errno.EINVAL, "it is a pipe, a socket or a device")
         return path
 
@@ -342,10 +342,6 @@ def _find_local(root: str, endings: frozenset[str]) -> set[str]:
                 found.add(name)
     found.update(folder for folder in folders if not any(name.startswith(f"{folder}/") for name in found))
     return found
-
-
-def _is_special(path: str) -> bool:
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _reason(error: Exception) -> str:

@@ -9,27 +9,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-import impasto
 from impasto.alpha import FAINT, continue_colors, fill
 from impasto.color import palette_of
 from impasto.errors import ImpastoError
 from impasto.image import Picture
-from impasto.model import find_model, shipped_models
 
-MODELS = [model.name for model in shipped_models()]
 HEIGHT, WIDTH = 96, 120
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def model(request) -> impasto.Stylizer:
-    if find_model(request.param).card.encoder:
-        request.getfixturevalue("vgg19")
-    return impasto.load(request.param, engine="onnxruntime")
-
-
-@pytest.fixture(scope="module")
-def compact() -> impasto.Stylizer:
-    return impasto.load(engine="onnxruntime")
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

@@ -31,18 +31,6 @@ def small(photo) -> np.ndarray:
     return np.asarray(Image.fromarray(photo).resize((200, 160)))
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def model(request) -> impasto.Stylizer:
-    if find_model(request.param).card.encoder:
-        request.getfixturevalue("vgg19")
-    return impasto.load(request.param, engine="onnxruntime")
-
-
-@pytest.fixture(scope="module")
-def compact() -> impasto.Stylizer:
-    return impasto.load(engine="onnxruntime")
-
-
 def array(image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 

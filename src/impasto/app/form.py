@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, get_origin
 
@@ -12,6 +11,8 @@ from pydantic.fields import FieldInfo
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+
+from impasto.checks import suggest
 
 
 class FormRoute(APIRoute):
@@ -77,8 +78,7 @@ def _check(form: FormData, fields: Mapping[str, FieldInfo]) -> None:
     """Refuses unknown fields, those that are there too often or empty, text for files and files for text."""
     for name in form:
         if name not in fields:
-            near = difflib.get_close_matches(name[:100], fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
+            hint = suggest(name[:100], fields) or f"there are {', '.join(fields)}"
             raise HTTPException(422, f"there is no field {_name(name)}: {hint}")
         field, values = fields[name], form.getlist(name)
         if len(values) > 1 and get_origin(field.annotation) is not list:

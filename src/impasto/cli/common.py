@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from impasto.errors import ImpastoError
+from impasto.files import is_special
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -196,7 +197,7 @@ def open_source(source: str) -> ImageSource:
 
 def hold_source(source: str) -> ImageSource:
     """Gives what an argument names, to be read more than once: of a pipe, what comes out of it."""
-    if source in STDIN or (os.path.exists(source) and not os.path.isfile(source) and not os.path.isdir(source)):
+    if source in STDIN or is_special(source):
         return sys.stdin.buffer.read() if source in STDIN else Path(source).read_bytes()
     return source
 
