@@ -2,7 +2,7 @@
 
 import { fill, putAlpha, weigh } from "./alpha.js";
 import { addDetail, chooseSizes, cutSide, keepCoarse, shrink } from "./octaves.js";
-import { mixPalettes, optimalMap, paletteOf, recolor } from "./palette.js";
+import { matchingMap, mixPalettes, optimalMap, paletteOf, recolor } from "./palette.js";
 import { cut, keepChroma, letThrough, paste, resize, toFloat, toPixels, Words } from "./pixels.js";
 import { readSafetensors } from "./safetensors.js";
 
@@ -18,7 +18,7 @@ const TILE_ABOVE = 3e6; // pixels above which a second octave is painted by tile
 const TILE = 1024; // their side
 
 /** Loads runtime and model, and paints the test picture of the model's card: a wrong one is noticed at once. */
-export async function openPainter({ engine, threads }, progress) {
+export async function openModel({ engine, threads }, progress) {
   const fetched = downloads(progress);
   const [script, binary] = RUNTIMES[engine];
   const names = ["content.onnx.gz", "style.onnx.gz", "gallery.safetensors", "card.json", "gallery.json"];
@@ -30,94 +30,113 @@ export async function openPainter({ engine, threads }, progress) {
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmBinary = wasm;
-  const painter = new Painter();
-  Object.assign(painter, { ort, engine, card: json(card) });
+  const model = new Model();
+  Object.assign(model, { ort, engine, card: json(card) });
   const quiet = {
     logSeverityLevel: 3, // errors; a warning for each node that stays on the processor helps nobody
     extra: { session: { intra_op: { allow_spinning: "0" } } }, // threads that spin would slow down all else
   };
-  painter.content = await ort.InferenceSession.create(content, { executionProviders: [engine], ...quiet });
+  model.content = await ort.InferenceSession.create(content, { executionProviders: [engine], ...quiet });
   // Runs once for each style: not worth a graphics card.
-  painter.styler = await ort.InferenceSession.create(style, { executionProviders: ["wasm"], ...quiet });
-  await painter.check();
+  model.styler = await ort.InferenceSession.create(style, { executionProviders: ["wasm"], ...quiet });
+  await model.check();
   const vectors = readSafetensors(gallery); // a model exported before a painting was added knows the others
   const known = json(paintings).filter(({ name }) => vectors.has(name));
   const styles = known.map(({ palette: [mean, ...covariance], ...painting }) => (
     { ...painting, style: { vector: vectors.get(painting.name), palette: { mean, covariance } } }));
-  return { painter, gallery: styles };
+  return { model, gallery: styles };
 }
 
 /**
- * What is known of a painting: its style tensor [S] and its colours.
- * @typedef {{vector: Float32Array, palette: import("./palette.js").Palette}} Style
+ * What is known of a painting: its style tensor [S], its colours, and the picture itself where there is one.
+ * @typedef {{vector: Float32Array, palette: import("./palette.js").Palette,
+ *   picture?: {pixels: ImageData, alpha: ImageData | null}}} Style
+ *
+ * How to paint: strength 0 gives the photo back, 1 the full style.
+ * @typedef {{strength: number, keepColor: "" | "match" | "luminance", strokeSize: number}} Controls
+ *
+ * @typedef {{key?: number[], stats?: Float32Array, palette?: import("./palette.js").Palette}} Memory
  */
 
-class Painter {
+class Model {
   /**
    * Paints a photo coarse to fine; frames once, with their own detail put back.
    * @param {ImageData} picture pixels count by their alpha, which the result has, too.
-   * @param {[Style, number][]} styles with their shares, which sum to 1.
-   * @param {{strength: number, keepColors: boolean, strokeSize: number}} controls strength 0 gives the photo back, 1
-   *   the full style.
-   * @param {{look?: number[], stats?: Float32Array, palette?: import("./palette.js").Palette}} [memory] what a camera's
-   *   frames hand on.
-   * @param {ImageData[]} [octaves] what is painted of, see `shrink`: where `picture` is a larger one made small, those
-   *   of the larger one, filled, so that they look alike.
+   * @param {[Style, number][]} mix styles with their shares, which sum to 1.
+   * @param {Controls} controls
+   * @param {{memory?: Memory, octaves?: ImageData[], mask?: ImageData}} [more] `memory` is what a camera's frames hand on;
+   *   `octaves` what is painted of, see `shrink`: where `picture` is a larger one made small, those of the larger one,
+   *   filled, so that they look alike; `mask` (grey) says by how much the second of two styles counts in each pixel.
    */
-  async paint(picture, styles, { strength, keepColors, strokeSize }, memory, octaves) {
+  async paint(picture, mix, { strength, keepColor, strokeSize }, { memory = null, octaves, mask = null } = {}) {
     const { pixels: photo, alpha } = fill(picture);
-    const vector = new Float32Array(styles[0][0].vector.length);
-    for (const [style, share] of styles) style.vector.forEach((value, i) => { vector[i] += share * value; });
     const photos = octaves ?? shrink(photo, chooseSizes(photo, strokeSize, Boolean(memory)));
-    const palette = keepColors ? null : mixPalettes(styles.map(([style, share]) => [style.palette, share]));
-    const alphas = photos.map((octave) => alpha && resize(alpha, octave));
-    const map = moveColors(photos[0], alphas[0], palette, PALETTE_SHARE * strength, memory);
+    const scaled = (grey) => photos.map((octave) => grey && resize(grey, octave));
+    const [alphas, shares] = [scaled(alpha), scaled(mask)];
+    let styles = mix.map(([style]) => style);
+    const takenAnew = keepColor === "match" && !memory && styles.every((style) => style.picture);
+    if (takenAnew) {
+      const own = paletteOf(photo, alpha);
+      const recolored = [];
+      for (const style of styles) recolored.push(await this.takeRecolored(style, own)); // it runs one at a time
+      styles = recolored;
+    }
+    if (!mask) styles = [blend(styles, mix.map(([, share]) => share))];
+    const look = { vectors: styles.map(({ vector }) => vector), strength };
+    const maps = keepColor ? [] : moveColors(photos[0], alphas[0], styles, PALETTE_SHARE * strength, memory);
     let coarser = null;
     for (const [step, octave] of photos.entries()) {
-      const own = recolor(octave, map);
+      const own = recolor(octave, maps, shares[step]);
+      const region = { alpha: alphas[step], share: shares[step] };
       let painting;
       if (coarser) {
         const canvas = addDetail(structuredClone(own), coarser);
-        painting = await this.paintFiner(canvas, coarser.painting, vector, FINER * strength, alphas.slice(step - 1));
+        const before = { alpha: alphas[step - 1], share: shares[step - 1] };
+        painting = await this.paintFiner(canvas, coarser.painting, { ...look, strength: FINER * strength }, before, region);
         painting = keepCoarse(painting, coarser.painting);
       } else {
-        painting = await this.paintFirst(own, vector, strength, alphas[0], memory);
+        painting = await this.paintFirst(own, look, region, memory);
       }
       coarser = { painting, photo: own };
     }
-    const painted = addDetail(recolor(photo, map), coarser);
+    const share = mask && resize(mask, photo);
+    let painted = addDetail(recolor(photo, maps, share), coarser);
     if (strength < 1) letThrough(photo, painted, 1 - (1 - strength) ** 4);
-    if (keepColors) keepChroma(photo, painted);
+    if (keepColor === "luminance") keepChroma(photo, painted);
+    if (keepColor === "match" && !takenAnew) {
+      painted = recolor(painted, [matchingMap(paletteOf(painted, alpha), paletteOf(photo, alpha))]);
+    }
     return putAlpha(painted, alpha);
   }
 
   /** Paints the first octave, with its own content statistics or those that frames hand on. */
-  async paintFirst(picture, vector, strength, alpha, memory) {
-    if (!memory) return (await this.run(picture, vector, strength, { alpha })).pixels;
+  async paintFirst(picture, look, region, memory) {
+    if (!memory) return (await this.run(picture, look, region)).pixels;
     // Deep statistics depend on the look: those of another one, or of a picture of another shape, are of no use.
-    const look = [strength, picture.width, picture.height, ...vector];
-    const kept = memory.look?.every((value, i) => value === look[i]) ? memory.stats : null;
-    const { pixels, used } = await this.run(picture, vector, strength, { alpha, stats: kept, inertia: INERTIA });
-    Object.assign(memory, { look, stats: used });
+    const key = [look.strength, picture.width, picture.height, ...look.vectors[0]];
+    const kept = memory.key?.every((value, i) => value === key[i]) ? memory.stats : null;
+    const { pixels, used } = await this.run(picture, look, region, { stats: kept, inertia: INERTIA });
+    Object.assign(memory, { key, stats: used });
     return pixels;
   }
 
   /**
-   * Paints a second octave; a large one by tiles, which share the statistics of the octave before. Of both there is
-   * alpha, where there is any.
+   * Paints a second octave; a large one by tiles, which share the statistics of the octave before. Of both there are
+   * alpha and regions, where there are any.
    */
-  async paintFiner(picture, coarser, vector, strength, [coarserAlpha, alpha]) {
+  async paintFiner(picture, coarser, look, before, region) {
     const { width, height } = picture;
-    if (width * height <= TILE_ABOVE) return (await this.run(picture, vector, strength, { alpha })).pixels;
-    const { used } = await this.run(coarser, vector, strength, { alpha: coarserAlpha });
+    if (width * height <= TILE_ABOVE) return (await this.run(picture, look, region)).pixels;
+    const { used } = await this.run(coarser, look, before);
     const stride = Math.max(...this.card.strides);
     const halo = Math.ceil(this.card.reach / stride) * stride;
     const [rows, columns] = [height, width].map((length) => cutSide(length, TILE, halo, stride));
     const made = new ImageData(width, height);
     for (const { start: top, stop: bottom, from: upper, to: lower } of rows) {
       for (const { start: left, stop: right, from, to } of columns) {
-        const { pixels } = await this.run(cut(picture, left, top, right, bottom), vector, strength, { stats: used });
-        paste(made, cut(pixels, from - left, upper - top, to - left, lower - top), from, upper);
+        const share = region.share && cut(region.share, left, top, right, bottom);
+        const tile = await this.run(cut(picture, left, top, right, bottom), look, { share }, { stats: used });
+        paste(made, cut(tile.pixels, from - left, upper - top, to - left, lower - top), from, upper);
       }
     }
     return made;
@@ -130,29 +149,39 @@ class Painter {
    */
   async take(picture) {
     const { pixels, alpha } = fill(picture);
-    const { used } = await this.run(pixels, new Float32Array(this.card.style_size).fill(1), 0, { alpha });
+    return { ...(await this.takeFilled(pixels, alpha)), picture: { pixels, alpha } };
+  }
+
+  async takeFilled(pixels, alpha) {
+    const { used } = await this.run(pixels, { vectors: [new Float32Array(this.card.style_size).fill(1)], strength: 0 }, { alpha });
     const statistics = new this.ort.Tensor("float32", used, [1, used.length]);
     const image = new this.ort.Tensor("float32", toFloat(pixels), [1, 3, pixels.height, pixels.width]);
     const { style } = await this.styler.run({ statistics, image });
     return { vector: style.data, palette: paletteOf(pixels, alpha) };
   }
 
+  /** Takes a style anew from its picture, given the colours of a photo. */
+  takeRecolored({ picture: { pixels, alpha } }, palette) {
+    return this.takeFilled(recolor(pixels, [matchingMap(paletteOf(pixels, alpha), palette)]), alpha);
+  }
+
   /**
-   * Runs the network alone, once and in one piece. Pixels count by `alpha`, a grey picture, if there is one; of other
-   * content statistics a share of `inertia` counts.
+   * Runs the network alone, once and in one piece. Pixels count by `alpha` and by the `share` of the second of two
+   * regions, grey pictures, where there are any; of other content statistics a share of `inertia` counts.
    */
-  async run(picture, style, strength, { alpha = null, stats = null, inertia = 1 } = {}) {
+  async run(picture, { vectors, strength }, { alpha = null, share = null } = {}, { stats = null, inertia = 1 } = {}) {
     const { width, height } = picture;
     const size = 2 * this.card.adaptive.reduce((sum, channels) => sum + channels);
     const tensor = (data, shape) => new this.ort.Tensor("float32", data, shape);
-    const whole = { weights: new Float32Array([1]), shape: [1, 1] };
-    const { weights, shape } = alpha ? weigh(alpha, Math.max(...this.card.strides)) : whole;
+    const { weights, shape } = weigh(alpha, share, Math.max(...this.card.strides));
+    const styles = new Float32Array(vectors.length * vectors[0].length);
+    vectors.forEach((vector, k) => styles.set(vector, k * vector.length));
     const { painted, used } = await this.content.run({
       image: tensor(toFloat(picture), [1, 3, height, width]),
-      style: tensor(style, [1, style.length]),
-      mask: tensor(weights, [1, 1, ...shape]),
+      style: tensor(styles, [vectors.length, vectors[0].length]),
+      mask: tensor(weights, shape),
       strength: tensor(new Float32Array([strength]), []),
-      stats: tensor(stats ?? new Float32Array(size).fill(1), [1, size]),
+      stats: tensor(stats ?? new Float32Array(vectors.length * size).fill(1), [vectors.length, size]),
       inertia: tensor(new Float32Array(size).fill(stats ? inertia : 0), [size]),
     });
     return { pixels: toPixels(painted.data, width, height), used: used.data };
@@ -170,7 +199,7 @@ class Painter {
       }
     }
     const { vector } = await this.take(negative);
-    const { data } = (await this.run(test, vector, 1)).pixels;
+    const { data } = (await this.run(test, { vectors: [vector], strength: 1 })).pixels;
     const means = new Float64Array(48);
     for (let i = 0; i < data.length; i++) {
       const [x, y, channel] = [(i >> 2) % 64, (i >> 8), i % 4];
@@ -183,12 +212,22 @@ class Painter {
   }
 }
 
-/** Finds the map that moves a photo's colours towards a palette; none where that is not known or not wanted. */
-function moveColors(photo, alpha, palette, share, memory) {
-  if (!palette || !share) return null;
+/** The style that lies between others, each with its share. */
+function blend(styles, shares) {
+  const vector = new Float32Array(styles[0].vector.length);
+  styles.forEach((style, k) => style.vector.forEach((value, i) => { vector[i] += shares[k] * value; }));
+  return { vector, palette: mixPalettes(styles.map(({ palette }, k) => [palette, shares[k]])) };
+}
+
+/**
+ * Finds the maps that move a photo's colours towards the palettes of its styles; none where these are not known or not
+ * wanted.
+ */
+function moveColors(photo, alpha, styles, share, memory) {
+  if (styles.some(({ palette }) => !palette) || !share) return [];
   let own = paletteOf(photo, alpha, 3);
   if (memory) own = memory.palette = mixPalettes([[memory.palette ?? own, INERTIA], [own, 1 - INERTIA]]);
-  return optimalMap(own, palette, share);
+  return styles.map(({ palette }) => optimalMap(own, palette, share));
 }
 
 const json = (buffer) => JSON.parse(new TextDecoder().decode(buffer));
