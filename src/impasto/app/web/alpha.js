@@ -73,7 +73,8 @@ export function findVisible(picture) {
   return { left, top, right, bottom };
 }
 
-function isOpaque({ data }) {
+/** Whether all of a picture is seen. */
+export function isOpaque({ data }) {
   for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return false;
   return true;
 }

@@ -177,9 +177,9 @@ function repaint() {
       show(picture, result);
       picture.ariaLabel = `${mine.name} in the style of ${title}`;
       $("#download").disabled = false;
-      const scaled = width !== result.width;
+      const all = width ? `all ${width} x ${height}` : "the photo’s own size";
       say(`Painted in ${took} ms, ${result.width} x ${result.height} pixels` +
-        (scaled ? `; the download will have all ${width} x ${height}` : ""));
+        (width !== result.width ? `; the download will have ${all}` : ""));
     } catch (error) {
       if (mine === photo && !mine.pixels) photo = mine.before; // what is no picture leaves the one before in its place
       complain(error);

@@ -1,5 +1,6 @@
 // The painter on the server, over its API, with the same face as browser.js.
 
+import { isOpaque } from "./alpha.js";
 import { decode, Words } from "./pixels.js";
 
 const COPY = 1536; // long side of what is sent for the picture that the page shows; the download is painted of the file
@@ -12,7 +13,7 @@ const BUSY = 500; // ms until a busy server is asked for the next frame
 
 export class ServerPainter {
   #camera = crypto.randomUUID?.() ?? String(Date.now()).padStart(8, "0");
-  #photo; // { file, copy } and { thumb } once asked for
+  #photo; // { file, copy, type } and { thumb } once asked for
   #first;
 
   /** @param {{max_upload: number, max_clip: number}} limits of the server. */
@@ -36,14 +37,16 @@ export class ServerPainter {
     // What the browser cannot read the server may: at strength 0 it gives the photo back, small.
     const small = readable ?? (await decode(await this.#ask(source, this.#plain, { max_size: COPY, format: "webp" })));
     const { pixels, width, height } = small;
+    const type = isOpaque(pixels) ? "jpeg" : "webp"; // of what is shown; JPEG takes a twentieth of the time
     const isSmall = readable && pixels.width === width;
-    this.#photo = { file: source, copy: isSmall ? source : await pack(pixels, { type: "image/webp", quality: 0.95 }) };
-    return small;
+    const copy = isSmall ? source : await pack(pixels, { type: `image/${type}`, quality: 0.95 });
+    this.#photo = { file: source, copy, type };
+    return readable ?? { pixels, width: 0, height: 0 }; // its own size is not known
   }
 
   async paint(wish) {
-    const painted = await this.#ask(this.#photo.copy, wish, { max_size: PREVIEW, format: "webp" });
-    return createImageBitmap(painted);
+    const format = this.#photo.type === "jpeg" ? "jpg" : "webp";
+    return createImageBitmap(await this.#ask(this.#photo.copy, wish, { max_size: PREVIEW, format }));
   }
 
   whole(wish) {
