@@ -148,7 +148,7 @@ async function tellLeft(size, { controls: { strokeSize } }, painted) {
   }, 1000);
   const result = await painted.finally(() => clearInterval(told));
   const took = performance.now() - start;
-  pace = took / work;
+  if (work) pace = took / work;
   return { result, took: Math.round(took) };
 }
 
