@@ -188,12 +188,3 @@ def read_range(text: str) -> tuple[float, float]:
         return float(low), float(high if dots else low)
     except ValueError:
         raise ImpastoError(f"strength must be a number or a range like 0.5..1, not {text}") from None
-
-
-def read_keep_color(text: str) -> KeepColor | None:
-    """Reads what of the photo's colours is kept: "match", "luminance", or "style", as a page calls nothing of them."""
-    if text == "style":
-        return None
-    if text in get_args(KeepColor):
-        return text  # type: ignore[return-value]
-    raise ImpastoError(f"colours are those of the style, match or luminance, not {text}")

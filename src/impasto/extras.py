@@ -27,7 +27,6 @@ EXTRAS = {
     "pyvips": "huge",
     "fastapi": "app",
     "fastapi_offline": "app",
-    "gradio": "app",
     "h11": "app",
     "prometheus_client": "app",
     "pygame": "camera",

@@ -18,7 +18,6 @@ from impasto.controls import (
     Mix,
     change_controls,
     cross_fade,
-    read_keep_color,
     read_range,
     read_weights,
 )
@@ -169,8 +168,7 @@ def test_text_becomes_controls() -> None:
     assert read_weights(None, 3) == [1, 1, 1]
     assert read_range("0.5..1") == (0.5, 1)
     assert read_range("0.8") == (0.8, 0.8)
-    assert (read_keep_color("style"), read_keep_color("match")) == (None, "match")
-    for read, text in ((lambda t: read_weights(t, 2), "a,b"), (read_range, "much"), (read_keep_color, "sepia")):
+    for read, text in ((lambda t: read_weights(t, 2), "a,b"), (read_range, "much")):
         with pytest.raises(ImpastoError, match=text):
             read(text)
 

@@ -105,7 +105,7 @@ def app(
 
 def _serve_in_browser(model: str | None, site: Path | None, where: dict[str, Any]) -> None:
     from impasto.app import serve_in_browser
-    from impasto.app.browser import write_site
+    from impasto.app.site import write_site
     from impasto.model import find_model
 
     found = find_model(**given(name_or_path=model))
