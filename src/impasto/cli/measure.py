@@ -25,8 +25,23 @@ from impasto.errors import ImpastoError
 
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
-    style: Annotated[str, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")],
+    style: Annotated[
+        str | None, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")
+    ] = None,
     content: Annotated[Path | None, typer.Option(help="Folder of photos.")] = None,
+    protocol: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="styleid FOLDER",
+            help="Measure FOLDER/content in FOLDER/style, all pairs, in every way that papers do, with bounds.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="CSV file of a protocol's pairs; what it holds is kept.", show_default="styleid.csv"
+        ),
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Measure how steadily this clip is painted; --limit counts frames.")
     ] = None,
@@ -54,8 +69,29 @@ def evaluate(
     """Measure content loss, style loss, SSIM and seconds on pairs of pictures; or the warping error on a clip.
 
     impasto evaluate adain --content photos/ --style paintings/
+    impasto evaluate adain gatys --protocol styleid benchmark/
     impasto evaluate adain --video clip.mp4 --style munch-scream
     """
+    if protocol is not None:
+        if any(value is not None for value in (style, content, video, gap, max_size, scales, html)) or record:
+            raise ImpastoError("--protocol names its own pictures: leave out all but --limit, --out and the engine")
+        name, folder = protocol
+        if name != "styleid":
+            raise ImpastoError(f"there is no protocol {name}: there is styleid")
+        from impasto.evaluate import benchmark
+
+        rows = benchmark.run_benchmark(
+            models, folder, out or "styleid.csv", engine=engine, threads=threads, precision=precision, limit=limit
+        )
+        if as_json:
+            print_json(benchmark.to_json(rows))
+        else:
+            print_table(benchmark.table(rows))
+        return
+    if out is not None:
+        raise ImpastoError("--out is for the pairs of a --protocol: leave it out")
+    if style is None:
+        raise ImpastoError("--style is missing: give a folder of style pictures")
     if (content is None) == (video is None):
         raise ImpastoError("give either --content, a folder of photos, or --video, a clip")
     if video is not None:
