@@ -35,7 +35,7 @@ COMMANDS = {
     "app": "impasto.app needs uvicorn: pip install impasto[app]",
     "bench --engine torch": "the engine torch needs torch: pip install impasto[train]",
     "camera munch-scream": "impasto.camera needs cv2: pip install impasto[video]",
-    "dataset in --styles munch-scream --out out": "impasto.dataset needs ray: pip install impasto[ray]",
+    "dataset in --style munch-scream --out out": "impasto.dataset needs ray: pip install impasto[ray]",
     "evaluate adain --content . --style .": "impasto.evaluate.quality needs torch: pip install impasto[train]",
     "evaluate adain --video a.mp4 --style munch-scream": "impasto.evaluate.video needs cv2: pip install impasto[video]",
     "export checkpoint.pt model": "this needs torch: pip install impasto[train]",

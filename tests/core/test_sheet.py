@@ -87,7 +87,7 @@ def test_a_photo_in_styles() -> None:
     alpha[:, :256] = 0
     photo = np.concatenate([data.astronaut(), alpha], axis=2)
     styles = [model.style("munch-scream"), model.style(data.coffee(), name="coffee")]
-    page = sheet(model, photo, styles, size=100, columns=3)
+    page = sheet(model, photo, styles, max_size=100, columns=3)
     row = np.asarray(page)[60].astype(int)
     across = (page.width - 3 * 100) // 4 + 100  # margins and gaps are one width
     cells = [row[start - 100 : start] for start in (across, 2 * across, 3 * across)]
@@ -100,6 +100,6 @@ def test_a_photo_in_styles() -> None:
 
 def test_the_gallery_is_what_a_sheet_shows_unless_told() -> None:
     model = impasto.load(engine="onnxruntime")
-    page = sheet(model, data.astronaut(), size=32, columns=1)
+    page = sheet(model, data.astronaut(), max_size=32, columns=1)
     pictures = [length for length in runs(ink(page)[:, 20]) if length >= 32]
     assert len(pictures) == 1 + len(model.model.gallery) > 24

@@ -195,7 +195,7 @@ def test_a_full_disk(source, undisturbed, small_disk):
 def test_a_read_only_output(source, small_disk, capsys):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(SystemExit) as exit:
-        main(["dataset", str(source), "--styles", STYLES[0], "--out", str(small_disk / "out")])
+        main(["dataset", str(source), "--style", STYLES[0], "--out", str(small_disk / "out")])
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("impasto: cannot write")
@@ -212,7 +212,7 @@ def test_shards_come_out_as_shards(source, tmp_path):
             label = tarfile.TarInfo(f"{file.stem}.cls")
             label.size = 1
             tar.addfile(label, io.BytesIO(b"7"))
-    result = run(shards, out, Recipe(per_image=2, size=32, crop=32))
+    result = run(shards, out, Recipe(per_image=2, short_side=32, crop=32))
     assert len(result.rows) == 14
     assert {row.input for row in result.errors} == {"train-000.tar/099.jpg"}
     with tarfile.open(out / "train-000.tar") as tar:
@@ -230,9 +230,9 @@ def test_shards_come_out_as_shards(source, tmp_path):
     for file in files[:-1]:  # two styles for each picture, and not the same
         assert members[f"{file.stem}-1{file.suffix}"] != members[f"{file.stem}-2{file.suffix}"]
     before = (out / "train-000.tar").stat().st_mtime_ns
-    run(shards, out, Recipe(per_image=2, size=32, crop=32))
+    run(shards, out, Recipe(per_image=2, short_side=32, crop=32))
     assert (out / "train-000.tar").stat().st_mtime_ns == before
-    run(shards, out, Recipe(per_image=2, size=32, crop=32, seed=1))
+    run(shards, out, Recipe(per_image=2, short_side=32, crop=32, seed=1))
     with tarfile.open(out / "train-000.tar") as tar:
         assert {member.name: tar.extractfile(member).read() for member in tar} != members
 
@@ -373,7 +373,7 @@ def test_names_that_are_no_text_and_others_that_look_like_them(source, tmp_path,
     (tmp_path / "styles" / f"{NO_TEXT}.jpg").write_bytes(picture)
     places = [str(tmp_path / name) for name in ("in", "styles", "out")]
     with pytest.raises(SystemExit) as exit:
-        main(["dataset", places[0], "--styles", places[1], "--out", places[2], "--workers", "1"])
+        main(["dataset", places[0], "--style", places[1], "--out", places[2], "--workers", "1"])
     assert exit.value.code == 2
     said = capsys.readouterr()
     assert said.out == f"{places[2]}: 4 paintings, 1 passed over\n"
@@ -416,7 +416,7 @@ def test_what_is_not_seen_decides_nothing(painter, tmp_path):
     for name, ground in {"red": (255, 0, 0), "green": (0, 255, 0)}.items():
         photo[alpha == 0] = ground
         Image.fromarray(np.dstack([photo, alpha])).save(tmp_path / "in" / f"{name}.png")
-    scaled = replace(painter, recipe=Recipe(size=48, crop=40))
+    scaled = replace(painter, recipe=Recipe(short_side=48, crop=40))
     [red], [green] = (scaled.paint(f"{name}.png", {}) for name in ("red", "green"))
     assert (red.error, red.strength) == ("", green.strength)
     assert red.sha256 == green.sha256
@@ -565,7 +565,7 @@ def test_wrong_options_are_answered_in_one_line(source, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as exit:
-        main(["dataset", str(source), "--styles", STYLES[0], *options])
+        main(["dataset", str(source), "--style", STYLES[0], *options])
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert words in error
@@ -594,8 +594,8 @@ def test_draws_depend_on_the_name_and_the_seed_alone():
         ({"strength": (0.9, 0.2)}, "strength must go up"),
         ({"strength": (0.0, 1.5)}, "both from 0 to 1"),
         ({"per_image": 0}, "per-image must be 1 or more"),
-        ({"size": 64, "crop": 96}, "a crop of 96 is larger"),
-        ({"size": True}, "size must be a whole number, not True"),
+        ({"short_side": 64, "crop": 96}, "a crop of 96 is larger"),
+        ({"short_side": True}, "short-side must be a whole number, not True"),
         ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
         ({"seed": 2**63}, "seed must be from -9223372036854775808 to"),
         ({"strength": (float("nan"), 1.0)}, "strength must go up"),

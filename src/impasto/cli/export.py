@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from impasto.cli.common import JsonOption, ModelOption, ThreadsOption, given, load_painter, print_json
+from impasto.cli.common import (
+    A_STYLE,
+    ContentOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    StylePicturesOption,
+    ThreadsOption,
+    given,
+    load_painter,
+    print_json,
+    size_option,
+    style_option,
+)
 from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
@@ -27,11 +40,8 @@ def export(
         Literal["onnx", "openvino", "torch", "executorch", "coreml"] | None,
         typer.Option(help="The format.", show_default="what the file's name ends in"),
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="Fix the size of the pictures.", show_default="any; oak 256x256"),
-    ] = None,
-    style: Annotated[str | None, typer.Option("--style", "-s", help="Build a style in; else it is an input.")] = None,
+    size: Annotated[str | None, size_option(", or WIDTHxHEIGHT", show_default="any; oak 256x256")] = None,
+    style: Annotated[str | None, style_option(f"{A_STYLE}, to build in; else it is an input.")] = None,
     strength: Annotated[
         float | None, typer.Option(min=0, max=1, help="Strength to build in with the style.", show_default="1")
     ] = None,
@@ -120,20 +130,21 @@ def _read_size(text: str | None) -> tuple[int, int] | None:
     """Reads what --size was given, as height and width."""
     if text is None:
         return None
-    width, _, height = text.lower().partition("x")
+    width, x, height = text.lower().partition("x")
+    height = height if x else width
     if not (width.isdecimal() and height.isdecimal()):
-        raise ImpastoError(f"--size takes WIDTHxHEIGHT, like 512x384, not {text}")
+        raise ImpastoError(f"--size takes the side of a square or WIDTHxHEIGHT, like 512 or 512x384, not {text}")
     return int(height), int(width)
 
 
 def quantize(
     model: Annotated[str, typer.Argument(help="A model folder, changed in place, or the name of a shipped model.")],
-    content: Annotated[list[str], typer.Option(help="Folder or tar of photos. Repeatable.")],
-    style: Annotated[list[str], typer.Option(help="Folder or tar of style pictures. Repeatable.")],
+    content: ContentOption,
+    style: StylePicturesOption,
     pairs: Annotated[
         int | None, typer.Option(help="Of a photo and a style, to find the scales on.", show_default="96")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Which pairs are drawn.", show_default="0")] = None,
+    seed: SeedOption = None,
 ) -> None:
     """Add a graph in eight bits to a compact model: for OpenVINO, more than twice as fast, nearly the same pictures."""
     from impasto.export import quantize as quantizing

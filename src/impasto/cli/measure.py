@@ -10,8 +10,11 @@ from typing import Annotated, Literal
 import typer
 
 from impasto.cli.common import (
+    PHOTOS,
+    STYLE_PICTURES,
     EngineOption,
     JsonOption,
+    MaxSizeOption,
     ModelOption,
     PrecisionOption,
     ThreadsOption,
@@ -19,16 +22,16 @@ from impasto.cli.common import (
     given,
     print_json,
     print_table,
+    size_option,
+    style_option,
 )
 from impasto.errors import ImpastoError
 
 
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
-    style: Annotated[
-        str | None, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")
-    ] = None,
-    content: Annotated[Path | None, typer.Option(help="Folder of photos.")] = None,
+    style: Annotated[str | None, style_option(f"{STYLE_PICTURES}; for a clip any style, too.", "PICTURES")] = None,
+    content: Annotated[str | None, typer.Option(metavar="PICTURES", help=f"{PHOTOS}.")] = None,
     protocol: Annotated[
         tuple[str, Path] | None,
         typer.Option(
@@ -48,8 +51,8 @@ def evaluate(
     gap: Annotated[
         int | None, typer.Option(help="Compare each frame of the clip with that so many before.", show_default="1")
     ] = None,
-    max_size: Annotated[int | None, typer.Option(help="Scale the clip down to this long side.")] = None,
-    size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
+    max_size: MaxSizeOption = None,
+    size: Annotated[int, size_option(", scaled to and cut out of the middle")] = 512,
     scales: Annotated[
         str | None,
         typer.Option(
@@ -140,7 +143,7 @@ def _read_scales(text: str | None) -> list[int] | None:
 def bench(
     model: ModelOption = None,
     engine: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="all installed")] = None,
-    size: Annotated[list[int] | None, typer.Option(help="Repeatable.", show_default="256, 512, 1024")] = None,
+    size: Annotated[list[int] | None, size_option(". Repeatable", show_default="256, 512, 1024")] = None,
     threads: ThreadsOption = None,
     device: Annotated[
         str, typer.Option(help="An accelerator, as PyTorch names it, e.g. cuda: times PyTorch alone, on it.")
@@ -164,8 +167,8 @@ def reproduce(
         Literal["losses", "speed", "controls", "ablation", "norms"],
         typer.Argument(metavar="losses|speed|controls|ablation|norms", help="Which experiment."),
     ],
-    content: Annotated[Path, typer.Option(help="Folder of photos.")],
-    style: Annotated[Path, typer.Option(help="Folder of style pictures.")],
+    content: Annotated[str, typer.Option(metavar="PICTURES", help=f"{PHOTOS}.")],
+    style: Annotated[str, style_option(f"{STYLE_PICTURES}.", "PICTURES")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page and the CSV.")] = Path("reproduced"),
     model: Annotated[
         list[str] | None,
@@ -173,7 +176,7 @@ def reproduce(
             "--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all; controls: adain"
         ),
     ] = None,
-    size: Annotated[int, typer.Option(help="Side in pixels, for controls; with --fast 256.")] = 512,
+    size: Annotated[int, size_option(", for controls; with --fast 256")] = 512,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each training, for ablation and norms.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
     threads: ThreadsOption = None,
@@ -197,7 +200,7 @@ def reproduce(
     if experiment == "controls" and model and len(model) > 1:
         raise ImpastoError("controls are those of one model: give --model once")
     make_folder(out)
-    sources = str(content), str(style), out
+    sources = content, style, out
     if experiment == "losses":
         paper.losses(*sources, fast=fast, **given(systems=model))
     elif experiment == "speed":

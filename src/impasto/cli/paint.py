@@ -21,7 +21,9 @@ from impasto.cli.common import (
     EngineOption,
     KeepColorOption,
     MaxPixelsOption,
+    MaxSizeOption,
     ModelOption,
+    OptionalStyleOption,
     PrecisionOption,
     SetOption,
     StrokeSizeOption,
@@ -32,6 +34,7 @@ from impasto.cli.common import (
     given,
     hold_source,
     load_painter,
+    max_size_option,
     name_of,
     open_source,
     print_json,
@@ -63,10 +66,7 @@ class _Job:
 def stylize(
     photo: Annotated[str, typer.Argument(metavar="PHOTO", help="What to paint.")],
     style: Annotated[list[str] | None, typer.Argument(metavar="STYLE", help="In which styles.")] = None,
-    style_option: Annotated[
-        list[str] | None,
-        typer.Option("--style", "-s", help="A style; then all arguments are photos. Repeatable.", show_default=False),
-    ] = None,
+    style_option: OptionalStyleOption = None,
     each: Annotated[bool, typer.Option("--each", help="One picture for each style, instead of a mix.")] = False,
     out: Annotated[
         str | None,
@@ -86,9 +86,7 @@ def stylize(
     keep_color: KeepColorOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
-    max_size: Annotated[
-        int | None, typer.Option(help="Of the result's long side in pixels; smaller photos stay as they are.")
-    ] = None,
+    max_size: MaxSizeOption = None,
     max_pixels: MaxPixelsOption = None,
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
@@ -399,7 +397,7 @@ def sheet(
         Path | None, typer.Option("--out", "-o", help="The picture to write.", show_default="{photo}-sheet.jpg")
     ] = None,
     columns: Annotated[int | None, typer.Option(help="Pictures to a row.", show_default="for about 4 : 3")] = None,
-    size: Annotated[int | None, typer.Option(help="Long side of each picture in pixels.", show_default="400")] = None,
+    max_size: Annotated[int | None, max_size_option("400")] = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_pixels: MaxPixelsOption = None,
@@ -426,7 +424,7 @@ def sheet(
     taken = list(take_styles(painter, sources, style_size, limit, batch.item).values()) if styles else None
     if taken == []:
         raise typer.Exit(2)
-    options = given(size=size, stroke_size=stroke_size) | limit
+    options = given(max_size=max_size, stroke_size=stroke_size) | limit
     page = sheets.sheet(painter, open_source(photo), taken, columns=columns, **options)
     write_image(target, page)
     print(target)

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from impasto.cli.common import (
+    AddressOption,
     EngineOption,
+    KeepColorOption,
     ModelOption,
     PrecisionOption,
     StrokeSizeOption,
     StyleSizeOption,
     ThreadsOption,
     given,
+    max_size_option,
 )
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
@@ -117,9 +120,7 @@ def _serve_in_browser(model: str | None, site: Path | None, where: dict[str, Any
 
 
 def serve(
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
-    ] = None,
+    address: AddressOption = None,
     replicas: Annotated[str, typer.Option(help="How many, or a range to scale in, like 2..8.")] = "1",
     threads: Annotated[int, typer.Option(help="Processor threads of each replica.")] = 1,
     host: Annotated[str, typer.Option(help="Address that every node listens on; 0.0.0.0 opens it to the network.")] = (
@@ -204,14 +205,10 @@ def camera(
         "window"
     ),
     strength: Annotated[float, typer.Option(help="0 gives the camera's picture back, 1 the full style.")] = 1.0,
-    keep_color: Annotated[
-        Literal["match", "luminance"] | None, typer.Option(help="Keep the camera's colours: palette, or chroma.")
-    ] = None,
+    keep_color: KeepColorOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
-    max_size: Annotated[
-        int | None, typer.Option(help="Long side in pixels that frames are painted at.", show_default="512")
-    ] = None,
+    max_size: Annotated[int | None, max_size_option("512")] = None,
     model: ModelOption = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",
