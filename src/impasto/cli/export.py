@@ -61,7 +61,7 @@ def export(
 
     impasto export adain out.onnx --size 512x512 --style klimt-kiss
     impasto export adain out.xml     # .onnx, .xml (OpenVINO), .pt2 (torch.export), .pte (ExecuTorch), .mlpackage
-    impasto export oak camera/       # for OAK cameras, see docs/oak.md
+    impasto export oak camera/       # for OAK cameras, see docs/guide/oak.md
     impasto export runs/mine/checkpoint.pt models/mine
     """
     import torch
