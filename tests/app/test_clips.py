@@ -67,10 +67,10 @@ def begin(client: TestClient, clip: Path, **fields) -> str:
 
 
 def wait(client: TestClient, address: str, until: Callable[[dict], bool]) -> dict:
-    for _ in range(6000):
+    for _ in range(2400):
         if until(report := client.get(address).json()):
             return report
-        time.sleep(0.01)
+        time.sleep(0.05)
     raise AssertionError(report)
 
 
@@ -168,7 +168,12 @@ def test_clips_wait_their_turn_beside_the_pictures_and_can_be_cancelled(painter,
     [
         (b"no clip", {}, 415, "cannot read the clip"),
         (b"", {}, 415, "cannot read the clip: it is empty"),
-        (b"#EXTM3U\n/etc/passwd\n", {}, 415, "the clip: .*playlists are not followed"),
+        (
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n",
+            {},
+            415,
+            "the clip: .*playlists are not followed",
+        ),
         ("sound", {}, 415, "the clip holds no video"),
         ("large", {}, 413, "the clip has frames of 96 x 64 pixels, more than the 6,000"),
         (bytes(1_100_000), {}, 413, "more than 1 MB"),
