@@ -17,7 +17,7 @@ from impasto.app import Limits, build
 
 schemathesis = pytest.importorskip("schemathesis")
 
-APP = build(impasto.load(engine="onnxruntime", threads=1), Limits(max_pixels=600 * 600), page=False)
+APP = build(impasto.load(engine="onnxruntime", threads=1), Limits(max_pixels=600 * 600, clip_queue=99), page=False)
 ENDS = [*APP.state.studio.on_close]
 APP.state.studio.on_close.clear()  # schemathesis starts and ends the application for every request
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
