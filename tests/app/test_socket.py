@@ -239,7 +239,6 @@ def test_chunked_forms(port, length):
     [
         ("/v1/stylize", LIMIT),
         ("/camera/frame?camera=12345678&style=klimt-kiss", LIMIT),
-        ("/page.json", LIMIT),
         ("/v1/clips", 1_000_000),
     ],
 )
