@@ -227,7 +227,7 @@ def refused(response, status: int, words: str) -> None:
     [
         ({"photo": b"no picture", "style": "klimt-kiss"}, 415, "cannot read the photo"),
         ({"photo": b"", "style": "klimt-kiss"}, 415, "the photo: it is empty"),
-        ({"photo": bomb(60_000, 60_000), "style": "klimt-kiss"}, 413, "the photo has more than 12,500,000 pixels"),
+        ({"photo": bomb(60_000, 60_000), "style": "klimt-kiss"}, 413, "the photo has more than 50,000,000 pixels"),
         ({"style": "klimt-kis"}, 422, "did you mean klimt-kiss"),
         ({"style": "klimt-kiss", "strength": 1.5}, 422, "strength"),
         ({"style": "klimt-kiss", "strength": "nan"}, 422, "strength"),

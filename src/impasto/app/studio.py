@@ -60,13 +60,13 @@ class Limits:
         styles: uploaded styles that are kept, up to 250 MB of them; then the one unused for longest is forgotten.
     """
 
-    max_upload: int = 20_000_000
+    max_upload: int = 50_000_000
     max_clip: int = 200_000_000
     max_clip_seconds: float = 60.0
-    max_pixels: int = 12_500_000
-    timeout: float = 60.0
+    max_pixels: int = 50_000_000
+    timeout: float = 120.0
     clip_timeout: float = 900.0
-    clip_unasked: float = 60.0
+    clip_unasked: float = 180.0  # browsers ask once a minute for pages in the background
     clip_kept: float = 900.0
     clips_kept: int = 8
     clip_queue: int = 2

@@ -37,14 +37,14 @@ AuthOption = Annotated[
 ]
 RootPathOption = Annotated[str, typer.Option(help="Path that a proxy serves it under, like /impasto.")]
 MaxUploadOption = Annotated[
-    float | None, typer.Option(help="Megabytes of a request.", show_default="20", rich_help_panel=_LIMITS)
+    float | None, typer.Option(help="Megabytes of a request.", show_default="50", rich_help_panel=_LIMITS)
 ]
 MaxPixelsOption = Annotated[
-    int | None, typer.Option(help="Of a picture.", show_default="12.5 million", rich_help_panel=_LIMITS)
+    int | None, typer.Option(help="Of a picture.", show_default="50 million", rich_help_panel=_LIMITS)
 ]
 TimeoutOption = Annotated[
     float | None,
-    typer.Option(help="Seconds a picture may take, waiting included.", show_default="60", rich_help_panel=_LIMITS),
+    typer.Option(help="Seconds a picture may take, waiting included.", show_default="120", rich_help_panel=_LIMITS),
 ]
 
 
