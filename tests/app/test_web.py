@@ -120,6 +120,7 @@ def page(request, opened) -> sync_api.Page:
     opened = opened[request.param]
     opened.painter = request.param
     opened.get_by_role("tab", name="Photo").click()
+    give(opened, "#photo", np.zeros((32, 32, 3), np.uint8))  # what comes now is painted at once
     choose(opened, "hokusai-great-wave")
     opened.get_by_label("Colours").select_option("")
     slide(opened, "#strength", 100)
@@ -182,7 +183,7 @@ def shown(page: sync_api.Page, canvas: str = "#picture") -> np.ndarray:
 
 def download(page: sync_api.Page) -> Path:
     settled(page)
-    with page.expect_download() as begun:
+    with page.expect_download(timeout=3 * PATIENCE) as begun:
         page.get_by_role("button", name="Download").click()
     expect(page.locator("#said")).to_contain_text("as large as the photo")
     return begun.value
@@ -349,6 +350,8 @@ def test_a_cut_out_is_painted_as_if_its_ground_were_not_there(page, model, photo
 @needs_browser
 @pytest.mark.parametrize("strokes", [1, 0.5])  # a second octave in one piece, and by tiles
 def test_a_large_photo_is_downloaded_whole(page, model, photo, strokes, record_property):
+    if page.painter == "server" and strokes != 1:
+        pytest.skip("the same as the library's")
     photo = np.pad(photo, [(0, 1141), (0, 1487), (0, 0)], mode="symmetric")
     slide(page, "#stroke", np.log2(strokes))
     give(page, "#photo", photo)
@@ -517,6 +520,8 @@ def test_it_says_what_a_browser_lacks(playwright, address):
 @needs_browser
 def test_the_keyboard_alone_is_enough(page):
     page.locator("#photo").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
     outline = page.evaluate("() => getComputedStyle(document.querySelector('#photo').parentElement).outlineStyle")
     assert outline == "solid"
     reached = set()
