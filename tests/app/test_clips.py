@@ -182,12 +182,12 @@ def test_clips_wait_their_turn_beside_the_pictures_and_can_be_cancelled(painter,
 )
 def test_what_cannot_be_painted_is_said_at_once(painter, clip, fields, status, words, tmp_path, folder):
     if clip == "sound":
-        with av.open(tmp_path / "a.mp3", "w") as out:
-            stream = out.add_stream("mp3", rate=44100)
-            frame = av.AudioFrame(format="s16p", layout="stereo", samples=1152)
-            frame.sample_rate = 44100
+        clip = tmp_path / "a.m4a"
+        with av.open(clip, "w") as out:
+            stream = out.add_stream("aac", rate=48000, layout="mono")
+            frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+            frame.sample_rate = 48000
             out.mux([*stream.encode(frame), *stream.encode(None)])
-        clip = tmp_path / "a.mp3"
     elif clip in ("clip", "large"):
         clip = make_clip(tmp_path / "a.mp4", pan(2, 96, 64) if clip == "large" else pan(2, 64, 48))
     with serve(painter, max_clip=1_000_000, max_pixels=6_000) as client:
