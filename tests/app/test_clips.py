@@ -168,12 +168,7 @@ def test_clips_wait_their_turn_beside_the_pictures_and_can_be_cancelled(painter,
     [
         (b"no clip", {}, 415, "cannot read the clip"),
         (b"", {}, 415, "cannot read the clip: it is empty"),
-        (
-            b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n",
-            {},
-            415,
-            "the clip: .*playlists are not followed",
-        ),
+        (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", {}, 415, "cannot read the clip"),
         ("sound", {}, 415, "the clip holds no video"),
         ("large", {}, 413, "the clip has frames of 96 x 64 pixels, more than the 6,000"),
         (bytes(1_100_000), {}, 413, "more than 1 MB"),
@@ -187,12 +182,12 @@ def test_clips_wait_their_turn_beside_the_pictures_and_can_be_cancelled(painter,
 )
 def test_what_cannot_be_painted_is_said_at_once(painter, clip, fields, status, words, tmp_path, folder):
     if clip == "sound":
-        with av.open(tmp_path / "a.mp3", "w") as out:
-            stream = out.add_stream("mp3", rate=44100)
-            frame = av.AudioFrame(format="s16p", layout="stereo", samples=1152)
-            frame.sample_rate = 44100
+        clip = tmp_path / "a.m4a"
+        with av.open(clip, "w") as out:
+            stream = out.add_stream("aac", rate=48000, layout="mono")
+            frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+            frame.sample_rate = 48000
             out.mux([*stream.encode(frame), *stream.encode(None)])
-        clip = tmp_path / "a.mp3"
     elif clip in ("clip", "large"):
         clip = make_clip(tmp_path / "a.mp4", pan(2, 96, 64) if clip == "large" else pan(2, 64, 48))
     with serve(painter, max_clip=1_000_000, max_pixels=6_000) as client:

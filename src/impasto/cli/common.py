@@ -94,7 +94,9 @@ StrokeSizeOption = Annotated[
     typer.Option(help="How large strokes are: 2 twice as large, 0.5 half as large; 0.25 to 4.", show_default="1"),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of what is drawn by chance.", show_default="0")]
-AddressOption = Annotated[str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
+]
 KeepColorOption = Annotated[
     Literal["match", "luminance"] | None,
     typer.Option(help="Keep the colours there were: their palette (match), or their chroma (luminance)."),

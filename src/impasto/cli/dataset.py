@@ -26,9 +26,7 @@ from impasto.cli.common import (
 
 
 def dataset(
-    source: Annotated[
-        str, typer.Argument(metavar="SRC", help="Folder of pictures or tar shards.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Folder of pictures or tar shards.")],
     style: StyleOption,
     out: Annotated[str, typer.Option("--out", "-o", help="Folder to write to.")],
     per_image: Annotated[int | None, typer.Option(help="Styles for each picture.", show_default="1")] = None,
