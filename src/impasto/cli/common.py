@@ -50,7 +50,7 @@ def short_side_option(default: str | bool) -> Any:
     )
 
 
-# What paints takes styles; what learns or measures takes pictures, for a style alone does not show what to come near to.
+# What paints takes styles; what learns or measures takes pictures, for a style alone does not show what to come near.
 A_STYLE = "A style: a picture, a .style file, or a name from impasto styles"
 _STYLES = style_option(f"{A_STYLE}; a folder stands for its pictures. Repeatable.")
 STYLE_PICTURES = "A folder or tar shard of style pictures, here or by URL"
@@ -94,7 +94,9 @@ StrokeSizeOption = Annotated[
     typer.Option(help="How large strokes are: 2 twice as large, 0.5 half as large; 0.25 to 4.", show_default="1"),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of what is drawn by chance.", show_default="0")]
-AddressOption = Annotated[str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
+]
 KeepColorOption = Annotated[
     Literal["match", "luminance"] | None,
     typer.Option(help="Keep the colours there were: their palette (match), or their chroma (luminance)."),
