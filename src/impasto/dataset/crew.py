@@ -59,29 +59,29 @@ class Crew:
         Raises:
             ImpastoError: the job raised it, the model cannot be loaded, or there is no room for workers asked for.
         """
-        start = time.monotonic()
-        for done, item in enumerate(items):
-            if self._pool is None and not self._alone and self._workers_pay(done, len(items), time.monotonic() - start):
-                self._hire()
-            if self._pool is not None:
-                from impasto.dataset.workers import work_through
+        done = 0
+        if self._pool is None and not ((self._asked_for or self.at_once) and self._hire()):
+            stylizer, start = self._stylizer, time.monotonic()
+            while done < len(items) and self._pool is None:
+                yield job(stylizer, items[done])
+                done += 1
+                seconds = time.monotonic() - start
+                if seconds > _TRIAL and (len(items) - done) * seconds / done > WORTH:
+                    self._hire()
+        if self._pool is not None and done < len(items):
+            from impasto.dataset.workers import work_through
 
-                yield from work_through(job, items[done:], self.loading, self._pool)
-                return
-            yield job(self._stylizer, item)
+            yield from work_through(job, items[done:], self.loading, self._pool)
 
-    def _workers_pay(self, done: int, total: int, seconds: float) -> bool:
-        if self._asked_for or self.at_once:
-            return True
-        return seconds > _TRIAL and (total - done) * seconds / done > WORTH
-
-    def _hire(self) -> None:
+    def _hire(self) -> bool:
         """Has workers from now on. Where none was asked for and none can be had, this process goes on alone."""
-        try:
-            from impasto.dataset.workers import hire
+        if not self._alone:
+            try:
+                from impasto.dataset.workers import hire
 
-            self._pool = hire(self.workers, self.threads, self.address)
-        except ImpastoError:
-            if self._asked_for:
-                raise
-            self._alone = True
+                self._pool = hire(self.workers, self.threads, self.address)
+            except ImpastoError:
+                if self._asked_for:
+                    raise
+                self._alone = True
+        return not self._alone
