@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from impasto.checks import is_whole, plain
+from impasto.controls import Controls
 from impasto.errors import ImpastoError
-from impasto.image import MAX_PIXELS, ImageSource, read_image
+from impasto.image import MAX_PIXELS, ImageSource, read_image, resize_short_side
+from impasto.octaves import BASE
 from impasto.progress import track
 from impasto.style import Style, gallery
 from impasto.stylizer import Stylizer
@@ -59,14 +61,19 @@ def sheet(
     >>> sheet(model, np.zeros((30, 40, 3)), [model.style("klimt-kiss")], max_size=40, columns=1).mode
     'RGB'
     """
+    controls = Controls(stroke_size=stroke_size)
     picture = read_image(photo, max_pixels=max_pixels)
     styles = list(model.gallery.values()) if styles is None else styles
     if not styles:
         raise ImpastoError(f"the model {model.name} comes without a gallery: name styles for the sheet")
     cells = [Cell(picture.limit_size(max_size).to_pil(), "The photo")]
+    # Of a large photo, once and not for each style: as much as painting it so small would use.
+    used = max(round(2 * BASE / min(controls.stroke_size, 1)), max_size)
+    if min(picture.pixels.shape[:2]) > used:
+        picture = picture.change(lambda pixels: resize_short_side(pixels, used))
     for style in track(styles, "Painting", len(styles)):
         title, detail = caption(style)
-        cells.append(Cell(model.stylize(picture, style, stroke_size=stroke_size, max_size=max_size), title, detail))
+        cells.append(Cell(model.stylize(picture, style, controls, max_size=max_size), title, detail))
     return lay_out(cells, columns)
 
 

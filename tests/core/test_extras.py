@@ -18,7 +18,7 @@ from impasto.extras import EXTRAS, explain_missing
 FACES = {
     "impasto.app": ("uvicorn", "app"),
     "impasto.camera": ("cv2", "video"),
-    "impasto.dataset": ("ray", "ray"),
+    "impasto.dataset": ("pyarrow", "ray"),
     "impasto.evaluate.metrics": ("torch", "train"),
     "impasto.evaluate.norms": ("torch", "train"),
     "impasto.evaluate.quality": ("torch", "train"),
@@ -35,7 +35,7 @@ COMMANDS = {
     "app": "impasto.app needs uvicorn: pip install impasto[app]",
     "bench --engine torch": "the engine torch needs torch: pip install impasto[train]",
     "camera munch-scream": "impasto.camera needs cv2: pip install impasto[video]",
-    "dataset in --style munch-scream --out out": "impasto.dataset needs ray: pip install impasto[ray]",
+    "dataset in --style munch-scream --out out": "impasto.dataset needs pyarrow: pip install impasto[ray]",
     "evaluate adain --content . --style .": "impasto.evaluate.quality needs torch: pip install impasto[train]",
     "evaluate adain --video a.mp4 --style munch-scream": "impasto.evaluate.video needs cv2: pip install impasto[video]",
     "export checkpoint.pt model": "this needs torch: pip install impasto[train]",

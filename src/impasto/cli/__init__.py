@@ -43,8 +43,8 @@ RENAMED = {
     "sheet": {"--size": "--max-size"},
 }
 
-#: Of these stderr is ours: a decoder that complains about a file has been heard by us already.
-_PAINTING = {"stylize", "style", "sheet"}
+#: Of these stderr is ours: a decoder that complains about a file has been heard by us already, and so has Ray.
+_PAINTING = {"stylize", "style", "sheet", "dataset"}
 
 
 class _Command(typer.core.TyperCommand):
@@ -97,7 +97,11 @@ def build(names: Collection[str] = COMMANDS) -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0, or 2 for whatever the user can put right, said in one line on stderr."""
-    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF and the like, of no use to who wants a picture
+    for library in (
+        "PIL",
+        "ray",
+    ):  # damaged EXIF, what Ray will do in its next release: of no use to who wants a picture
+        warnings.filterwarnings("ignore", module=rf"{library}\b")
     if isinstance(sys.stdout, io.TextIOWrapper):
         codecs.register_error("impasto.names", _encode_name)
         sys.stdout.reconfigure(errors="impasto.names")  # names of files need not be text, nor stdout know all letters

@@ -50,7 +50,7 @@ def short_side_option(default: str | bool) -> Any:
     )
 
 
-# What paints takes styles; what learns or measures takes pictures, for a style alone does not show what to come near to.
+# What paints takes styles; what learns or measures takes pictures, for a style alone does not show what to come near.
 A_STYLE = "A style: a picture, a .style file, or a name from impasto styles"
 _STYLES = style_option(f"{A_STYLE}; a folder stands for its pictures. Repeatable.")
 STYLE_PICTURES = "A folder or tar shard of style pictures, here or by URL"

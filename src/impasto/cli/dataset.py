@@ -52,11 +52,17 @@ def dataset(
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     workers: Annotated[
-        int | None, typer.Option(help="Painters at a time.", show_default="as many as there is room for")
+        int | None,
+        typer.Option(
+            help="Painters at a time, on Ray if more than 1.", show_default="1, or all there is room for once they pay"
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads of each painter.", show_default="1")] = None,
     address: AddressOption = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first broken picture.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished set in --out that was painted otherwise.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Paint a whole data set, each picture in a style drawn by its name. Run it again to go on after a stop.
@@ -73,7 +79,7 @@ def dataset(
     if strength is not None:
         drawn["strength"] = read_range(strength)
     chosen = given(model=model, engine=engine, precision=precision, workers=workers, threads=threads, address=address)
-    result = stylize_dataset(source, style, out, Recipe(**drawn), fail_fast=fail_fast, **chosen)
+    result = stylize_dataset(source, style, out, Recipe(**drawn), fail_fast=fail_fast, overwrite=overwrite, **chosen)
     for name, why in result.broken_styles.items():
         print(printable(f"passed over the style {name}: {why}"), file=sys.stderr)
     for row in result.errors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -81,27 +82,17 @@ class StyleSwap(Method):
         alpha: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`Method.render`."""
+        swapped = partial(self._swapped, styles=styles, regions=regions, strength=strength, alpha=alpha)
         if self.options.inverse == "optimise":
-
-            def objective(small: Tensor, scale: float) -> Objective:
-                return self._objective(small, scale, styles, regions, strength, alpha)
-
-            return descend(content, objective, self.options, self.name)
+            return descend(
+                content, lambda small, scale: self._objective(swapped(small, scale)), self.options, self.name
+            )
         with torch.inference_mode():
-            decoded: Tensor = self._decoder(self._swapped(content, 1.0, styles, regions, strength, alpha))
+            decoded: Tensor = self._decoder(swapped(content, 1.0))
             return decoded[..., : content.shape[2], : content.shape[3]]  # VGG-19 rounds sizes up to multiples of 8
 
-    def _objective(
-        self,
-        content: Tensor,
-        scale: float,
-        styles: list[tuple[Picture, float]],
-        regions: Tensor | None,
-        strength: float,
-        alpha: Tensor | None,
-    ) -> Objective:
+    def _objective(self, target: Tensor) -> Objective:
         """|Phi(x) - swapped|^2 + tv_weight TV(x), eq. 3 of the paper, averaged."""
-        target = self._swapped(content, scale, styles, regions, strength, alpha)
         return lambda picture: (
             F.mse_loss(self._features(picture), target) + self.options.tv_weight * total_variation(picture)
         )
@@ -116,7 +107,7 @@ class StyleSwap(Method):
         strength: float,
         alpha: Tensor | None,
     ) -> Tensor:
-        """The features that the picture shall have."""
+        """The features that the picture shall have, at a scale: there those of the style are others, too."""
         own = self._features(content)
         shares = [torch.tensor(weight, device=own.device) for _, weight in styles]
         if regions is not None:
