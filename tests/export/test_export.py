@@ -169,12 +169,14 @@ def test_export_replaces_nothing_but_a_model(checkpoint, tmp_path):
 
     (tmp_path / "new" / "mine").mkdir(parents=True)  # an empty folder may be filled
     first = find_model(export(checkpoint, tmp_path / "new" / "mine", "mine"))
-    (first.folder / "notes.txt").write_text("of this model")
+    (first.folder / "old.onnx").write_text("of this model")
+    (first.folder / "TRAINING.md").write_text("of this and the next")
     (tmp_path / "link").symlink_to(first.folder)
     export(checkpoint, tmp_path / "link", "another")
     assert (tmp_path / "link").is_symlink()
     assert find_model(first.folder).name == "another"
-    assert not (first.folder / "notes.txt").exists()
+    assert not (first.folder / "old.onnx").exists()
+    assert (first.folder / "TRAINING.md").read_text() == "of this and the next"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine"]
 
 
