@@ -144,7 +144,7 @@ class GraphStylizer(Stylizer):
             mask = masks[step] if masks is not None else None
             octave = Octave(recolor(photo, maps, mask), painted, mask)
             strength = plan.controls.strength * (FINER if step else 1)
-            if painted is not None and octave.height * octave.width > TILE_ABOVE:
+            if painted is not None and octave.height * octave.width > TILE_ABOVE and self.model.card.reach is not None:
                 coarser = WHOLE if masks is None else masks[step - 1]
                 painting = self._paint_tiles(octave, painted, tensors, coarser, strength)
             else:

@@ -17,7 +17,7 @@ import impasto
 from impasto.errors import ImpastoError
 from impasto.export import INPUTS, ContentGraph, content_graph, export, measure_reach, style_graph
 from impasto.model import find_model, shipped_models
-from impasto.nets import make_network
+from impasto.nets import load_network, make_network
 from impasto.networks import NETWORKS
 from impasto.style import gallery
 
@@ -97,7 +97,7 @@ def test_graph_and_weight_file_hold_the_same_numbers(model, request):
 def test_the_reach_that_a_card_gives_is_measured(model, request):
     if model.card.encoder:
         request.getfixturevalue("vgg19")
-    assert measure_reach(impasto.load(model.name, engine="onnxruntime")) == model.reach
+    assert measure_reach(load_network(model)) == model.reach
 
 
 @pytest.mark.parametrize("name", NETWORKS)
