@@ -145,9 +145,15 @@ def test_vgg16_is_torchvisions_network_on_what_its_file_takes(tmp_path, photo, f
     taken = taken if factor == 255 else taken / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     with torch.no_grad():
         expected = {"relu1_2": theirs[:4](taken), "relu4_3": theirs[:23](taken), "relu5_1": theirs[:26](taken)}
-        found = load_encoder(tmp_path, "vgg16", "relu5_1").features(image, expected)
+        encoder = load_encoder(tmp_path, "vgg16", "relu5_1")
+        found = encoder.features(image, expected)
+        encoder.normalise(image)
+        normalised = encoder.features(image, expected)
     for name, features in expected.items():
         torch.testing.assert_close(found[name], features, rtol=1e-4, atol=1e-4 * features.max().item())
+        means = features.mean((0, 2, 3))
+        means = means.clamp_min(0.05 * means.mean())[:, None, None]
+        torch.testing.assert_close(normalised[name], features / means, rtol=1e-3, atol=1e-3)
 
     del weights["features.24.weight"]
     torch.save(weights, tmp_path / file)

@@ -74,6 +74,29 @@ class Encoder(nn.Sequential):
                     break
         return found
 
+    @torch.no_grad()
+    def normalise(self, image: Tensor) -> None:
+        """Rescales the weights, channel by channel, until the mean activation of each over a picture is 1.
+
+        What the network computes stays the same but for these factors (Gatys et al. 2016, section 2, where the pictures
+        are those of ImageNet). Channels that hardly answer are taken for a twentieth as strong as their layer.
+
+        Args:
+            image: [1, 3, H, W] in 0..1.
+        """
+        before = torch.ones(3, device=image.device)
+        for module in self:
+            if not isinstance(module, nn.Conv2d) or module.kernel_size == (1, 1):
+                image = module(image)
+                continue
+            module.weight *= before[:, None, None]
+            means = module(image).relu().mean((0, 2, 3))
+            before = means.clamp_min(0.05 * means.mean().item())
+            module.weight /= before[:, None, None, None]
+            assert module.bias is not None
+            module.bias /= before
+            image = module(image)
+
 
 def load_encoder(
     folder: str | os.PathLike[str] | None = None,
