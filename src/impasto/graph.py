@@ -17,7 +17,18 @@ from impasto.errors import ImpastoError, first_line
 from impasto.image import Pixels, to_float, to_uint8
 from impasto.mask import resize_regions
 from impasto.model import Model
-from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, keep_coarse, recolor, resize, shrink
+from impasto.octaves import (
+    FINER,
+    LARGEST_BASE,
+    Octave,
+    Painted,
+    Recolored,
+    choose_sizes,
+    keep_coarse,
+    recolor,
+    resize,
+    shrink,
+)
 from impasto.progress import track
 from impasto.style import Style, pack_palette, unpack_palette
 from impasto.stylizer import Memory, Plan, Stylizer
@@ -102,8 +113,15 @@ class GraphStylizer(Stylizer):
 
         Mixing is exact, since the network is affine in the style tensor.
         """
+        if plan.controls.plain:
+            large = None
+            if content.shape[0] * content.shape[1] > LARGEST_BASE:
+                raise ImpastoError(f"plain paints in one piece, up to {LARGEST_BASE / 1e6:g} million pixels: "
+                                   "scale the photo down (--max-size)")  # fmt: skip
         photo = content if large is None else large
         sizes = choose_sizes(photo.shape[:2], plan.controls.stroke_size, once=memory is not None)
+        if plan.controls.plain:
+            sizes = [photo.shape[:2]]
         if sizes[0][0] >= content.shape[0]:  # what is finer would not be seen
             del sizes[1:]
         photos = shrink(photo, sizes)
@@ -144,7 +162,7 @@ class GraphStylizer(Stylizer):
             mask = masks[step] if masks is not None else None
             octave = Octave(recolor(photo, maps, mask), painted, mask)
             strength = plan.controls.strength * (FINER if step else 1)
-            if painted is not None and octave.height * octave.width > TILE_ABOVE:
+            if painted is not None and octave.height * octave.width > TILE_ABOVE and self.model.card.reach is not None:
                 coarser = WHOLE if masks is None else masks[step - 1]
                 painting = self._paint_tiles(octave, painted, tensors, coarser, strength)
             else:
@@ -160,12 +178,12 @@ class GraphStylizer(Stylizer):
     ) -> list[ColorMap]:
         """Finds the maps that move a photo's colours towards those of its styles: one for each region, or one, or none.
 
-        There is none where colours are kept, and where a style's are not known.
+        There is none where colours are kept or the painting is plain, and where a style's are not known.
         """
         styles = plan.mix.styles if by_region else [plan.mix.blend()]
         palettes = [style.palette for style in styles]
         share = PALETTE_SHARE * plan.controls.strength
-        if plan.controls.keep_color is not None or None in palettes or not share:
+        if plan.controls.plain or plan.controls.keep_color is not None or None in palettes or not share:
             return []
         own = palette_of(photo[::3, ::3], None if alpha is None else alpha[::3, ::3])
         if memory is not None:

@@ -62,7 +62,7 @@ class Card:
         external: names of the weights that the graph does not carry, in the order it wants them in.
         fingerprint: see :func:`fingerprint`.
         gallery: where the styles that come with it are from.
-        reach: how many pixels beyond a tile's edge count for what is inside.
+        reach: how many pixels beyond a tile's edge count for what is inside; None where all do, and tiles are no use.
         reference: the means of 16 x 16 pixels of a test picture that it painted.
         quality: what it scored, see :func:`impasto.evaluate.report.record`.
         int8: "sha256" and "reference" of the graph in eight bits, and how it was made.
@@ -218,7 +218,9 @@ class Model:
     @property
     def reach(self) -> int:
         """How many pixels beyond a tile's edge count for what is inside, see :func:`impasto.export.measure_reach`."""
-        return self._require(self.card.reach, "reach")
+        if self.card.reach is None:
+            raise ImpastoError(f"the model {self.name} paints pictures in one piece alone: scale this one down")
+        return self.card.reach
 
     def _require(self, told: T | None, key: str) -> T:
         if told is None:

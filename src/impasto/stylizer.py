@@ -59,7 +59,7 @@ class Plan:
         strength = self.controls.strength
         if coverage is not None:
             painted = blend_with_photo(photo, painted, coverage)
-        if strength < 1:
+        if strength < 1 and not self.controls.plain:
             # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
             # of (1 - strength)^4 remains, so that 0 is exactly the photo and from one half on hardly any of it shows.
             painted = blend_with_photo(photo, painted, 1 - (1 - strength) ** 4)
@@ -305,9 +305,9 @@ class Stylizer(ABC):
             max_size: of the result's long side in pixels: the painting of the whole photo, made small. Methods paint
                 the photo scaled down.
             max_pixels: refuse larger pictures.
-            changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance") and
-                `style_size`, one by one instead of `controls`, or in place of what these say: see
-                :class:`impasto.controls.Controls`.
+            changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance"),
+                `style_size` and `plain` (as in the paper), one by one instead of `controls`, or in place of what these
+                say: see :class:`impasto.controls.Controls`.
 
         Returns:
             A picture of the photo's size to the pixel, with its alpha, by which pixels count, and EXIF.

@@ -118,6 +118,7 @@ def test_json_tells_what_was_made(impasto_: Impasto) -> None:
         "weights": [3, 1],
         "strength": 0.5,
         "stroke_size": 1.0,
+        "plain": False,
         "model": "adain",
         "engine": "onnxruntime",
         "device": "cpu",

@@ -48,6 +48,7 @@ CALM, WILD = style("calm", 0, 0, 1, 1), style("wild", 4, 8, 1, 5)
         ("stroke_size", float("nan"), "stroke size must be a number from 0.25 to 4, not nan"),
         ("stroke_size", 1e9, "stroke size must be a number from 0.25 to 4, not 1000000000.0"),
         ("stroke_size", "large", "stroke size must be a number from 0.25 to 4, not large"),
+        ("plain", "yes", "plain must be true or false, not yes"),
     ],
 )
 def test_a_control_out_of_its_range_is_one_line(field: str, value: object, message: str) -> None:

@@ -21,7 +21,7 @@ from impasto.evaluate.metrics import Observer
 from impasto.evaluate.norms import equalise, norm_curves
 from impasto.export import export
 from impasto.graph import GraphStylizer
-from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
+from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward, renorm_limits
 from impasto.networks import choose_settings
 from impasto.style import EPS
 from impasto.train.checkpoint import read_checkpoint
@@ -117,6 +117,10 @@ def test_batch_normalisation_trains_with_the_batchs_statistics_and_renormalisati
     free = BatchTransfer(style, running, 100, 100)(features)
     expected = (features - 0.5) / 1.5 * gamma[:, None, None] + beta[:, None, None]
     assert torch.allclose(free, expected, atol=1e-5)
+    # The limits of the paper's training of 160,000 steps (section 4), in whatever number of steps.
+    for step, limits in {5_000: (1, 0), 15_000: (1 + 2 * 10 / 35, 2.5), 25_000: (1 + 2 * 20 / 35, 5), 40_000: (3, 5),
+                         160_000: (3, 5)}.items():  # fmt: skip
+        assert renorm_limits(step / 160_000) == pytest.approx(limits)
     moved = population.lerp(torch.cat([features.mean((0, 2, 3)), features.var((0, 2, 3), correction=0).sqrt()]), 0.05)
     assert torch.allclose(running, moved, atol=1e-4)
 

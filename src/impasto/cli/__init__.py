@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,7 @@ _PANELS = {
     "Train and measure": {
         "train": "train",
         "export": "export",
+        "import": "export",
         "quantize": "export",
         "fit": "train",
         "evaluate": "measure",
@@ -90,8 +92,9 @@ def build(names: Collection[str] = COMMANDS) -> typer.Typer:
     app.callback(invoke_without_command=True)(_impasto)
     for panel, commands in _PANELS.items():
         for name in filter(commands.__contains__, names):
-            command = getattr(import_module(f"impasto.cli.{commands[name]}"), name)
-            app.command(cls=_Command, rich_help_panel=panel)(command)
+            module = import_module(f"impasto.cli.{commands[name]}")
+            command = getattr(module, f"{name}_" if iskeyword(name) else name)
+            app.command(name, cls=_Command, rich_help_panel=panel)(command)
     return app
 
 

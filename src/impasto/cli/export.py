@@ -1,4 +1,4 @@
-"""Commands that make models, and files for other runtimes: export, quantize."""
+"""Commands that make models, and files for other runtimes: export, import, quantize."""
 
 from __future__ import annotations
 
@@ -135,6 +135,26 @@ def _read_size(text: str | None) -> tuple[int, int] | None:
     if not (width.isdecimal() and height.isdecimal()):
         raise ImpastoError(f"--size takes the side of a square or WIDTHxHEIGHT, like 512 or 512x384, not {text}")
     return int(height), int(width)
+
+
+def import_(
+    network: Annotated[Literal["adain"], typer.Argument(help="The network that the weights are of: adain.")],
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="decoder.pth, or decoder_iter_*.pth.tar.")],
+    out: Annotated[Path, typer.Argument(help="The model folder to make.")],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="vgg_normalised.pth, to go into the model.", show_default="the VGG-19 that is found"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The new model's name.", show_default="the folder's")] = None,
+) -> None:
+    """Make a model of a decoder that others have published: that of AdaIN's authors in PyTorch, or one like it.
+
+    impasto import adain decoder.pth models/authors
+    impasto stylize -m models/authors --plain photo.jpg painting.jpg
+    """
+    from impasto.export.published import import_decoder
+
+    print(import_decoder(source, out, name, encoder))
 
 
 def quantize(

@@ -17,11 +17,13 @@ from impasto.cli.common import (
     MaxSizeOption,
     ModelOption,
     PrecisionOption,
+    SetOption,
     ThreadsOption,
     expand,
     given,
     print_json,
     print_table,
+    read_settings,
     size_option,
     style_option,
 )
@@ -176,6 +178,7 @@ def reproduce(
             "--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all; controls: adain"
         ),
     ] = None,
+    set_option: SetOption = None,
     size: Annotated[int, size_option(", for controls; with --fast 256")] = 512,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each training, for ablation and norms.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
@@ -199,12 +202,15 @@ def reproduce(
         raise ImpastoError(f"{experiment} trains its own networks: leave out --model")
     if experiment == "controls" and model and len(model) > 1:
         raise ImpastoError("controls are those of one model: give --model once")
+    options = read_settings(set_option)
+    if options and experiment not in ("losses", "speed"):
+        raise ImpastoError("--set is for the methods in losses and speed: leave it out")
     make_folder(out)
     sources = content, style, out
     if experiment == "losses":
-        paper.losses(*sources, fast=fast, **given(systems=model))
+        paper.losses(*sources, fast=fast, options=options, **given(systems=model))
     elif experiment == "speed":
-        paper.speed(*sources, fast=fast, **given(systems=model))
+        paper.speed(*sources, fast=fast, options=options, **given(systems=model))
     elif experiment == "controls":
         controls(*sources, size=256 if fast else size, **given(model=model and model[0]))
     elif experiment == "ablation":

@@ -86,6 +86,9 @@ def stylize(
     keep_color: KeepColorOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="As in the paper: the network alone, once, and strength between features.")
+    ] = False,
     max_size: MaxSizeOption = None,
     max_pixels: MaxPixelsOption = None,
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
@@ -145,7 +148,7 @@ def stylize(
     from impasto.controls import Controls, Mix, read_weights
 
     controls = Controls(
-        **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
+        **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size, plain=plain)
     )
     jobs = _plan(photos, sources, each, out, format, batch)
     there = {job for job in jobs if job.out is not None and os.path.isfile(job.out)}
@@ -331,6 +334,7 @@ def _record(
         "weights": list(mix.weights),
         "strength": controls.strength,
         "stroke_size": controls.stroke_size,
+        "plain": controls.plain,
         "model": painter.name,
         "engine": painter.engine_name,
         "device": painter.device,

@@ -6,6 +6,7 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,19 +32,24 @@ class Method(Stylizer):
 
     Args:
         threads: processor threads; None leaves one for each physical core.
+        network: of which network, to which layer, and pooled how, see :func:`impasto.nets.vgg.load_encoder`.
+
+    Attributes:
+        presets: options of the method that go together, by name.
     """
 
     engine_name = "torch"
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     gallery: Mapping[str, Style] = MappingProxyType({})
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, **network: Any) -> None:
         if threads is not None:
             if threads < 1:
                 raise ImpastoError(f"threads must be 1 or more, not {threads}")
             torch.set_num_threads(threads)
         self.device = best_device()
         # Channels last is twice as fast on a processor.
-        self.encoder: Encoder = load_encoder().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.encoder: Encoder = load_encoder(**network).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def take(self, pixels: Pixels, name: str, alpha: Pixels | None = None) -> Style:
         """Makes a style that is the picture itself; its tensor stays empty."""

@@ -75,7 +75,8 @@ class MRF(Method):
         options = self.options
         return optimise(
             self.encoder, content, [(self._versions(picture), weight) for picture, weight in styles], regions, strength,
-            alpha, loss=PatchLoss(options.stride, options.chunk), taps=(2, 3),
+            alpha, loss=PatchLoss(options.stride, options.chunk), content_layers=["relu4_1"],
+            style_layers={"relu3_1": 1.0, "relu4_1": 1.0},
             weights=(options.content_weight, options.style_weight), options=options, label=self.name,
         )  # fmt: skip
 

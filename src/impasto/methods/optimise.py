@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -66,7 +66,7 @@ class Descent:
 
 
 class _Term(NamedTuple):
-    """A style to come near to: its share of the style loss, its region at each tap, its summary at each tap."""
+    """A style to come near to: its share of the style loss, its region and its summary at each layer."""
 
     share: float
     regions: Sequence[Tensor | None]
@@ -82,12 +82,13 @@ def optimise(
     alpha: Tensor | None,
     *,
     loss: StyleLoss,
-    taps: Sequence[int],
+    content_layers: Sequence[str],
+    style_layers: Mapping[str, float],
     weights: tuple[float, float],
     options: Descent,
     label: str,
 ) -> Tensor:
-    """Minimises w_c L_content + w_s sum over the taps of L_style + w_tv L_tv over the pixels of a picture.
+    """Minimises w_c L_content + w_s sum over the layers of w_l L_style + w_tv L_tv over the pixels of a picture.
 
     Several styles are mixed in their summaries where the loss allows that, else in their losses. Regions have a loss
     each, in proportion to their area. Strength moves the summaries from the content's own towards the styles' where the
@@ -97,30 +98,36 @@ def optimise(
         content: [1, 3, H, W] in 0..1.
         styles: for each its picture, or several versions of it, and its weight.
         regions, strength, alpha: as in :meth:`impasto.methods.base.Method.render`.
-        loss: L_style, at one tap.
-        taps: numbers of the taps where it is taken, 0 for relu1_1 to 3 for relu4_1. L_content is at relu4_1.
+        loss: L_style, at one layer.
+        content_layers: where L_content is taken, the mean of all.
+        style_layers: where L_style is taken, each with its w_l.
         weights: w_c and w_s.
         options: w_tv and how to go down.
         label: what to call it while it runs.
     """
     content_weight, style_weight = weights
+    layers = {*content_layers, *style_layers}
     tv_weight = options.tv_weight / (1.0 if alpha is None else alpha.mean().item())  # a mean over what is seen
 
     def objective(content: Tensor, scale: float) -> Objective:
         with torch.no_grad():
-            own = encoder.taps(content)
-            terms = _terms(loss, taps, own, [(_summaries(v, scale), w) for v, w in styles], regions, strength, alpha)
-            shares = spread(alpha, own[-1])
+            own = encoder.features(content, layers)
+            terms = _terms(loss, [own[layer] for layer in style_layers],
+                           [(_summaries(v, scale), w) for v, w in styles], regions, strength, alpha)  # fmt: skip
+            targets = [(layer, own[layer], spread(alpha, own[layer])) for layer in content_layers]
 
         def total(picture: Tensor) -> Tensor:
-            seen = encoder.taps(picture)
+            seen = encoder.features(picture, layers)
+            content = [content_loss(seen[layer], target, shares) for layer, target, shares in targets]
             style = [
-                term.share * loss.distance(seen[tap], summary, region)
+                term.share * weight * loss.distance(seen[layer], summary, region)
                 for term in terms
-                for tap, summary, region in zip(taps, term.summaries, term.regions, strict=True)
+                for (layer, weight), summary, region in zip(
+                    style_layers.items(), term.summaries, term.regions, strict=True
+                )
             ]
             return (
-                content_weight * content_loss(seen[-1], own[-1], shares)
+                content_weight * torch.stack(content).mean()
                 + style_weight * torch.stack(style).sum()
                 + tv_weight * total_variation(picture)
             )
@@ -128,14 +135,14 @@ def optimise(
         return total
 
     def _summaries(versions: Sequence[Picture], scale: float) -> list[Summary]:
-        found: list[Summary] = [()] * len(taps)
+        found: list[Summary] = [()] * len(style_layers)
         for version in versions:
             picture = torch.from_numpy(to_float(version.pixels)).to(content.device)
-            seen = encoder.taps(rescale(picture, scale))
+            seen = encoder.features(rescale(picture, scale), style_layers)
             shares = None if version.alpha is None else torch.from_numpy(weigh(version.alpha)).to(content.device)
             found = [
-                summary + loss.summary(seen[tap], spread(shares, seen[tap]))
-                for summary, tap in zip(found, taps, strict=True)
+                summary + loss.summary(seen[layer], spread(shares, seen[layer]))
+                for summary, layer in zip(found, style_layers, strict=True)
             ]
         return found
 
@@ -144,32 +151,31 @@ def optimise(
 
 def _terms(
     loss: StyleLoss,
-    taps: Sequence[int],
     own: Sequence[Tensor],
     styles: Sequence[tuple[list[Summary], float]],
     regions: Tensor | None,
     strength: float,
     alpha: Tensor | None,
 ) -> list[_Term]:
-    """The styles as terms of the loss, whose shares sum to 1, or to the strength."""
-    whole = [spread(alpha, own[tap]) for tap in taps]
+    """The styles as terms of the loss, whose shares sum to 1, or to the strength; `own` are the style layers."""
+    whole = [spread(alpha, features) for features in own]
     terms = [_Term(weight, whole, summaries) for summaries, weight in styles]
     if regions is not None:
         regions = regions if alpha is None else regions * alpha
         areas = (regions.sum((1, 2, 3)) / regions.sum()).tolist()
         terms = [
-            _Term(area, [spread(region[None], own[tap]) for tap in taps], summaries)
+            _Term(area, [spread(region[None], features) for features in own], summaries)
             for area, region, (summaries, _) in zip(areas, regions, styles, strict=True)
         ]
     elif loss.mixes:
-        mixed = [_mixed([summaries[at] for summaries, _ in styles], [w for _, w in styles]) for at in range(len(taps))]
+        mixed = [_mixed([summaries[at] for summaries, _ in styles], [w for _, w in styles]) for at in range(len(own))]
         terms = [_Term(1.0, whole, mixed)]
     if not loss.mixes:
         return [term._replace(share=strength * term.share) for term in terms]
     return [
         term._replace(summaries=[
-            _mixed([loss.summary(own[tap], region), summary], [1 - strength, strength])
-            for tap, region, summary in zip(taps, term.regions, term.summaries, strict=True)
+            _mixed([loss.summary(features, region), summary], [1 - strength, strength])
+            for features, region, summary in zip(own, term.regions, term.summaries, strict=True)
         ])
         for term in terms
     ]  # fmt: skip

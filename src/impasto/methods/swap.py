@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from impasto.checks import require_at_least
 from impasto.image import Picture, to_float
@@ -69,9 +69,27 @@ class StyleSwap(Method):
         self.options = options
         self._taps = 3 if options.layer == "relu3_1" else 4
         if options.inverse == "network":
-            network = load_network(find_model(_INVERSE[options.layer]))
-            assert isinstance(network, AdaIN)
-            self._decoder = network.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            _ = self._decoder  # now, and not when there is something to paint
+
+    @cached_property
+    def _decoder(self) -> nn.Module:
+        network = load_network(find_model(_INVERSE[self.options.layer]))
+        assert isinstance(network, AdaIN)
+        return network.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+    def decode(self, features: Tensor) -> Tensor:
+        """The picture [1, 3, H, W] that a trained decoder makes of features."""
+        decoded: Tensor = self._decoder(features)
+        return decoded
+
+    def swap_in(self, own: Tensor, style: Tensor, alpha: Tensor | None = None) -> Tensor:
+        """The features of a photo with each patch replaced by its best match among a style's, see the paper's eq. 2.
+
+        Args:
+            own, style: features [1, C, any, any].
+            alpha: None, or by how much the photo's count, [1, 1, h, w].
+        """
+        return swap(own, Patches([style], self.options.stride), self._matches(own, style, alpha))
 
     def render(
         self,
@@ -88,13 +106,13 @@ class StyleSwap(Method):
                 content, lambda small, scale: self._objective(swapped(small, scale)), self.options, self.name
             )
         with torch.inference_mode():
-            decoded: Tensor = self._decoder(swapped(content, 1.0))
+            decoded: Tensor = self.decode(swapped(content, 1.0))
             return decoded[..., : content.shape[2], : content.shape[3]]  # VGG-19 rounds sizes up to multiples of 8
 
     def _objective(self, target: Tensor) -> Objective:
         """|Phi(x) - swapped|^2 + tv_weight TV(x), eq. 3 of the paper, averaged."""
         return lambda picture: (
-            F.mse_loss(self._features(picture), target) + self.options.tv_weight * total_variation(picture)
+            F.mse_loss(self.encode(picture), target) + self.options.tv_weight * total_variation(picture)
         )
 
     @torch.no_grad()
@@ -108,7 +126,7 @@ class StyleSwap(Method):
         alpha: Tensor | None,
     ) -> Tensor:
         """The features that the picture shall have, at a scale: there those of the style are others, too."""
-        own = self._features(content)
+        own = self.encode(content)
         shares = [torch.tensor(weight, device=own.device) for _, weight in styles]
         if regions is not None:
             areas = F.interpolate(regions, own.shape[2:], mode="area")
@@ -116,9 +134,7 @@ class StyleSwap(Method):
         target = torch.zeros_like(own)
         for (style, _), share in zip(styles, shares, strict=True):
             picture = rescale(torch.from_numpy(to_float(style.pixels)).to(own.device), scale)
-            features = self._features(picture)
-            index = self._matches(own, features, spread(alpha, own))
-            target += share * swap(own, Patches([features], self.options.stride), index)
+            target += share * self.swap_in(own, self.encode(picture), spread(alpha, own))
         return torch.lerp(own, target, strength)
 
     def _matches(self, own: Tensor, style: Tensor, alpha: Tensor | None) -> Tensor:
@@ -127,7 +143,8 @@ class StyleSwap(Method):
         patches = Patches([style], self.options.stride)
         return best_matches(own, patches, chunk=self.options.chunk, each=self._watched)
 
-    def _features(self, picture: Tensor) -> Tensor:
+    def encode(self, picture: Tensor) -> Tensor:
+        """The features of a picture [1, 3, H, W] whose patches are swapped."""
         features: Tensor = self.encoder.taps(picture, self._taps)[-1]
         return features
 

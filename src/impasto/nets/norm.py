@@ -40,6 +40,8 @@ class Network(nn.Module):
         adaptive: channels of each adaptive layer, in the order the network comes to them.
         strides: of each adaptive layer, pixels of the picture from one feature to the next.
         arguments: what it was made with, so that the same can be made again.
+        in_parts: whether what it makes of a part of a picture depends on nothing but that, its surroundings and the
+            picture's statistics, so that a large one can be painted by tiles.
     """
 
     description: ClassVar[str]
@@ -49,6 +51,12 @@ class Network(nn.Module):
     adaptive: tuple[int, ...]
     strides: tuple[int, ...]
     arguments: Mapping[str, Any] = MappingProxyType({})
+    in_parts: bool = True
+
+    @property
+    def takes_statistics(self) -> bool:
+        """Whether the statistics of a picture are its style, as they stand."""
+        return type(self).style_from is Network.style_from
 
     @property
     def style_size(self) -> int:
