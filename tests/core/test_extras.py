@@ -28,6 +28,7 @@ FACES = {
     "impasto.losses": ("torch", "train"),
     "impasto.nets": ("torch", "train"),
     "impasto.serve": ("ray", "serve"),
+    "impasto.torch": ("torch", "train"),
     "impasto.train": ("torch", "train"),
     "impasto.video": ("av", "video"),
 }
