@@ -29,6 +29,7 @@ EXTRAS = {
     "fastapi_offline": "app",
     "gradio": "app",
     "h11": "app",
+    "huggingface_hub": "hub",
     "prometheus_client": "app",
     "pygame": "camera",
     "pyvirtualcam": "camera",

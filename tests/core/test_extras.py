@@ -24,6 +24,7 @@ FACES = {
     "impasto.evaluate.quality": ("torch", "train"),
     "impasto.evaluate.video": ("cv2", "video"),
     "impasto.export": ("onnx", "train"),
+    "impasto.hub": ("huggingface_hub", "hub"),
     "impasto.huge": ("pyvips", "huge"),
     "impasto.losses": ("torch", "train"),
     "impasto.nets": ("torch", "train"),
