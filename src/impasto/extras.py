@@ -28,6 +28,7 @@ EXTRAS = {
     "fastapi": "app",
     "fastapi_offline": "app",
     "h11": "app",
+    "huggingface_hub": "hub",
     "prometheus_client": "app",
     "pygame": "camera",
     "pyvirtualcam": "camera",

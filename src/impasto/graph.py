@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,10 +65,15 @@ class GraphStylizer(Stylizer):
         self.model = model
         self.engine = open_engine(model, engine, threads, precision, device)
         self._threads = threads
+        self._opened_with = engine, threads, precision, device
         self.name, self.fingerprint, self.gallery = model.name, model.fingerprint, model.gallery
         self.engine_name, self.device = self.engine.name, self.engine.device
         if self.engine.precision != "fp32":
             self.engine_name += f" {self.engine.precision}"
+
+    def __reduce__(self) -> tuple[type[GraphStylizer], tuple[Any, ...]]:
+        """Pickles what it was opened with: whoever unpickles it opens the same files anew, with threads of its own."""
+        return type(self), (self.model, *self._opened_with)
 
     def take(self, pixels: Pixels, name: str, alpha: Pixels | None = None) -> Style:
         """Takes a picture's style from the statistics that the network uses when it runs on it at strength 0.

@@ -24,10 +24,12 @@ FACES = {
     "impasto.evaluate.quality": ("torch", "train"),
     "impasto.evaluate.video": ("cv2", "video"),
     "impasto.export": ("onnx", "train"),
+    "impasto.hub": ("huggingface_hub", "hub"),
     "impasto.huge": ("pyvips", "huge"),
     "impasto.losses": ("torch", "train"),
     "impasto.nets": ("torch", "train"),
     "impasto.serve": ("ray", "serve"),
+    "impasto.torch": ("torch", "train"),
     "impasto.train": ("torch", "train"),
     "impasto.video": ("av", "video"),
 }
