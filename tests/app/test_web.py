@@ -427,7 +427,7 @@ def test_a_clip_is_painted_and_another_cancelled(opened, tmp_path, shoot):
     choose(page, "klimt-kiss")
     page.get_by_role("button", name="Paint the clip").click()
     expect(page.locator("#said")).to_contain_text("Painted.")
-    page.wait_for_function("document.querySelector('#clip-shown').videoWidth === 96")
+    page.wait_for_function("() => document.querySelector('#clip-shown').videoWidth === 96")
     shoot(page, "page-clip")
     with page.expect_download() as begun:
         page.get_by_role("link", name="Download").click()
