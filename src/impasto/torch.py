@@ -144,7 +144,7 @@ class RandomStyle(nn.Module):
         result = painted.view(images.shape).as_subclass(type(images))
         return (result, *others) if others else result
 
-    @torch.compiler.disable  # generators are no part of a graph
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # generators are no part of a graph
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draws what becomes of so many pictures.
 
@@ -187,7 +187,7 @@ class RandomStyle(nn.Module):
         painted = _resize(painted.float(), shape).clamp(0, 1)
         return (255 * painted).round().to(images.dtype) if counts else painted.to(images.dtype)
 
-    @torch.compiler.disable  # it looks at values
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # it looks at values
     def _check(self, images: Tensor) -> None:
         if images.ndim not in (3, 4) or images.shape[-3] != 3:
             raise ImpastoError(f"pictures must be [N, 3, H, W] or [3, H, W], not {list(images.shape)}")
