@@ -119,7 +119,7 @@ class Tally:
             self.requests += 1
             if heard is None:
                 self.hung.append(sent)
-            for status, kind, body in answers(heard or b""):
+            for status, kind, body in answers(heard or b"", bodiless=sent.startswith(b"HEAD ")):
                 self.answers[status[:1] + "xx" if int(status) < 500 else status] += 1
                 if fault := find_fault(int(status), kind, body):
                     where = sent[:80].partition(b"?")[0].decode("latin-1").split("HTTP")[0]
@@ -145,13 +145,17 @@ def decode(body: bytes) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def answers(heard: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """Takes apart what a connection gave: status, content type and body of each answer that is not 100 Continue."""
+def answers(heard: bytes, bodiless: bool) -> Iterator[tuple[str, str, bytes]]:
+    """Takes apart what a connection gave: status, content type and body of each answer that is not 100 Continue.
+
+    The first is `bodiless` if it is one to HEAD, whatever length it names.
+    """
     while found := re.match(rb"HTTP/1\.[01] (\d+)[^\n]*\n(.*?)\r\n\r\n", heard, re.S):
         head, heard = found.group(2), heard[found.end() :]
         if found.group(1) == b"100":
             continue
-        length = re.search(rb"(?im)^content-length: *(\d+)", head)
+        length = re.search(rb"(?im)^content-length: *(\d+)", b"content-length: 0" if bodiless else head)
+        bodiless = False
         kind = re.search(rb"(?im)^content-type: *([^\r]*)", head)
         body = heard[: int(length.group(1))] if length else heard
         heard = heard[len(body) :] if length else b""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from clips import make_clip, packets_of, pan
 from fastapi.testclient import TestClient
@@ -185,7 +186,7 @@ def test_what_cannot_be_painted_is_said_at_once(painter, clip, fields, status, w
         clip = tmp_path / "a.m4a"
         with av.open(clip, "w") as out:
             stream = out.add_stream("aac", rate=48000, layout="mono")
-            frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
             frame.sample_rate = 48000
             out.mux([*stream.encode(frame), *stream.encode(None)])
     elif clip in ("clip", "large"):
