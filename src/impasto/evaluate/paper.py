@@ -153,6 +153,7 @@ def _gatys_curve(content: str, style: str, size: int, iterations: int) -> tuple[
     at, measured = [0], [(0.0, own.style_loss(target))]
     with tempfile.TemporaryDirectory() as folder:
         method = load("gatys", iterations=iterations, style_loss="mean_std", style_weight=STYLE_WEIGHT, tv_weight=0,
+                      style_softness=0,
                       levels=1, snapshots=folder, every=5)  # fmt: skip
         method.stylize(photo, method.style(painting, size=size))
         for file in sorted(Path(folder).iterdir()):

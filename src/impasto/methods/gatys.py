@@ -25,6 +25,8 @@ class GatysOptions(Descent):
         style_loss: a name in :data:`impasto.losses.STYLE_LOSSES`.
         content_weight: of the content loss.
         style_weight: of the style loss; None for the loss's own, which balances a content weight of 1.
+        style_softness: k: the style loss L counts as k log(1 + L / k), so that far from the style the photo's content
+            comes first, and from noise it comes at all; 0: as L, as in the paper.
         content_layers: where the content loss is taken, from "relu1_1" to "relu5_4"; several have equal parts in it.
         style_layers: where the style loss is taken.
         layer_weights: of the style loss at each of these; none for 1 at each.
@@ -35,6 +37,7 @@ class GatysOptions(Descent):
     style_loss: str = "gram"
     content_weight: float = 1.0
     style_weight: float | None = None
+    style_softness: float = 0.5
     content_layers: tuple[str, ...] = ("relu4_1",)
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     layer_weights: tuple[float, ...] = ()
@@ -43,7 +46,8 @@ class GatysOptions(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(0, content_weight=self.content_weight, style_weight=self.style_weight or 0)
+        require_at_least(0, content_weight=self.content_weight, style_weight=self.style_weight or 0,
+                         style_softness=self.style_softness)  # fmt: skip
         if self.style_loss not in STYLE_LOSSES:
             raise ImpastoError(f"no style loss {self.style_loss}: choose {', '.join(STYLE_LOSSES)}")
         if not self.content_layers or not self.style_layers:
@@ -70,6 +74,7 @@ class Gatys(Method):
         # Section 2 and 3 of the paper; of its weights see docs/methods.md.
         "paper": {
             "start": "noise", "content_layers": ("relu4_2",), "levels": 1, "tv_weight": 0.0, "pooling": "average",
+            "style_softness": 0.0,
             "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), "layer_weights": (0.2,) * 5,
         },
     })  # fmt: skip
@@ -97,5 +102,6 @@ class Gatys(Method):
             self.encoder, content, [([picture], weight) for picture, weight in styles], regions, strength, alpha,
             loss=loss, content_layers=options.content_layers,
             style_layers=dict(zip(options.style_layers, shares, strict=True)),
-            weights=(options.content_weight, style_weight), options=options, label=self.name,
+            weights=(options.content_weight, style_weight), softness=options.style_softness, options=options,
+            label=self.name,
         )  # fmt: skip

@@ -85,6 +85,7 @@ def optimise(
     content_layers: Sequence[str],
     style_layers: Mapping[str, float],
     weights: tuple[float, float],
+    softness: float = 0.0,
     options: Descent,
     label: str,
 ) -> Tensor:
@@ -102,6 +103,7 @@ def optimise(
         content_layers: where L_content is taken, the mean of all.
         style_layers: where L_style is taken, each with its w_l.
         weights: w_c and w_s.
+        softness: k: the sum L of the style losses counts as k log(1 + L / k), or, for 0, as L.
         options: w_tv and how to go down.
         label: what to call it while it runs.
     """
@@ -119,16 +121,17 @@ def optimise(
         def total(picture: Tensor) -> Tensor:
             seen = encoder.features(picture, layers)
             content = [content_loss(seen[layer], target, shares) for layer, target, shares in targets]
-            style = [
+            parts = [
                 term.share * weight * loss.distance(seen[layer], summary, region)
                 for term in terms
                 for (layer, weight), summary, region in zip(
                     style_layers.items(), term.summaries, term.regions, strict=True
                 )
             ]
+            style = torch.stack(parts).sum()
             return (
                 content_weight * torch.stack(content).mean()
-                + style_weight * torch.stack(style).sum()
+                + style_weight * (softness * torch.log1p(style / softness) if softness else style)
                 + tv_weight * total_variation(picture)
             )
 
