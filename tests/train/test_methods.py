@@ -210,7 +210,7 @@ def test_frames_before_draw_by_their_weights():
 
     held = hold(nothing, before, 300.0)
     picture = torch.rand(1, 3, 32, 40)
-    squares = [(w * (picture - f).numpy() ** 2).mean() for f, w in zip(frames.numpy(), weights.numpy(), strict=True)]
+    squares = [(w * (picture.numpy() - f) ** 2).mean() for f, w in zip(frames.numpy(), weights.numpy(), strict=True)]
     assert held(picture).item() == pytest.approx(300 * sum(squares), rel=1e-5)
     options = Descent(iterations=200, optimiser="adam", start="noise")
     found = descend(picture, lambda content, scale: nothing, options, "test", before)

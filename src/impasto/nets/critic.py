@@ -31,10 +31,11 @@ class Critic(nn.Module):
 
     def forward(self, features: Tensor, which: Tensor) -> Tensor:
         """Scores of the patches of features [N, C, h, w] of pictures in the styles `which` [N]: [N, h - 4, w - 4]."""
-        scores = features / self.spread
+        features = features / self.spread
         for layer in self.layers[:-1]:
-            scores = F.leaky_relu(layer(scores), 0.2)
-        return self.layers[-1](scores)[torch.arange(len(which)), which]
+            features = F.leaky_relu(layer(features), 0.2)
+        scores: Tensor = self.layers[-1](features)
+        return scores[torch.arange(len(which)), which]
 
 
 def adversarial_loss(critic: nn.Module, real: Tensor, painted: Tensor, which: Tensor) -> Tensor:
@@ -50,4 +51,5 @@ def adversarial_loss(critic: nn.Module, real: Tensor, painted: Tensor, which: Te
     """
     telling = F.relu(1 - critic(real, which)).mean() + F.relu(1 + critic(painted.detach(), which)).mean()
     fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-    return telling - functional_call(critic, fixed, (painted, which)).mean()
+    scores: Tensor = functional_call(critic, fixed, (painted, which))
+    return telling - scores.mean()

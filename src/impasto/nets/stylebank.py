@@ -129,8 +129,8 @@ class _Layer(nn.Module):
 
 
 def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> _Layer:
-    padding = {"padding": kernel // 2, "padding_mode": "reflect"}
-    return _Layer(nn.Conv2d(inputs, outputs, kernel, stride, bias=False, **padding), outputs)
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode="reflect", bias=False)
+    return _Layer(convolution, outputs)
 
 
 def _strided_half(inputs: int, outputs: int) -> _Layer:
