@@ -232,7 +232,7 @@ def test_every_process_and_batch_draws_its_own_styles(vgg19, pictures):
 
 def test_each_side_of_the_adversarial_loss_learns_its_own_part():
     torch.manual_seed(0)
-    critic = Critic(torch.rand(8) + 0.5, styles=2, width=4).eval()
+    critic = Critic(8, 1.3, styles=2, width=4).eval()
     real, painted = torch.randn(3, 8, 9, 9), torch.randn(3, 8, 9, 9, requires_grad=True)
     which = torch.tensor([0, 1, 0])
 
@@ -240,7 +240,7 @@ def test_each_side_of_the_adversarial_loss_learns_its_own_part():
         for layer in critic.layers:
             assert np.linalg.svd(layer.weight.detach().flatten(1))[1].max() == pytest.approx(1, abs=0.1)
         first, second, last = ((layer.weight, layer.bias) for layer in critic.layers)
-        hidden = F.leaky_relu(F.conv2d(features / critic.spread, *first), 0.2)
+        hidden = F.leaky_relu(F.conv2d(features / 1.3, *first), 0.2)
         found = F.conv2d(F.leaky_relu(F.conv2d(hidden, *second), 0.2), *last)
         return torch.stack([found[n, style] for n, style in enumerate(which)])
 

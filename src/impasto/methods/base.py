@@ -6,7 +6,7 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from impasto.nets.vgg import Encoder, load_encoder
 from impasto.octaves import Octave, Painted, resize
 from impasto.style import Style
 from impasto.stylizer import Memory, Plan, Stylizer
-
-if TYPE_CHECKING:
-    from impasto.methods.optimise import Descent
 
 #: Side in pixels below which relu4_1 has no room for patches; smaller pictures are continued by mirroring.
 SMALLEST = 32
@@ -53,7 +50,7 @@ class Method(Stylizer):
         presets: options of the method that go together, by name.
     """
 
-    options: Descent
+    options: Any
     engine_name = "torch"
     presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     gallery: Mapping[str, Style] = MappingProxyType({})
@@ -129,7 +126,8 @@ class Method(Stylizer):
     @property
     def looks_back(self) -> Sequence[int]:  # type: ignore[override]
         """The frames before that one of a clip is held to, where there is a descent to do it in."""
-        return self.options.history if self.options.temporal_weight else ()
+        history: Sequence[int] = self.options.history if self.options.temporal_weight else ()
+        return history
 
     @abstractmethod
     def render(

@@ -16,17 +16,16 @@ class Critic(nn.Module):
     et al. 2018) keeps it from running away from the network in its few steps.
 
     Args:
-        spread: [C], standard deviations of the styles' features, by which features are divided.
+        channels: C of the features.
+        spread: the features' usual standard deviation, by which they are divided.
         styles: how many styles it learns, each with scores of its own.
         width: channels between.
     """
 
-    spread: Tensor
-
-    def __init__(self, spread: Tensor, styles: int, width: int = 128) -> None:
+    def __init__(self, channels: int, spread: float, styles: int, width: int = 128) -> None:
         super().__init__()
-        self.register_buffer("spread", spread[:, None, None].clamp_min(1e-6))
-        sides = ((len(spread), width, 3), (width, width, 3), (width, styles, 1))
+        self.spread = spread
+        sides = ((channels, width, 3), (width, width, 3), (width, styles, 1))
         self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(*side)) for side in sides)
 
     def forward(self, features: Tensor, which: Tensor) -> Tensor:

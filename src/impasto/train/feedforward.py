@@ -32,7 +32,6 @@ from impasto.losses import content_loss, gram, total_variation
 from impasto.model import find_model
 from impasto.nets.critic import Critic, adversarial_loss
 from impasto.nets.feedforward import RowNetwork
-from impasto.nets.norm import feature_statistics
 from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.networks import FeedforwardSettings
@@ -119,8 +118,8 @@ class FeedforwardTask(Task):
         if settings.adversarial_weight:
             with torch.no_grad():
                 found = [encoder.features(picture, [CRITICISED])[CRITICISED] for picture in pictures]
-            spread = torch.stack([feature_statistics(features)[1][0] for features in found]).mean(0)
-            self.rival = Critic(spread, len(pictures))
+            spread = torch.stack([features.var((2, 3)) for features in found]).mean().sqrt().item()
+            self.rival = Critic(found[0].shape[1], spread, len(pictures))
 
     @classmethod
     def make(
