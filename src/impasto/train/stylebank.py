@@ -46,7 +46,7 @@ class StyleBankTask(FeedforwardTask):
     def make(
         cls,
         kind: str,
-        settings: StyleBankSettings,
+        settings: Any,
         start: str | None,
         *,
         style: Sequence[str],
