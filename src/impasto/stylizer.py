@@ -90,6 +90,8 @@ class Memory:
         look: the style tensors [K, S] and the strength of that frame.
         share: 0..1, how much of what it left counts for the next: all in the same look, for deep statistics depend on
             it, and nothing where a tenth of it or more has changed.
+        before: for systems that look back, frames as they were painted, uint8 [H, W, 3], the last one first, each moved
+            to where the next frame shows the same, and how far it counts there, float32 [H, W] in 0..1.
     """
 
     inertia: float
@@ -97,6 +99,7 @@ class Memory:
     palette: Palette | None = None
     look: tuple[np.ndarray, float] | None = None
     share: float = 1.0
+    before: Sequence[tuple[Pixels, np.ndarray]] = ()
 
     def meet(self, style: np.ndarray, strength: float) -> None:
         """Takes note of the look of the next frame: style tensors [K, S], and strength."""
@@ -120,6 +123,7 @@ class Stylizer(ABC):
         fingerprint: marks its styles; no other system can read them.
         engine_name, device: what computes (with its precision, if that is not float32), and on what.
         gallery: styles that it knows by name.
+        looks_back: how far back, in frames, those lie which it holds the next one of a clip to; see :class:`Memory`.
     """
 
     name: str
@@ -127,6 +131,7 @@ class Stylizer(ABC):
     engine_name: str
     device: str
     gallery: Mapping[str, Style]
+    looks_back: Sequence[int] = ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, engine={self.engine_name!r})"

@@ -23,8 +23,9 @@ from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer
 from impasto.image import center_crop, to_float
 from impasto.methods import METHODS, method_options
-from impasto.methods.base import enough_memory
+from impasto.methods.base import Before, enough_memory
 from impasto.methods.mrf import turned
+from impasto.methods.optimise import Descent, descend, hold
 
 SIZE = 80
 PHOTO, CAT, COFFEE = (center_crop(picture(), SIZE) for picture in (data.astronaut, data.chelsea, data.coffee))
@@ -201,6 +202,24 @@ def test_turned_and_scaled_styles_are_searched_too():
 def test_tiny_pictures(name):
     for shape in ((1, 1), (5, 40)):
         assert paint(name, PHOTO[: shape[0], : shape[1]], iterations=1).shape == (*shape, 3)
+
+
+def test_frames_before_draw_by_their_weights():
+    """Ruder et al. 2016: alone, the temporal loss is least at the weighted mean of what it holds to."""
+    frames, weights = torch.rand(2, 1, 3, 32, 40), torch.rand(2, 1, 1, 32, 40) + 0.1
+    before = [Before(*pair) for pair in zip(frames, weights, strict=True)]
+
+    def nothing(picture):
+        return 0 * picture.sum()
+
+    held = hold(nothing, before, 300.0)
+    picture = torch.rand(1, 3, 32, 40)
+    squares = [(w * (picture.numpy() - f) ** 2).mean() for f, w in zip(frames.numpy(), weights.numpy(), strict=True)]
+    assert held(picture).item() == pytest.approx(300 * sum(squares), rel=1e-5)
+    options = Descent(iterations=200, optimiser="adam", start="noise")
+    found = descend(picture, lambda content, scale: nothing, options, "test", before)
+    expected = (frames * weights).sum(0) / weights.sum(0)
+    assert torch.allclose(found, expected, atol=0.01)
 
 
 def test_colours_can_be_kept():

@@ -73,7 +73,13 @@ ModelOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="An option of a method, like iterations=100. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of a method, like iterations=100. Repeatable. For gatys, style_loss=mmd_gaussian is the "
+        "maximum mean discrepancy with a Gaussian kernel by random features, mmd_gaussian_exact that over all pairs of "
+        "pixels: for small pictures.",
+    ),
 ]
 EngineOption = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or torch.")]
 PrecisionOption = Annotated[

@@ -54,9 +54,13 @@ def train(
     ] = None,
     norm: Annotated[
         Literal["instance", "batch", "renorm"] | None,
-        typer.Option(help="How feedforward normalises.", show_default="instance"),
+        typer.Option(help="How feedforward or johnson normalises.", show_default="instance, johnson: batch"),
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Channels, for feedforward, cin and stylebank.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels, for feedforward, johnson, cin and stylebank.")] = None,
+    upsampling: Annotated[
+        Literal["linear", "strided"] | None,
+        typer.Option(help="How stylebank doubles sizes; strided as in its paper.", show_default="linear"),
+    ] = None,
     decoder: Annotated[
         Literal["adain", "concat", "bn", "in"] | None,
         typer.Option(help="What decodes for adain: the paper's decoder, or one of its comparisons."),
@@ -95,7 +99,13 @@ def train(
         others = ", ".join(name for name, entry in NETWORKS.items() if entry.network_class().own_styles)
         raise ImpastoError(f"--add teaches the model of --start another style: for {others} only")
     pictures = {"style": style or [], "add": add or []} if own else {}
-    task = make_task(network, chosen, start, **pictures, **given(norm=norm, width=width, decoder=decoder, layer=layer))
+    task = make_task(
+        network,
+        chosen,
+        start,
+        **pictures,
+        **given(norm=norm, width=width, upsampling=upsampling, decoder=decoder, layer=layer),
+    )
     run(
         task,
         content,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -12,7 +13,7 @@ from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import Picture
 from impasto.losses import STYLE_LOSSES
-from impasto.methods.base import Method
+from impasto.methods.base import Before, Method
 from impasto.methods.optimise import Descent, optimise
 from impasto.vgg19 import convolutions
 
@@ -91,6 +92,7 @@ class Gatys(Method):
         regions: Tensor | None,
         strength: float,
         alpha: Tensor | None = None,
+        before: Sequence[Before] = (),
     ) -> Tensor:
         """See :meth:`Method.render`."""
         options, loss = self.options, STYLE_LOSSES[self.options.style_loss]
@@ -103,5 +105,5 @@ class Gatys(Method):
             loss=loss, content_layers=options.content_layers,
             style_layers=dict(zip(options.style_layers, shares, strict=True)),
             weights=(options.content_weight, style_weight), softness=options.style_softness, options=options,
-            label=self.name,
+            label=self.name, before=before,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from impasto.checks import make_folder, require_at_least
 from impasto.image import Picture, read_image, to_float, to_uint8, write_image
 from impasto.interrupt import StopRequest
 from impasto.losses import StyleLoss, Summary, content_loss, total_variation
-from impasto.methods.base import SMALLEST
+from impasto.methods.base import SMALLEST, Before
 from impasto.nets.vgg import Encoder
 from impasto.progress import track
 
@@ -47,6 +47,9 @@ class Descent:
         snapshots: a folder for intermediate pictures, or None. The next photo's replace them.
         every: iterations between snapshots.
         seed: of the noise.
+        temporal_weight: of the distance to the frames before, in a clip (Ruder et al. 2016); 0 optimises each for
+            itself.
+        history: how far back these lie, in frames.
     """
 
     iterations: int = 300
@@ -58,11 +61,14 @@ class Descent:
     snapshots: str | Path | None = None
     every: int = 50
     seed: int = 0
+    temporal_weight: float = 300.0
+    history: tuple[int, ...] = (1, 2, 4)
 
     def __post_init__(self) -> None:
         require_at_least(1, iterations=self.iterations, levels=self.levels or 1, every=self.every)
+        require_at_least(1, history=min(self.history, default=0))
         require_at_least(SMALLEST, coarsest=self.coarsest)
-        require_at_least(0, tv_weight=self.tv_weight)
+        require_at_least(0, tv_weight=self.tv_weight, temporal_weight=self.temporal_weight)
 
 
 class _Term(NamedTuple):
@@ -88,6 +94,7 @@ def optimise(
     softness: float = 0.0,
     options: Descent,
     label: str,
+    before: Sequence[Before] = (),
 ) -> Tensor:
     """Minimises w_c L_content + w_s sum over the layers of w_l L_style + w_tv L_tv over the pixels of a picture.
 
@@ -98,7 +105,7 @@ def optimise(
     Args:
         content: [1, 3, H, W] in 0..1.
         styles: for each its picture, or several versions of it, and its weight.
-        regions, strength, alpha: as in :meth:`impasto.methods.base.Method.render`.
+        regions, strength, alpha, before: as in :meth:`impasto.methods.base.Method.render`.
         loss: L_style, at one layer.
         content_layers: where L_content is taken, the mean of all.
         style_layers: where L_style is taken, each with its w_l.
@@ -149,7 +156,7 @@ def optimise(
             ]
         return found
 
-    return descend(content, objective, options, label)
+    return descend(content, objective, options, label, before)
 
 
 def _terms(
@@ -192,8 +199,14 @@ def _mixed(summaries: Sequence[Summary], weights: Sequence[float]) -> Summary:
     )
 
 
-def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], options: Descent, label: str) -> Tensor:
-    """Optimises a picture, level by level.
+def descend(
+    content: Tensor,
+    objective: Callable[[Tensor, float], Objective],
+    options: Descent,
+    label: str,
+    before: Sequence[Before] = (),
+) -> Tensor:
+    """Optimises a picture, level by level; a frame after others at the last level alone, from the one before it.
 
     Ctrl-C ends it with the best picture so far.
 
@@ -201,6 +214,7 @@ def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], op
         content: [1, 3, H, W] in 0..1.
         objective: makes the objective of a level from the content at that size, and its scale in 0..1.
         label: what to call it while it runs.
+        before: what the frame is held to, see :func:`hold`.
 
     Returns:
         The picture with the lowest loss, [1, 3, H, W].
@@ -209,20 +223,37 @@ def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], op
         make_folder(Path(options.snapshots))
     height, width = content.shape[2:]
     levels = options.levels or 1 + max(0, round(math.log2(min(height, width) / options.coarsest)))
-    picture, done = None, 0
+    picture, done = before[0].painting if before else None, 0
     with StopRequest(signal.SIGINT) as stop:
-        for level in range(levels):
+        for level in range(levels - 1 if before else 0, levels):
             scale = 0.5 ** (levels - 1 - level)
             small = rescale(content, scale)
             start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
             steps = max(1, options.iterations >> level)
-            picture = _minimise(objective(small, scale), start, steps, done, options, label, stop)
+            aim = hold(objective(small, scale), before, options.temporal_weight)
+            picture = _minimise(aim, start, steps, done, options, label, stop)
             done += steps
             if stop.asked:
                 print(f"impasto: {label} stopped, this is the best so far", file=sys.stderr)
                 break
     assert picture is not None  # there is one level at least
     return _to_size(picture, height, width)
+
+
+def hold(objective: Objective, before: Sequence[Before], weight: float) -> Objective:
+    """Adds to an objective the distance to the frames before: weight sum over j of mean c_j (x - p_j)^2.
+
+    The temporal loss of Ruder, Dosovitskiy and Brox 2016: p_j is a frame as it was painted, moved along
+    the optical flow, and c_j where it counts, both those of `before`.
+    """
+    if not before:
+        return objective
+
+    def total(picture: Tensor) -> Tensor:
+        kept = [(frame.weight * (picture - frame.painting).square()).mean() for frame in before]
+        return objective(picture) + weight * torch.stack(kept).sum()
+
+    return total
 
 
 def _minimise(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from impasto.checks import require_at_least
 from impasto.image import Picture, to_float
 from impasto.losses import MeanStd, total_variation
-from impasto.methods.base import Method
+from impasto.methods.base import Before, Method
 from impasto.methods.optimise import Descent, Objective, descend, rescale, spread
 from impasto.model import find_model
 from impasto.nets import load_network
@@ -91,6 +91,10 @@ class StyleSwap(Method):
         """
         return swap(own, Patches([style], self.options.stride), self._matches(own, style, alpha))
 
+    @property
+    def looks_back(self) -> Sequence[int]:  # type: ignore[override]
+        return super().looks_back if self.options.inverse == "optimise" else ()
+
     def render(
         self,
         content: Tensor,
@@ -98,12 +102,13 @@ class StyleSwap(Method):
         regions: Tensor | None,
         strength: float,
         alpha: Tensor | None = None,
+        before: Sequence[Before] = (),
     ) -> Tensor:
         """See :meth:`Method.render`."""
         swapped = partial(self._swapped, styles=styles, regions=regions, strength=strength, alpha=alpha)
         if self.options.inverse == "optimise":
             return descend(
-                content, lambda small, scale: self._objective(swapped(small, scale)), self.options, self.name
+                content, lambda small, scale: self._objective(swapped(small, scale)), self.options, self.name, before
             )
         with torch.inference_mode():
             decoded: Tensor = self.decode(swapped(content, 1.0))
