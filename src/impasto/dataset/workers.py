@@ -37,7 +37,7 @@ def work_through(job: Job[Item, Made], items: Sequence[Item], loading: dict[str,
     blocks = -(-len(items) // size)
     # As pickles, for Ray's tables hold no text that is none, as names of files may be.
     data = ray.data.from_items([{"item": pickle.dumps(item)} for item in items], override_num_blocks=blocks).map(
-        _Worker,
+        _Worker,  # type: ignore[arg-type]  # a class, of which each worker makes one
         fn_constructor_args=(ray.put(job), loading),
         compute=ray.data.ActorPoolStrategy(size=min(pool.workers, blocks)),
         num_cpus=0 if pool.gpus else pool.cores,
