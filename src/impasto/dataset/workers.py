@@ -37,7 +37,7 @@ def work_through(job: Job[Item, Made], items: Sequence[Item], loading: dict[str,
     blocks = -(-len(items) // size)
     # As pickles, for Ray's tables hold no text that is none, as names of files may be.
     data = ray.data.from_items([{"item": pickle.dumps(item)} for item in items], override_num_blocks=blocks).map(
-        _Worker,  # type: ignore[arg-type]  # of classes Ray takes those that it can call, and its types do not
+        _Worker,  # type: ignore[arg-type]  # a class, of which each worker makes one
         fn_constructor_args=(ray.put(job), loading),
         compute=ray.data.ActorPoolStrategy(size=min(pool.workers, blocks)),
         num_cpus=0 if pool.gpus else pool.cores,
@@ -64,7 +64,7 @@ class _Worker:
     def _stylizer(self) -> Stylizer:
         return load(**self._loading)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
         try:
             made = self._job(self._stylizer, pickle.loads(row["item"]))
         except ImpastoError as error:
