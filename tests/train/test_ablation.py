@@ -67,8 +67,10 @@ def test_every_decoder_is_trained_and_exported(vgg19, pictures, tmp_path, kind):
     photo, painting = (np.array(Image.open(pictures / name).resize((256, 256))) for name in names)
     with torch.no_grad():
         own, look = (load_encoder().taps(torch.from_numpy(to_float(picture)))[-1] for picture in (photo, painting))
-        std, mean = torch.std_mean(look, (2, 3), keepdim=True, correction=0)
-        own_std, own_mean = torch.std_mean(own, (2, 3), keepdim=True, correction=0)
+        (mean, std), (own_mean, own_std) = (
+            (x.mean((2, 3), keepdim=True), (x.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt())
+            for x in (look, own)
+        )
         target = (own - own_mean) / own_std * std + mean
         expected = 255 * decoder(torch.cat([own, look], 1) if kind == "concat" else target)[0].clamp(0, 1)
     models = [impasto.load(folder, engine=engine) for engine in ("onnxruntime", "torch")]

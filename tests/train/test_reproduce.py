@@ -80,7 +80,7 @@ def test_what_is_done_once_counts_once():
 
 
 def test_the_ablation_shows_what_each_decoder_paints(vgg19, folders, tmp_path):
-    paper.ablation(*folders, tmp_path, steps=1)
+    paper.ablation(*folders, tmp_path, steps=1, settings={"crop": 32, "batch": 2})
     page = (tmp_path / "ablation.html").read_text()
     assert page.count("<img") == 4 + 4 * 4  # two photos and two styles; each pair by four decoders
     assert page.count("<use ") > 0  # markers, where there are few points

@@ -319,13 +319,16 @@ def _time_in_turn(jobs: Mapping[tuple[str, int], Callable[[], object]], label: s
     return {job: median(measured) for job, measured in times.items()}
 
 
-def ablation(content: str, style: str, out: Path, *, steps: int = 400) -> None:
+def ablation(
+    content: str, style: str, out: Path, *, steps: int = 400, settings: Mapping[str, Any] | None = None
+) -> None:
     """Draws loss curves of the paper's decoder variants under equal steps (section 7.1 of the paper).
 
     Args:
         content, style: folders or tar files of training pictures.
         out: folder to write ``ablation.html`` and ``ablation.csv`` to.
         steps: of each training.
+        settings: see :func:`impasto.evaluate.ablation.decoder_curves`.
     """
     import torch
 
@@ -333,7 +336,7 @@ def ablation(content: str, style: str, out: Path, *, steps: int = 400) -> None:
     from impasto.evaluate.curves import device
     from impasto.train.adain import AdaINTask
 
-    photos, paintings = (squares(folder, 256, 2) for folder in (content, style))
+    photos, paintings = (squares(folder, 2 * (settings or {}).get("crop", 128), 2) for folder in (content, style))
     sheets: list[list[Cell]] = [[(thumbnail(pixels), name) for name, pixels in (photos | paintings).items()]]
 
     def show(name: str, task: AdaINTask) -> None:
@@ -343,7 +346,7 @@ def ablation(content: str, style: str, out: Path, *, steps: int = 400) -> None:
             for pair in product(photos.values(), paintings.values())
         ])  # fmt: skip
 
-    found = decoder_curves([content], [style], steps, show=show)
+    found = decoder_curves([content], [style], steps, settings, show)
     page = Page("impasto reproduce ablation", "The paper's decoder and its variants after equal steps from equal "
                 f"seeds, on the training crops; means of {_SMOOTH} steps.")  # fmt: skip
     for loss in ("content", "style"):
