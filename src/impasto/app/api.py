@@ -19,6 +19,7 @@ from impasto.app.work import BusyError, LateError
 from impasto.controls import STROKE_SIZES, STYLE_SIZE, Controls, KeepColor, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import ENDINGS
+from impasto.people import People
 from impasto.sheet import caption
 
 Format = Literal["png", "jpg", "webp", "avif", "tiff", "bmp", "gif"]
@@ -115,6 +116,8 @@ _StrokeSize = Annotated[
     float,
     Form(ge=STROKE_SIZES[0], le=STROKE_SIZES[1], description="How large strokes are: 1 as usual, 2 twice as large."),
 ]
+_Keep = Annotated[People | None, Form(description="Paint people, or their faces, less than the rest.")]
+_KeepShare = Annotated[float, Form(ge=0, le=1, description="How much of the photo remains there.")]
 _MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Of the result's long side in pixels.")]
 
 
@@ -154,6 +157,8 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
         keep_color: _KeepColor = None,
         stroke_size: _StrokeSize = 1.0,
         style_size: _StyleSize = STYLE_SIZE,
+        keep: _Keep = None,
+        keep_share: _KeepShare = 1.0,
         max_size: _MaxSize = None,
         format: Annotated[Format, Form(description="Of the answer.")] = "png",
         quality: Annotated[int, Form(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95,
@@ -168,7 +173,7 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
             styles = [studio.style(name, style_size) for name in style]
             styles += [studio.style(data, style_size, name) for data, name in pictures]
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
-            controls = Controls(strength, keep_color, stroke_size, style_size)
+            controls = Controls(strength, keep_color, stroke_size, style_size, keep=keep, keep_share=keep_share)
             return encode(studio.stylize(content, Mix(styles, weight), controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))

@@ -11,7 +11,9 @@ import typer
 
 from impasto.cli.common import (
     EngineOption,
+    KeepOption,
     ModelOption,
+    PaletteOption,
     PrecisionOption,
     StrokeSizeOption,
     StyleSizeOption,
@@ -207,6 +209,8 @@ def camera(
     keep_color: Annotated[
         Literal["match", "luminance"] | None, typer.Option(help="Keep the camera's colours: palette, or chroma.")
     ] = None,
+    palette: PaletteOption = None,
+    keep: KeepOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_size: Annotated[
@@ -223,11 +227,14 @@ def camera(
     impasto camera painting.jpg --source 1 --to virtual
     """
     from impasto.camera import Pace, VirtualCamera, Window, paint_live
-    from impasto.controls import Controls
+    from impasto.controls import Controls, read_keep
     from impasto.loader import load
 
     controls = Controls(
-        **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
+        **given(
+            strength=strength, keep_color=keep_color, palette=palette, stroke_size=stroke_size, style_size=style_size
+        ),
+        **read_keep(keep),
     )
 
     with Window() if to == "window" else VirtualCamera() as screen:

@@ -20,10 +20,14 @@ from impasto.cli.common import (
     EngineOption,
     JsonOption,
     KeepColorOption,
+    KeepOption,
     ModelOption,
+    PaletteOption,
     PrecisionOption,
     SetOption,
     StrokeSizeOption,
+    StyleBoxOption,
+    StyleMaskOption,
     StyleSizeOption,
     ThreadsOption,
     complain,
@@ -65,8 +69,12 @@ def video(
         typer.Option(help="Where a style goes (white), a clip or a picture: one for each style. Repeatable."),
     ] = None,
     keep_color: KeepColorOption = None,
+    palette: PaletteOption = None,
+    keep: KeepOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
+    style_box: StyleBoxOption = None,
+    style_mask: StyleMaskOption = None,
     max_size: Annotated[int | None, typer.Option(help="Scale the frames down to this long side.")] = None,
     start: Annotated[float | None, typer.Option(help="Begin here, in seconds.")] = None,
     end: Annotated[float | None, typer.Option(help="End here, in seconds.")] = None,
@@ -141,7 +149,8 @@ def video(
         raise ImpastoError("the clip and --json cannot both go to stdout: name a file with --out")
     if to_stdout and sys.stdout.isatty():
         raise ImpastoError("stdout is a terminal: name a file with --out, or send stdout to one")
-    read = {os.path.realpath(path) for path in (str(clip), *names, *(mask or []))}
+    inputs = (str(clip), *names, *(mask or []), *(style_mask or []), *([palette] if palette else []))
+    read = {os.path.realpath(path) for path in inputs}
     if os.path.realpath(target) in read:
         raise ImpastoError(f"{target} is an input and would be overwritten: choose another --out")
     if no_flow and blend:
@@ -151,14 +160,17 @@ def video(
         end = soon if end is None else min(end, soon)
         max_size = min(max_size or _PREVIEW_SIZE, _PREVIEW_SIZE)
 
-    from impasto.controls import Controls, Mix, read_weights
+    from impasto.controls import Controls, Mix, read_keep, read_weights
     from impasto.progress import meter
 
     shares = read_weights(weights, len(names))
-    controls = Controls(**given(keep_color=keep_color, stroke_size=stroke_size, style_size=style_size))
+    controls = Controls(
+        **given(keep_color=keep_color, palette=palette, stroke_size=stroke_size, style_size=style_size),
+        **read_keep(keep),
+    )
 
     painter = load_painter(model, engine, threads, set_option, precision)
-    styles = list(take_styles(painter, names, style_size, {}).values())
+    styles = list(take_styles(painter, names, style_size, {}, boxes=style_box, masks=style_mask).values())
     with _catch_interrupt() as stop, meter("Painting") as show:
         result = stylize_video(
             painter,

@@ -144,8 +144,7 @@ def stylize_video(
         "painter": [painter.name, painter.fingerprint],
         "controls": [
             *schedule.identify(),
-            schedule.controls.keep_color,
-            schedule.controls.stroke_size,
+            *schedule.controls.identify(),
             plain(inertia),
             plain(blend),
         ],

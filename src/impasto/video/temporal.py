@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Unpack
 
 import cv2
@@ -18,6 +18,7 @@ from impasto.mask import read_masks, resize_regions
 from impasto.octaves import resize
 from impasto.stylizer import Memory, MixSource, Stylizer
 from impasto.video.flow import FlowEstimator, Motion, enlarge, to_grey, warp
+from impasto.video.people import PeopleTrack
 
 #: Share of the running content statistics in the next frame's: they follow a change within ten frames.
 INERTIA = 0.9
@@ -50,10 +51,11 @@ class _Seen(NamedTuple):
 
 @dataclass
 class _Shot:
-    """What a shot hands on from frame to frame: content statistics, and the last frame as it was painted."""
+    """What a shot hands on from frame to frame: content statistics, the last frame as it was painted, and people."""
 
     memory: Memory
     last: Pixels | None = None
+    people: PeopleTrack = field(default_factory=PeopleTrack)
 
 
 class TemporalPainter:
@@ -155,6 +157,9 @@ class TemporalPainter:
         if masks is not None:
             regions, coverage = read_masks(masks, frame.shape[:2], mix.region_weights, may_be_empty=True)
             regions = resize_regions(regions, small.shape[:2])
+        if controls.keep is not None:
+            people = self._shot.people.follow(small, controls.keep, sight.motion)
+            coverage = plan.keep_people(coverage, cv2.resize(people, (frame.shape[1], frame.shape[0])))
         weights = None if alpha is None else resize(alpha, small.shape[:2])
         painted = self._painter.paint(small, plan, regions, self._shot.memory, alpha=weights)
         painted = self._steady(painted, sight.motion)
