@@ -97,8 +97,10 @@ def video(
         typer.Option(help="Frames a second, as 25 or 30000/1001.", show_default="the clip's", rich_help_panel=_FILE),
     ] = None,
     codec: Annotated[
-        Literal["h264", "h265", "vp9", "av1"] | None,
-        typer.Option(help="How to encode.", show_default="h264, for webm vp9", rich_help_panel=_FILE),
+        Literal["h264", "h265", "vp9", "av1", "prores"] | None,
+        typer.Option(
+            help="How to encode.", show_default="h264, for webm vp9, for transparent mov prores", rich_help_panel=_FILE
+        ),
     ] = None,
     crf: Annotated[
         int | None,

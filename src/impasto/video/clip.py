@@ -94,6 +94,7 @@ class Clip:
         length: seconds, as far as the file tells.
         color: how to read the samples, and how to write them again.
         aspect: width of a pixel over its height.
+        has_alpha: whether frames may be transparent; a GIF, if the first one is.
         broken: how many packets or frames could not be decoded so far.
 
     Raises:
@@ -132,6 +133,7 @@ class Clip:
             self.aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             width, height = first.width, first.height
             is_gif = container.format.name == "gif"
+            self.has_alpha = _has_alpha(first) and not (is_gif and first.to_ndarray(format="rgba")[..., 3].min() == 255)
         self.broken = 0
         if is_gif:
             with self.source.open() as container:
@@ -216,7 +218,7 @@ class Clip:
 
     def _to_picture(self, decoded: av.VideoFrame) -> Picture:
         width, height = self._decoded_size
-        alpha = any(component.is_alpha for component in decoded.format.components)
+        alpha = _has_alpha(decoded)
         rgb: Pixels = decoded.reformat(
             width,
             height,
@@ -270,6 +272,10 @@ def find_color(frame: av.VideoFrame) -> Color:
         matrix = BT709 if frame.format.is_rgb or frame.width >= 1280 or frame.height > 576 else SMPTE170M
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
     return Color(matrix, frame.color_primaries, frame.color_trc, full and not frame.format.is_rgb)
+
+
+def _has_alpha(frame: av.VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
 
 
 def _choose_decoder(stream: Any) -> Any:

@@ -127,7 +127,7 @@ def stylize_video(
         ImpastoError: a control is wrong, the clip cannot be read, or the file cannot be written.
         StoppedError: `stop` was set before the first frame was painted; nothing is written.
     """
-    target = Target.choose(Path(out), codec, crf)
+    target = Target.choose(Path(out), codec, crf)  # now, and not when the clip has been read
     begin, finish, rate = _check_seconds("start", start), _check_seconds("end", end), _check_seconds("fps", fps)
     if finish is not None and finish <= (begin or 0):
         raise ImpastoError(f"the end ({end} s) must come after the start ({start or 0} s)")
@@ -136,6 +136,8 @@ def stylize_video(
     if os.path.realpath(clip) == os.path.realpath(out):
         raise ImpastoError(f"{out} is the clip itself and would be overwritten: choose another file")
     source = Clip(clip, max_size=max_size, even=target.codec.even, max_pixels=max_pixels)
+    if source.has_alpha:
+        target = Target.choose(Path(out), codec, crf, alpha=True)
     excerpt = Excerpt(source, begin or Fraction(0), finish, rate)
     schedule = Schedule(painter, styles, change_controls(controls, changes), strength, masks, source)
     steady = TemporalPainter(painter, schedule.first, schedule.controls, inertia=inertia, blend=blend)
@@ -149,7 +151,7 @@ def stylize_video(
             plain(blend),
         ],
         "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
-        "encoding": [target.codec.encoder, target.crf],
+        "encoding": [target.codec.encoder, target.codec.samples, target.crf],
     }
     with target.place(resume) as place:
         parts = Parts(place, settings, excerpt.time_base, resume=resume)
@@ -231,12 +233,18 @@ class _Conversion:
                 if sight is not None:
                     painted = self.steady.paint(frame.pixels, sight, alpha=frame.alpha, **self.schedule.at(frame.time))
                 if frame.pts > reached:
-                    encoding.put((lay_on_white(painted, frame.alpha), frame))
+                    encoding.put((self._show(painted, frame.alpha), frame))
                     done += 1
                     if self.progress is not None:
                         self.progress(done, total)
         encoder.close()
         return stopped
+
+    def _show(self, painted: Pixels, alpha: Pixels | None) -> Pixels:
+        """Makes of a painted frame what is encoded: with its alpha, [H, W, 4], or on white."""
+        if not self.target.codec.has_alpha:
+            return lay_on_white(painted, alpha)
+        return np.dstack([painted, np.full(painted.shape[:2], 255, np.uint8) if alpha is None else alpha])
 
     def _look_at(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Sight | None]]:
         """Compares each frame with that before it; None for one that is shown once more, for a higher rate."""
