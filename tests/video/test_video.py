@@ -278,6 +278,32 @@ def test_what_is_transparent_stays_so_where_the_file_can_hold_it(model, tmp_path
     assert not Clip(plain.path).has_alpha
 
 
+def test_numbered_pictures(model, tmp_path):
+    (tmp_path / "100%").mkdir()
+    (tmp_path / "out").mkdir()
+    frames = pan(3, 48, 32)
+    for number, frame in enumerate(frames, 7):
+        Image.fromarray(frame).save(tmp_path / "100%" / f"f_{number:04}.png")
+    pattern = tmp_path / "100%" / "f_%04d.png"
+    result = stylize_video(model, pattern, STYLE, tmp_path / "out" / "g-%03d.png", strength=0)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["g-007.png", "g-008.png", "g-009.png"]
+    for number, frame in enumerate(frames, 7):
+        assert np.array_equal(Image.open(tmp_path / "out" / f"g-{number:03}.png"), frame)
+    assert result.frames == 3
+    result = stylize_video(model, pattern, STYLE, tmp_path / "out.mp4", fps=10)
+    assert times_of(result.path) == [0, Fraction(1, 10), Fraction(2, 10)]
+    sounding = make_clip(tmp_path / "a.mp4", pan(3, 48, 32), sound="aac")
+    result = stylize_video(model, sounding, STYLE, tmp_path / "h-%d.png")
+    assert result.left_out == ["audio aac"]
+    assert np.asarray(Image.open(tmp_path / "h-3.png")).shape == (32, 48, 3)
+    result = stylize_video(model, moving_gif(tmp_path / "a.gif"), STYLE, tmp_path / "i-%d.png")
+    assert Image.open(tmp_path / "i-1.png").mode == "RGBA"
+    with pytest.raises(ImpastoError, match=r"there is no picture k-1\.png, nor one of another number"):
+        stylize_video(model, tmp_path / "k-%d.png", STYLE, tmp_path / "k.mp4")
+    with pytest.raises(ImpastoError, match=r"pictures are numbered, like k-%05d\.png"):
+        stylize_video(model, sounding, STYLE, tmp_path / "k.png")
+
+
 def test_a_frame_is_painted_as_if_its_ground_were_not_there(model, tmp_path):
     def paint(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
         return TemporalPainter(model, STYLE, inertia=0, blend=0).paint(pixels, alpha=alpha)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from impasto.video import KeyFrames, VideoResult
 
 _KEY = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")
+_NUMBER = r"[-_.]?%\d*d"
 _PREVIEW_SECONDS, _PREVIEW_SIZE = 3, 320
 _STABLE = "Stable in time"
 _FILE = "The file"
@@ -128,8 +129,8 @@ def video(
     impasto video clip.mp4 sky.jpg ground.jpg --mask sky.mp4 --mask ground.mp4
 
     Several styles are mixed; with a time, in seconds of the clip, they are key frames and fade into each other; with
-    --mask each goes into its own region. Writes mp4, m4v, mov, mkv, webm and gif. Ctrl-C finishes the file with what
-    is done.
+    --mask each goes into its own region. Writes mp4, m4v, mov, mkv, webm and gif; numbered pictures, frame-%05d.png,
+    are read and written, too, at --fps. Ctrl-C finishes the file with what is done.
 
     Clips go through pipes, too; one whose name has no ending, like stdout, gets Matroska.
 
@@ -254,7 +255,7 @@ def _default_target(clip: Path, styles: Sequence[str]) -> Path:
     from impasto.video.encode import CONTAINERS
 
     ending = clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
-    return Path(f"{clip.stem}-{'+'.join(name_of(style) for style in styles)}{ending}")
+    return Path(f"{re.sub(_NUMBER, '', clip.stem) or 'clip'}-{'+'.join(name_of(style) for style in styles)}{ending}")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from impasto.checks import is_whole, plain
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Picture, Pixels
 from impasto.video.gif import read_times
-from impasto.video.source import ClipFile, find_video_stream
+from impasto.video.source import USUAL_RATE, ClipFile, find_video_stream
 
 #: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
 BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
@@ -79,7 +79,8 @@ class Clip:
     """A clip that can be decoded: what is known of it beforehand, and its frames.
 
     Args:
-        path: of the file; a pipe is read once.
+        path: of the file, or of numbered pictures, see :class:`impasto.video.source.ClipFile`; a pipe is read once.
+        rate: of numbered pictures a second.
         max_size: scale frames down so that their long side is at most this.
         even: make both sides even, as H.264 and H.265 want them in 4:2:0. Frames that are not scaled get their last
             row or column twice.
@@ -105,11 +106,12 @@ class Clip:
         self,
         path: str | os.PathLike[str],
         *,
+        rate: Fraction = USUAL_RATE,
         max_size: int | None = None,
         even: bool = False,
         max_pixels: int | None = None,
     ) -> None:
-        self.source = ClipFile(path)
+        self.source = ClipFile(path, rate)
         self.path, self._max_pixels = self.source.path, max_pixels
         max_size = plain(max_size)
         if max_size is not None and (not is_whole(max_size) or max_size < 2):

@@ -29,6 +29,7 @@ from impasto.video.masks import MaskSource, MaskTrack
 from impasto.video.mux import assemble
 from impasto.video.parts import Parts
 from impasto.video.pipeline import BackgroundWorker, make_ahead
+from impasto.video.source import USUAL_RATE, find_number
 from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
 from impasto.video.timing import add_durations, change_rate, cut
 from impasto.video.tracks import PaintedSpan
@@ -106,17 +107,19 @@ def stylize_video(
 
     Args:
         painter: model or method.
-        clip: whatever FFmpeg reads, if it holds its video itself.
+        clip: whatever FFmpeg reads, if it holds its video itself; or numbered pictures, ``frame-%05d.png``.
         styles: as :meth:`Stylizer.stylize` takes them, or key frames of that, cross-faded.
-        out: the file to write: .mp4, .m4v, .mov, .mkv, .webm or .gif.
+        out: the file to write: .mp4, .m4v, .mov, .mkv, .webm or .gif; or numbered pictures, ``frame-%05d.png``. The
+            transparency of a clip is kept in .webm (VP9), .mov (ProRes 4444) and .png, and else laid on white.
         controls, changes: see :meth:`Stylizer.stylize` and :class:`TemporalPainter`.
         strength: 0..1, or key frames of it; None leaves it to `controls`.
         masks: one for each style: a clip or a picture (scaled to the frames), or an array of the frames' size.
         max_size: scale frames down so that their long side is at most this.
         max_pixels: refuse clips whose frames have more; None takes any.
         start, end: seconds of the clip between which to paint.
-        fps: frames a second to come to; None keeps every frame and its time.
-        codec: "h264" (usual for mp4, mov and mkv), "h265", "vp9" (usual for webm) or "av1".
+        fps: frames a second to come to; None keeps every frame and its time. Of numbered pictures, what they have: 25
+            if nobody says.
+        codec: "h264" (usual for mp4, mov and mkv), "h265", "vp9" (usual for webm), "av1" or "prores" (mov).
         crf: quality on the encoder's scale, smaller is better; None for one that keeps strokes.
         inertia, blend: what keeps the result from flickering, see :class:`TemporalPainter`; 0 switches it off.
         resume: go on from what a killed run with the same settings has left; a run that is stopped leaves it, too.
@@ -135,7 +138,15 @@ def stylize_video(
         raise ImpastoError(f"fps must be a number above 0, not {fps}")
     if os.path.realpath(clip) == os.path.realpath(out):
         raise ImpastoError(f"{out} is the clip itself and would be overwritten: choose another file")
-    source = Clip(clip, max_size=max_size, even=target.codec.even, max_pixels=max_pixels)
+    numbered = find_number(Path(clip)) is not None
+    source = Clip(
+        clip,
+        rate=rate if numbered and rate else USUAL_RATE,
+        max_size=max_size,
+        even=target.codec.even,
+        max_pixels=max_pixels,
+    )
+    rate = None if numbered else rate
     if source.has_alpha:
         target = Target.choose(Path(out), codec, crf, alpha=True)
     excerpt = Excerpt(source, begin or Fraction(0), finish, rate)

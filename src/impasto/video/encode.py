@@ -21,7 +21,7 @@ from impasto.errors import ImpastoError
 from impasto.files import reason
 from impasto.image import Pixels
 from impasto.video.clip import EXACT, Color
-from impasto.video.source import file_url
+from impasto.video.source import file_url, find_number
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Codec:
     @property
     def has_alpha(self) -> bool:
         """Whether it keeps transparency."""
-        return self.samples.startswith("yuva")
+        return self.samples.startswith("yuva") or self.samples == "rgba"
 
 
 _VP9 = {"deadline": "good", "cpu-used": "4", "row-mt": "1"}
@@ -62,11 +62,20 @@ CODECS = {
     "prores": Codec("prores_ks", 0, 0, False, {"profile": "4444", "vendor": "apl0"}, "yuva444p10le", "mov"),
     # Alternative reference frames are not for streams with transparency, which MP4 does not hold.
     "vp9 with alpha": Codec("libvpx-vp9", 28, 63, False, _VP9 | {"auto-alt-ref": "0"}, "yuva420p", "matroska"),
+    "png": Codec("png", 0, 0, False, {}, "rgb24", "mov"),
+    "png with alpha": Codec("png", 0, 0, False, {}, "rgba", "mov"),
     # Without loss, for the GIF that is made of it at the end.
     "gif": Codec("libx264rgb", 0, 0, False, {"preset": "ultrafast"}, "rgb24"),
 }
 #: What a clip with transparency is encoded by, where the file and the wish for a codec allow it.
-_WITH_ALPHA = {(".mov", None): "prores", (".webm", None): "vp9 with alpha", (".webm", "vp9"): "vp9 with alpha"}
+_WITH_ALPHA = {
+    (".mov", None): "prores",
+    (".webm", None): "vp9 with alpha",
+    (".webm", "vp9"): "vp9 with alpha",
+    (".png", None): "png with alpha",
+}
+#: Numbered pictures instead of a file, as FFmpeg calls them.
+PICTURES = "image2"
 #: Endings of files: the container in FFmpeg, and the codecs that it takes, the usual one first.
 CONTAINERS = {
     ".mp4": ("mp4", ("h264", "h265", "vp9", "av1")),
@@ -75,6 +84,7 @@ CONTAINERS = {
     ".mkv": ("matroska", ("h264", "h265", "vp9", "av1")),
     ".webm": ("webm", ("vp9", "av1")),
     ".gif": ("gif", ("gif",)),
+    ".png": (PICTURES, ("png",)),
 }
 
 
@@ -106,6 +116,8 @@ class Target:
             problem = f"unknown video format '{path.suffix}'" if path.suffix else "the name has no ending"
             raise ImpastoError(f"cannot write {path}: {problem}; use one of {', '.join(CONTAINERS)}")
         container, fitting = CONTAINERS[ending]
+        if container == PICTURES and find_number(path) is None:
+            raise ImpastoError(f"cannot write {path}: pictures are numbered, like {path.stem}-%05d{path.suffix}")
         if codec is not None and codec not in fitting:
             raise ImpastoError(f"{ending} does not hold {codec}: choose {', '.join(fitting)}, or another ending")
         if path.is_dir():
@@ -134,8 +146,12 @@ class Target:
             yield Path(folder, "clip")
 
     def deliver(self, whole: Path, place: Path) -> None:
-        """Moves the finished file to its place, or sends it through the pipe."""
+        """Moves the finished file, or a folder of pictures, to its place, or sends it through the pipe."""
         try:
+            if self.container == PICTURES:
+                for picture in sorted(whole.iterdir()):
+                    os.replace(picture, place.with_name(picture.name))
+                return
             if not is_pipe(self.path):
                 os.replace(whole, place)
                 return
@@ -179,7 +195,7 @@ class FrameEncoder:
     ) -> None:
         self._path, self._target, self._size = path, target, (height, width)
         self._rate, self._time_base, self._color, self._aspect = rate, time_base, color, aspect
-        self._rgb = target.codec.samples == "rgb24"
+        self._rgb = target.codec.samples.startswith("rgb")
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
 
