@@ -236,6 +236,7 @@ class Stylizer(ABC):
                     f"the style {known.name} has no picture to take a part of: give the picture itself, not its style"
                 )
             return known
+        assert not isinstance(source, Style)
         if name is None and isinstance(source, (str, os.PathLike)):
             name = Path(source).stem
         size, label = check_style_size(size), f"the style {name or 'picture'}"

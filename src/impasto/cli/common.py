@@ -196,7 +196,7 @@ def _one_for_each(option: str, values: list[T], count: int) -> Sequence[T | None
     """Gives each of so many styles its value of an option that was given once for all of them, or for each, or not."""
     if len(values) not in (0, 1, count):
         raise ImpastoError(f"{len(values)} times {option} for {count} styles: give it once for all, or for each")
-    return values if len(values) == count else (values or [None]) * count
+    return values if len(values) == count else [values[0] if values else None] * count
 
 
 def expand(arguments: Sequence[str], *also: str, attempt: Attempt = nullcontext) -> list[str]:

@@ -145,14 +145,12 @@ def _list_pictures(path: Path) -> dict[int, Path]:
     before, after = path.name[: number.start()], path.name[number.end() :]
     named = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     there = path.parent.iterdir() if path.parent.is_dir() else ()
-    found = {
-        int(match[1]): one
-        for one in there
-        if (match := named.fullmatch(one.name)) and path.name % int(match[1]) == one.name
-    }
+    matches = [match for match in map(named.fullmatch, (one.name for one in there)) if match]
+    numbers = sorted(int(match[1]) for match in matches if path.name % int(match[1]) == match[0])
+    found = {number: path.with_name(path.name % number) for number in numbers}
     if not found:
         raise ImpastoError(f"cannot read {path}: there is no picture {path.name % 1}, nor one of another number")
-    return dict(sorted(found.items()))
+    return found
 
 
 def file_url(path: Path) -> str:
