@@ -1,5 +1,5 @@
 # make demo: a picture in a minute.   make test: everything that must hold before a change lands.
-# make web: ONNX Runtime for the page in the browser, by npm.
+# make web: ONNX Runtime for the page in the browser, by npm.   make docs: the documentation, into build/site.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,7 @@ DEMO := demo/astronaut-hokusai-great-wave.jpg
 ORT := src/impasto/app/web/ort
 ORT_FROM := web/node_modules/onnxruntime-web/dist
 
-.PHONY: demo test lint types web clean
+.PHONY: demo test lint types web docs clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -54,5 +54,16 @@ $(ORT)/.made: web/package-lock.json
 		gzip -9 -n -c $(ORT_FROM)/ort-wasm-simd-$$build.wasm > $(ORT)/ort-wasm-simd-$$build.wasm.gz || exit; done
 	@touch $@
 
+# The reference of the command line is what --help says; its examples, lines that begin with the command, are set as code.
+docs: $(VENV)/.installed-docs
+	mkdir -p build
+	echo "from impasto.cli import build; app = build()" > build/cli.py
+	$(BIN)/typer build/cli.py utils docs --name impasto | sed -e "s/^#/##/" -e "s/^impasto /    impasto /" > build/cli.md
+	$(BIN)/zensical build --clean --strict
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group docs
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(ORT) web/node_modules demo
+	rm -rf $(VENV) $(ORT) web/node_modules demo build

@@ -43,13 +43,9 @@ FIELDS = ["photo", "style", "style_file", "weight", "mask", "strength", "keep_co
 ADDRESSES = [
     "/", "/v1/stylize", "/v1/styles", "/healthz", "/metrics", "/docs", "/openapi.json", "/v1/nothing", "/nothing", "//", "/../",
     "/%00", "/%ff%fe", "/%2e%2e/%2e%2e/etc/passwd", "*", "http://other.test/healthz", "healthz", "/healthz?x=%zz&&==", "/v1/../metrics",
-    "/thumbs/klimt-kiss.jpg", "/thumbs/%0a.jpg", "/camera/frame?camera=12345678&style=klimt-kiss", "/config", "/theme.css",
-    "/camera/frame?camera=x&style=&weight=a", "/gradio_api/file=http://127.0.0.1:1/", "/gradio_api/file=/etc/passwd",
-    "/gradio_api/file=%00", "/gradio_api/proxy=http://127.0.0.1:1/", "/gradio_api/queue/data?session_hash=nobody",
-    "/gradio_api/queue/data", "/gradio_api/queue/status", "/gradio_api/queue/join", "/gradio_api/upload",
-    "/gradio_api/upload_progress?upload_id=x", "/gradio_api/component_server", "/gradio_api/cancel", "/gradio_api/reset",
-    "/gradio_api/stream/x", "/gradio_api/startup-events", "/pwa_icon/9", "/manifest.json", "/login", "/logout", "/monitoring",
-    "/static/x", "/assets/../x", "/svelte/x", "/?deep_link=../x", "/config?deep_link=%00", "/static-offline-docs/x", "/" + "a" * 9000,
+    "/page.json", "/page.css", "/model/content.onnx.gz", "/model/%00", "/ort/../../x", "/ort/%0a.js", "/static-offline-docs/x",
+    "/camera/frame?camera=12345678&style=klimt-kiss", "/camera/frame?camera=x&style=&weight=a", "/v1/clips", "/v1/clips/x",
+    "/v1/clips/%00/video", "/v1/clips/..%2fx", "/v1/clips/" + "f" * 32, "/" + "a" * 9000,
     "/-/healthz", "/-/routes", "/-/impasto",
 ]  # fmt: skip
 ODD_HEADERS = [
@@ -62,7 +58,7 @@ ODD_HEADERS = [
     b"X-Forwarded-Proto: javascript", b"X-Forwarded-For: \xff", b"Cookie: \xff=\xfe;;;", b"Range: bytes=9-1", b"Range: x",
     b"Range: bytes=" + b"0-0," * 500, b"If-None-Match: \xff", b"If-Modified-Since: never", b"Accept-Encoding: br;q=\xff",
     b"Accept-Encoding: ;;,br,gzip", b"Accept: \xff", b"Content-Type: \xff", b"X: " + b"a" * 200_000, b"A: b\r\n" * 3000 + b"A: b",
-    b" folded: x", b"no colon", b": empty", b"N\0: x", b"X: \0", b"X-Gradio-User: \xff", b"Origin: null", b"Origin: \xff",
+    b" folded: x", b"no colon", b": empty", b"N\0: x", b"X: \0", b"Origin: null", b"Origin: \xff",
     b"Content-Encoding: gzip", b"Te: trailers", b"Content-Disposition: \xff",
 ]  # fmt: skip
 CONTENT_TYPES = [
@@ -123,7 +119,7 @@ class Tally:
             self.requests += 1
             if heard is None:
                 self.hung.append(sent)
-            for status, kind, body in answers(heard or b""):
+            for status, kind, body in answers(heard or b"", bodiless=sent.startswith(b"HEAD ")):
                 self.answers[status[:1] + "xx" if int(status) < 500 else status] += 1
                 if fault := find_fault(int(status), kind, body):
                     where = sent[:80].partition(b"?")[0].decode("latin-1").split("HTTP")[0]
@@ -149,13 +145,17 @@ def decode(body: bytes) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def answers(heard: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """Takes apart what a connection gave: status, content type and body of each answer that is not 100 Continue."""
+def answers(heard: bytes, bodiless: bool) -> Iterator[tuple[str, str, bytes]]:
+    """Takes apart what a connection gave: status, content type and body of each answer that is not 100 Continue.
+
+    The first is `bodiless` if it is one to HEAD, whatever length it names.
+    """
     while found := re.match(rb"HTTP/1\.[01] (\d+)[^\n]*\n(.*?)\r\n\r\n", heard, re.S):
         head, heard = found.group(2), heard[found.end() :]
         if found.group(1) == b"100":
             continue
-        length = re.search(rb"(?im)^content-length: *(\d+)", head)
+        length = re.search(rb"(?im)^content-length: *(\d+)", b"content-length: 0" if bodiless else head)
+        bodiless = False
         kind = re.search(rb"(?im)^content-type: *([^\r]*)", head)
         body = heard[: int(length.group(1))] if length else heard
         heard = heard[len(body) :] if length else b""
@@ -214,6 +214,10 @@ PICTURES = [
 ]
 
 
+# The head of an MP4, which promises a film that does not come.
+CLIP_START = b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41\0\0\0\x08free\0\xff\xff\xffmdat"
+
+
 def right_form() -> Form:
     return Form().add("photo", PICTURES[0], "photo.png").add("style", b"klimt-kiss")
 
@@ -225,7 +229,7 @@ def wrong_values(chance: random.Random) -> bytes:
         name, text = chance.choice(FIELDS), chance.choice(ODD_TEXTS).encode("utf-8", "surrogatepass")
         is_file = chance.random() < 0.4
         form.add(name, chance.choice(PICTURES) if is_file else text, chance.choice(ODD_TEXTS) if is_file else None)
-    return form.request(chance.choice(["/v1/stylize", "/v1/stylize", "/v1/styles", "/gradio_api/upload"]))
+    return form.request(chance.choice(["/v1/stylize", "/v1/stylize", "/v1/styles", "/v1/clips"]))
 
 
 def wrong_form(chance: random.Random) -> bytes:
@@ -275,9 +279,7 @@ def wrong_form(chance: random.Random) -> bytes:
             (head + b"\r\nContent-Transfer-Encoding: base64\r\nContent-Type: \xff/x; charset=zip", value)
             for head, value in form.parts
         ]
-    return form.request(
-        chance.choice(["/v1/stylize", "/v1/styles", "/gradio_api/upload", "/gradio_api/component_server"])
-    )
+    return form.request(chance.choice(["/v1/stylize", "/v1/styles", "/v1/clips"]))
 
 
 def wrong_head(chance: random.Random) -> bytes:
@@ -330,31 +332,14 @@ def wrong_frame(chance: random.Random) -> bytes:
     return request("POST", "/v1/stylize", sent + end, kind, b"Transfer-Encoding: chunked", *extra)
 
 
-def wrong_json(chance: random.Random) -> bytes:
-    """What a page might send, and did not."""
-
-    def any_value(depth: int = 0) -> object:
-        if depth > 3 or chance.random() < 0.5:
-            return chance.choice([None, True, 0, -1, 1e308, 10**30, *ODD_TEXTS, {"path": "/etc/passwd"}, {"path": None},
-                                  {"path": "http://127.0.0.1:1/x", "url": "http://127.0.0.1:1/", "meta": {"_type": "gradio.FileData"}},
-                                  [{"id": "klimt-kiss", "weight": 1}]])  # fmt: skip
-        if chance.random() < 0.5:
-            return [any_value(depth + 1) for _ in range(chance.randrange(8))]
-        return {
-            chance.choice(["path", "id", "data", "meta", "layers", "weight", "x"]): any_value(depth + 1)
-            for _ in range(3)
-        }
-
-    fields = {name: any_value() for name in ("data", "session_hash", "event_id", "trigger_id", "event_data", "fn_name", "component_id")
-              if chance.random() < 0.7}  # fmt: skip
-    fields["fn_index"] = chance.choice([*range(20), -1, 10**9, None, "x"])
-    if chance.random() < 0.6:
-        fields |= {"data": [any_value() for _ in range(chance.randrange(8))], "session_hash": f"s{chance.randrange(9)}"}
-    body = json.dumps(fields).encode()
-    path = chance.choice(["queue/join"] * 4 + ["cancel", "reset", "component_server", "component_server", "upload"])
-    return request(
-        "POST", f"/gradio_api/{path}", body, b"Content-Type: application/json", b"Content-Length: %d" % len(body)
-    )
+def wrong_clip(chance: random.Random) -> bytes:
+    """A form with a clip in it that is none, or only its beginning."""
+    texts = [text.encode("utf-8", "surrogatepass") for text in ODD_TEXTS]
+    data = chance.choice([*PICTURES, *texts, CLIP_START, CLIP_START + chance.randbytes(3000)])
+    form = Form().add("clip", data, chance.choice(["a.mp4", *ODD_TEXTS])).add("style", b"klimt-kiss")
+    if chance.random() < 0.5:
+        form.add(chance.choice(FIELDS), chance.choice(texts))
+    return form.request("/v1/clips")
 
 
 def wrong_frames(chance: random.Random) -> bytes:
@@ -370,7 +355,7 @@ def wrong_frames(chance: random.Random) -> bytes:
 def changed(chance: random.Random) -> bytes:
     """A right request of which some bytes are others."""
     sent = bytearray(chance.choice([right_form().request("/v1/stylize"), Form().add("file", PICTURES[1], "a.jpg").request("/v1/styles"),
-                                    wrong_head(chance), wrong_json(chance)]))  # fmt: skip
+                                    wrong_head(chance), wrong_clip(chance)]))  # fmt: skip
     for _ in range(chance.choice([1, 1, 2, 5, 30])):
         at = chance.randrange(len(sent))
         what = chance.randrange(4)
@@ -396,7 +381,7 @@ def noise(chance: random.Random) -> bytes:
 
 
 KINDS: list[Callable[[random.Random], bytes]] = [
-    wrong_values, wrong_values, wrong_form, wrong_form, wrong_head, wrong_head, wrong_frame, wrong_json, wrong_frames, changed, changed, noise,
+    wrong_values, wrong_values, wrong_form, wrong_form, wrong_head, wrong_head, wrong_frame, wrong_clip, wrong_frames, changed, changed, noise,
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """A live picture that an OAK camera paints itself: camera, resize, network, display. Needs depthai and impasto[camera].
 
-impasto export oak camera/ --size 256x256                               # then make the .superblob or .dlc: docs/oak.md
+impasto export oak camera/ --size 256x256                         # then a .superblob or .dlc: docs/guide/oak.md
 python oak_camera.py camera/adain-256x256.superblob klimt-kiss
 python oak_camera.py camera/adain-256x256.xml klimt-kiss --video clip.mp4    # no camera: the same on this machine
 

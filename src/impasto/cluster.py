@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import ray
-
 from impasto.checks import read_whole
 from impasto.errors import ImpastoError, first_line
 from impasto.model import shipped_models
@@ -35,12 +33,17 @@ def join(address: str | None, threads: int) -> Pool:
     Raises:
         ImpastoError: no cluster there, or no room in it.
     """
+    import ray  # which takes a while, and is not needed to locate a model
+
     threads = read_whole(1, threads=threads)
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its core writes warnings to stderr
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its core writes the rest to stderr
         try:
             ray.init(
-                address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None if address else False
+                address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,  # what goes wrong is raised
+                include_dashboard=None if address else False,
             )
         except Exception as error:  # where it takes too long to start, Ray raises no narrower one
             said = first_line(error)

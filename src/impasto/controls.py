@@ -51,9 +51,13 @@ class Controls:
             large, 0.5 half as large, see :mod:`impasto.octaves`.
         style_size: pixels that the short side of a style's picture is scaled to (down or up) before its style is taken:
             other features of the painting count then. Styles that are vectors already stay as they are.
+        plain: paint as the system's paper does: its network runs once over the photo at its own size, and strength
+            counts between features alone (eq. 14 of the AdaIN paper). Otherwise the photo's colours come half of the
+            way to the painting's beforehand, large photos are painted coarse to fine, and at small strengths a share of
+            the photo itself shows, so that 0 is exactly the photo.
 
     Raises:
-        ImpastoError: a value is out of its range.
+        ImpastoError: a value is out of its range, or strokes have a size and are to be plain.
 
     >>> Controls(strength=0.5).strength
     0.5
@@ -69,6 +73,7 @@ class Controls:
     palette: PaletteSource = "painting"
     keep: People | None = None
     keep_share: float = 1.0
+    plain: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "palette", _read_palette(self.palette))
@@ -86,6 +91,10 @@ class Controls:
         low, high = STROKE_SIZES
         if not is_number(self.stroke_size) or not low <= self.stroke_size <= high:
             raise ImpastoError(f"stroke size must be a number from {low:g} to {high:g}, not {self.stroke_size}")
+        if not isinstance(self.plain, bool):
+            raise ImpastoError(f"plain must be true or false, not {self.plain}")
+        if self.plain and self.stroke_size != 1:
+            raise ImpastoError("plain paints strokes as large as the network makes them: leave out the stroke size")
         check_style_size(self.style_size)
 
     def identify(self) -> list[Any]:
@@ -120,6 +129,7 @@ class ControlOptions(LastingOptions, total=False):
     """The fields of :class:`Controls` as the keyword arguments of functions that take them one by one."""
 
     strength: float
+    plain: bool
 
 
 def change_controls(controls: Controls | None, changes: ControlOptions | LastingOptions) -> Controls:
@@ -242,12 +252,3 @@ def read_keep(text: str | None) -> LastingOptions:
     except ValueError:
         pass
     raise ImpastoError(f"what is kept is person or face, or a share of it like face=0.7, not {text}")
-
-
-def read_keep_color(text: str) -> KeepColor | None:
-    """Reads what of the photo's colours is kept: "match", "luminance", or "style", as a page calls nothing of them."""
-    if text == "style":
-        return None
-    if text in get_args(KeepColor):
-        return text  # type: ignore[return-value]
-    raise ImpastoError(f"colours are those of the style, match or luminance, not {text}")

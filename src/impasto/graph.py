@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,18 @@ from impasto.errors import ImpastoError, first_line
 from impasto.image import Pixels, to_float, to_uint8
 from impasto.mask import resize_regions
 from impasto.model import Model
-from impasto.octaves import FINER, Octave, Painted, Recolored, choose_sizes, keep_coarse, recolor, resize, shrink
+from impasto.octaves import (
+    FINER,
+    LARGEST_BASE,
+    Octave,
+    Painted,
+    Recolored,
+    choose_sizes,
+    keep_coarse,
+    recolor,
+    resize,
+    shrink,
+)
 from impasto.progress import track
 from impasto.style import Style, pack_palette, unpack_palette
 from impasto.stylizer import Memory, Plan, Stylizer
@@ -54,10 +65,15 @@ class GraphStylizer(Stylizer):
         self.model = model
         self.engine = open_engine(model, engine, threads, precision, device)
         self._threads = threads
+        self._opened_with = engine, threads, precision, device
         self.name, self.fingerprint, self.gallery = model.name, model.fingerprint, model.gallery
         self.engine_name, self.device = self.engine.name, self.engine.device
         if self.engine.precision != "fp32":
             self.engine_name += f" {self.engine.precision}"
+
+    def __reduce__(self) -> tuple[type[GraphStylizer], tuple[Any, ...]]:
+        """Pickles what it was opened with: whoever unpickles it opens the same files anew, with threads of its own."""
+        return type(self), (self.model, *self._opened_with)
 
     def take(self, pixels: Pixels, name: str, alpha: Pixels | None = None) -> Style:
         """Takes a picture's style from the statistics that the network uses when it runs on it at strength 0.
@@ -102,8 +118,15 @@ class GraphStylizer(Stylizer):
 
         Mixing is exact, since the network is affine in the style tensor.
         """
+        if plan.controls.plain:
+            large = None
+            if content.shape[0] * content.shape[1] > LARGEST_BASE:
+                raise ImpastoError(f"plain paints in one piece, up to {LARGEST_BASE / 1e6:g} million pixels: "
+                                   "scale the photo down (--max-size)")  # fmt: skip
         photo = content if large is None else large
         sizes = choose_sizes(photo.shape[:2], plan.controls.stroke_size, once=memory is not None)
+        if plan.controls.plain:
+            sizes = [photo.shape[:2]]
         if sizes[0][0] >= content.shape[0]:  # what is finer would not be seen
             del sizes[1:]
         photos = shrink(photo, sizes)
@@ -144,7 +167,7 @@ class GraphStylizer(Stylizer):
             mask = masks[step] if masks is not None else None
             octave = Octave(recolor(photo, maps, mask), painted, mask)
             strength = plan.controls.strength * (FINER if step else 1)
-            if painted is not None and octave.height * octave.width > TILE_ABOVE:
+            if painted is not None and octave.height * octave.width > TILE_ABOVE and self.model.card.reach is not None:
                 coarser = WHOLE if masks is None else masks[step - 1]
                 painting = self._paint_tiles(octave, painted, tensors, coarser, strength)
             else:
@@ -160,7 +183,7 @@ class GraphStylizer(Stylizer):
     ) -> list[ColorMap]:
         """Finds the maps that move a photo's colours towards those of its styles: one for each region, or one, or none.
 
-        There is none where colours are kept, and where a style's are not known.
+        There is none where colours are kept or the painting is plain, and where a style's are not known.
         """
         controls, share = plan.controls, PALETTE_SHARE
         styles = plan.mix.styles if by_region else [plan.mix.blend()]
@@ -168,7 +191,8 @@ class GraphStylizer(Stylizer):
         if isinstance(controls.palette, Palette):
             palettes, share = [controls.palette], OTHER_PALETTE_SHARE
         share *= controls.strength
-        if controls.keep_color is not None or controls.palette == "photo" or None in palettes or not share:
+        stays = controls.plain or controls.keep_color is not None or controls.palette == "photo"
+        if stays or None in palettes or not share:
             return []
         own = palette_of(photo[::3, ::3], None if alpha is None else alpha[::3, ::3])
         if memory is not None:

@@ -29,6 +29,7 @@ def load(
 
     Args:
         model: the name of a shipped model ("adain", the default, "adain-relu3_1" or "adain-vgg19"), a model folder,
+            a model on the Hugging Face Hub (``hf://owner/name``, or ``hf://owner/name@commit`` for just that version),
             or a method that matches or optimises while it paints ("gatys", "mrf", "style-swap"; they need PyTorch and
             VGG-19).
         engine: "onnxruntime", "openvino", "torch" or "auto".

@@ -62,7 +62,7 @@ class Card:
         external: names of the weights that the graph does not carry, in the order it wants them in.
         fingerprint: see :func:`fingerprint`.
         gallery: where the styles that come with it are from.
-        reach: how many pixels beyond a tile's edge count for what is inside.
+        reach: how many pixels beyond a tile's edge count for what is inside; None where all do, and tiles are no use.
         reference: the means of 16 x 16 pixels of a test picture that it painted.
         quality: what it scored, see :func:`impasto.evaluate.report.record`.
         int8: "sha256" and "reference" of the graph in eight bits, and how it was made.
@@ -218,7 +218,9 @@ class Model:
     @property
     def reach(self) -> int:
         """How many pixels beyond a tile's edge count for what is inside, see :func:`impasto.export.measure_reach`."""
-        return self._require(self.card.reach, "reach")
+        if self.card.reach is None:
+            raise ImpastoError(f"the model {self.name} paints pictures in one piece alone: scale this one down")
+        return self.card.reach
 
     def _require(self, told: T | None, key: str) -> T:
         if told is None:
@@ -269,18 +271,39 @@ class Model:
             trained |= {f"encoder.{key}": value for key, value in find_weights().items()}
         return trained
 
-    def graph(self) -> Path:
-        """Gives the path of a complete content graph.
-
-        Raises:
-            ImpastoError: the files are damaged, or the encoder is not on this machine.
-        """
+    def check(self) -> None:
+        """Raises `ImpastoError` unless the files are those that the card was written for."""
         try:
             sound = fingerprint(self.folder) == self.fingerprint
         except OSError:
             sound = False
         if not sound:
             raise ImpastoError(f"the files of model {self.name} in {self.folder} are damaged: install impasto again")
+
+    def push(self, repository: str, *, private: bool = False) -> str:
+        """Uploads the model to the Hugging Face Hub, in one commit. Needs ``impasto[hub]`` and `hf auth login`.
+
+        Args:
+            repository: ``owner/name``; it is made if there is none.
+            private: if it is made, let nobody else see it.
+
+        Returns:
+            the address of just this version, ``hf://owner/name@commit``, for :func:`impasto.load`.
+
+        Raises:
+            ImpastoError: the files are damaged, the Hub cannot be reached, or you may not write there.
+        """
+        from impasto.hub import upload_model
+
+        return upload_model(self, repository, private=private)
+
+    def graph(self) -> Path:
+        """Gives the path of a complete content graph.
+
+        Raises:
+            ImpastoError: the files are damaged, or the encoder is not on this machine.
+        """
+        self.check()
         if self.card.external is None:
             return self.folder / "content.onnx"
         return self._assemble(self.card.external)
@@ -388,7 +411,11 @@ def shipped_models() -> list[Model]:
 
 
 def find_model(name_or_path: str | os.PathLike[str] = DEFAULT) -> Model:
-    """Finds the model of that name, or in that folder."""
+    """Finds the model of that name, in that folder, or on the Hugging Face Hub (``hf://owner/name@revision``)."""
+    if str(name_or_path).startswith("hf://"):
+        from impasto.hub import download_model
+
+        return _read_model(download_model(str(name_or_path)))
     if (_SHIPPED / name_or_path / "card.json").is_file() and os.sep not in str(name_or_path):
         return _read_model(_SHIPPED / name_or_path)
     if (Path(name_or_path) / "card.json").is_file():

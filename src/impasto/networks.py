@@ -160,7 +160,31 @@ class FeedforwardSettings(Settings):
     identity_weight: float = 50.0
     autoencoder_steps: int = 300
     tv_weight: float = _setting(5.0, "Of the total variation.")
+    #: See `FeedforwardTask.style_loss`.
+    style_loss: Literal["gram-relative", "gram-squared"] = _setting(
+        "gram-relative", "How Gram matrices are compared: relative distance, or its square as in the papers."
+    )
+    loss_network: Literal["vgg19", "vgg16"] = _setting("vgg19", "What compares pictures; vgg16 as in the papers.")
+    #: Of the adversarial style loss, see :mod:`impasto.nets.critic`.
+    adversarial_weight: float = _setting(0.0, "Of a critic that learns to tell painted patches from the style's.")
     style_size: int = _setting(256, "Short side in pixels of the pictures of a network's own styles.", low=SMALLEST)
+
+
+@dataclass(frozen=True)
+class JohnsonSettings(FeedforwardSettings):
+    """Settings of Johnson's network, with the paper's recipe, but for a learning rate that falls."""
+
+    steps: int = 40_000
+    crop: int = 256
+    scale: tuple[float, float] = (1.0, 1.0)
+    lr: float = 1e-3
+    warmup: int = 0
+    clip: float = 1e9  # none in the paper, and losses on VGG-16 are large
+    ema: float = 0.0
+    identity_weight: float = 0.0
+    autoencoder_steps: int = 0
+    style_loss: Literal["gram-relative", "gram-squared"] = "gram-squared"
+    loss_network: Literal["vgg19", "vgg16"] = "vgg16"
 
 
 @dataclass(frozen=True)
@@ -168,6 +192,8 @@ class StyleBankSettings(FeedforwardSettings):
     """Settings of StyleBank, whose auto-encoder has turns of its own: `identity_weight` scales their gradient."""
 
     identity_weight: float = 1.0
+    turns: int = _setting(2, "T: style steps to each auto-encoder step of stylebank.", low=1)
+    banks: Literal["identity", "random"] = _setting("identity", "What fresh banks of stylebank begin as.")
 
 
 class NetworkEntry(NamedTuple):
@@ -198,6 +224,7 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType({
     "compact": NetworkEntry("compact.Compact", "compact.CompactTask", CompactSettings),
     "feedforward": NetworkEntry("feedforward.Feedforward", "feedforward.FeedforwardTask", FeedforwardSettings),
     "cin": NetworkEntry("feedforward.ConditionalNet", "feedforward.FeedforwardTask", FeedforwardSettings),
+    "johnson": NetworkEntry("johnson.Johnson", "feedforward.FeedforwardTask", JohnsonSettings),
     "stylebank": NetworkEntry("stylebank.StyleBank", "stylebank.StyleBankTask", StyleBankSettings),
 })  # fmt: skip
 

@@ -33,7 +33,8 @@ BASE = 512
 FINER = 0.3
 _LEAST_STEP = 1.5  # what a picture must be of the first octave for a second one: else that would paint nothing new
 _READ = 16_000_000  # pixels that are read at a time of a picture that is scaled
-_LARGEST_BASE = 8_000_000  # pixels of the first octave, which is painted in one piece
+#: Pixels of the first octave, which is painted in one piece.
+LARGEST_BASE = 8_000_000
 
 
 def choose_sizes(shape: tuple[int, ...], stroke_size: float = 1.0, once: bool = False) -> list[tuple[int, int]]:
@@ -56,7 +57,7 @@ def choose_sizes(shape: tuple[int, ...], stroke_size: float = 1.0, once: bool = 
     height, width = shape
     short = min(shape)
     first = max(min(short, BASE) / stroke_size, min(short, SMALLEST))
-    scales = [min(first / short, math.sqrt(_LARGEST_BASE / (height * width)))]
+    scales = [min(first / short, math.sqrt(LARGEST_BASE / (height * width)))]
     if not once and scales[0] * _LEAST_STEP <= 1:
         scales.append(min(1.0, 2 * scales[0]))
     return [(max(1, round(height * scale)), max(1, round(width * scale))) for scale in scales]

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from impasto.checks import is_whole, plain
+from impasto.controls import Controls
 from impasto.errors import ImpastoError
-from impasto.image import MAX_PIXELS, ImageSource, read_image
+from impasto.image import MAX_PIXELS, ImageSource, read_image, resize_short_side
+from impasto.octaves import BASE
 from impasto.progress import track
 from impasto.style import Style, gallery
 from impasto.stylizer import Stylizer
@@ -36,7 +38,7 @@ def sheet(
     photo: ImageSource,
     styles: Sequence[Style] | None = None,
     *,
-    size: int = SIZE,
+    max_size: int = SIZE,
     columns: int | None = None,
     stroke_size: float = 1.0,
     max_pixels: int = MAX_PIXELS,
@@ -46,7 +48,7 @@ def sheet(
     Args:
         photo: whatever :func:`impasto.read_image` reads.
         styles: which; every style that ships with the model if not given.
-        size: long side in pixels of each picture.
+        max_size: long side in pixels of each picture; a smaller photo stays as it is.
         columns: pictures to a row; chosen for a sheet of about 4 : 3 if not given.
         stroke_size: see :class:`impasto.controls.Controls`.
         max_pixels: refuse larger photos.
@@ -56,17 +58,22 @@ def sheet(
 
     >>> import impasto, numpy as np
     >>> model = impasto.load()
-    >>> sheet(model, np.zeros((30, 40, 3)), [model.style("klimt-kiss")], size=40, columns=1).mode
+    >>> sheet(model, np.zeros((30, 40, 3)), [model.style("klimt-kiss")], max_size=40, columns=1).mode
     'RGB'
     """
+    controls = Controls(stroke_size=stroke_size)
     picture = read_image(photo, max_pixels=max_pixels)
     styles = list(model.gallery.values()) if styles is None else styles
     if not styles:
         raise ImpastoError(f"the model {model.name} comes without a gallery: name styles for the sheet")
-    cells = [Cell(picture.limit_size(size).to_pil(), "The photo")]
+    cells = [Cell(picture.limit_size(max_size).to_pil(), "The photo")]
+    # Of a large photo, once and not for each style: as much as painting it so small would use.
+    used = max(round(2 * BASE / min(controls.stroke_size, 1)), max_size)
+    if min(picture.pixels.shape[:2]) > used:
+        picture = picture.change(lambda pixels: resize_short_side(pixels, used))
     for style in track(styles, "Painting", len(styles)):
         title, detail = caption(style)
-        cells.append(Cell(model.stylize(picture, style, stroke_size=stroke_size, max_size=size), title, detail))
+        cells.append(Cell(model.stylize(picture, style, controls, max_size=max_size), title, detail))
     return lay_out(cells, columns)
 
 
@@ -92,7 +99,7 @@ def lay_out(cells: Sequence[Cell], columns: int | None = None) -> Image.Image:
     rows = math.ceil(len(cells) / columns)
     shape = 2 * gap + columns * across - gap, 2 * gap + rows * down - gap
     if max(shape) > _LARGEST:
-        raise ImpastoError(f"a sheet of {shape[0]} x {shape[1]} pixels is too large: take a smaller --size")
+        raise ImpastoError(f"a sheet of {shape[0]} x {shape[1]} pixels is too large: take a smaller --max-size")
 
     page = Image.new("RGB", shape, _PAPER)
     draw = ImageDraw.Draw(page)

@@ -62,7 +62,7 @@ class Plan:
         strength = self.controls.strength
         if coverage is not None:
             painted = blend_with_photo(photo, painted, coverage)
-        if strength < 1:
+        if strength < 1 and not self.controls.plain:
             # The network's own picture at strength 0 is a reconstruction, a little soft. Of the photo itself a share
             # of (1 - strength)^4 remains, so that 0 is exactly the photo and from one half on hardly any of it shows.
             painted = blend_with_photo(photo, painted, 1 - (1 - strength) ** 4)
@@ -122,6 +122,8 @@ class Memory:
         look: the style tensors [K, S] and the strength of that frame.
         share: 0..1, how much of what it left counts for the next: all in the same look, for deep statistics depend on
             it, and nothing where a tenth of it or more has changed.
+        before: for systems that look back, frames as they were painted, uint8 [H, W, 3], the last one first, each moved
+            to where the next frame shows the same, and how far it counts there, float32 [H, W] in 0..1.
     """
 
     inertia: float
@@ -129,6 +131,7 @@ class Memory:
     palette: Palette | None = None
     look: tuple[np.ndarray, float] | None = None
     share: float = 1.0
+    before: Sequence[tuple[Pixels, np.ndarray]] = ()
 
     def meet(self, style: np.ndarray, strength: float) -> None:
         """Takes note of the look of the next frame: style tensors [K, S], and strength."""
@@ -152,6 +155,7 @@ class Stylizer(ABC):
         fingerprint: marks its styles; no other system can read them.
         engine_name, device: what computes (with its precision, if that is not float32), and on what.
         gallery: styles that it knows by name.
+        looks_back: how far back, in frames, those lie which it holds the next one of a clip to; see :class:`Memory`.
     """
 
     name: str
@@ -159,6 +163,7 @@ class Stylizer(ABC):
     engine_name: str
     device: str
     gallery: Mapping[str, Style]
+    looks_back: Sequence[int] = ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, engine={self.engine_name!r})"
@@ -348,8 +353,8 @@ class Stylizer(ABC):
                 the photo scaled down.
             max_pixels: refuse larger pictures.
             changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance"), `palette`
-                ("painting", "photo" or a picture), `keep` ("person" or "face"), `keep_share` (0..1) and `style_size`,
-                one by one instead of `controls`, or in place of what these say: see
+                ("painting", "photo" or a picture), `keep` ("person" or "face"), `keep_share` (0..1), `style_size` and
+                `plain` (as in the paper), one by one instead of `controls`, or in place of what these say: see
                 :class:`impasto.controls.Controls`.
 
         Returns:

@@ -12,8 +12,7 @@ import sys
 #: Variables of the environment, by what reads them; child processes inherit them.
 _OFF = {
     "DEPTHAI_TELEMETRY": "0",
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, for Gradio and Accelerate
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, for Accelerate
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime 1.29 and later; not on Windows, see impasto.engine.onnxruntime
     "RAY_USAGE_STATS_ENABLED": "0",
 }

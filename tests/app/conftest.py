@@ -1,3 +1,3 @@
 from extras import ignored_without
 
-collect_ignore_glob = ignored_without("fastapi", "gradio", "av")
+collect_ignore_glob = ignored_without("fastapi", "av")

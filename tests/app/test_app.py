@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
-import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,9 +28,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import impasto
-from impasto.app import Limits, browser, build
-from impasto.app.visits import Visits
+from impasto.app import Limits, build, site
 from impasto.app.work import BusyError, LateError, Work
+from impasto.errors import ImpastoError
 
 SIZE = (96, 72)
 
@@ -226,7 +227,7 @@ def refused(response, status: int, words: str) -> None:
     [
         ({"photo": b"no picture", "style": "klimt-kiss"}, 415, "cannot read the photo"),
         ({"photo": b"", "style": "klimt-kiss"}, 415, "the photo: it is empty"),
-        ({"photo": bomb(60_000, 60_000), "style": "klimt-kiss"}, 413, "the photo has more than 12,500,000 pixels"),
+        ({"photo": bomb(60_000, 60_000), "style": "klimt-kiss"}, 413, "the photo has more than 50,000,000 pixels"),
         ({"style": "klimt-kis"}, 422, "did you mean klimt-kiss"),
         ({"style": "klimt-kiss", "strength": 1.5}, 422, "strength"),
         ({"style": "klimt-kiss", "strength": "nan"}, 422, "strength"),
@@ -323,7 +324,7 @@ def test_the_store_of_styles_is_bounded_in_bytes_too(painter, painting, monkeypa
 
 def test_the_page_in_the_browser_says_errors_likewise(tmp_path):
     (tmp_path / "index.html").write_text("<p>")
-    with TestClient(browser.build(tmp_path, auth=("ann", "s:cret"))) as client:
+    with TestClient(site.build(tmp_path, auth=("ann", "s:cret"))) as client:
         refused(client.get("/", headers={"authorization": b"Basic \xe9"}), 401, "password")
         client.auth = ("ann", "s:cret")
         long = "/" + "x" * 5000
@@ -354,6 +355,7 @@ def test_every_answer_forbids_other_sites(client):
     for path in ("/docs", "/v1/styles", "/nothing"):
         headers = client.get(path).headers
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert ("'unsafe-inline'" in headers["content-security-policy"]) == (path == "/docs")
         assert headers["x-content-type-options"] == "nosniff"
 
 
@@ -400,196 +402,69 @@ def test_what_nobody_foresaw_is_answered_like_any_error(painter, caplog):
     assert "a secret of the server" in caplog.text
 
 
-# The page, as far as it can be seen without a browser; test_app_browser.py has the rest
+# The page, as far as it can be seen without a browser; test_web.py has the rest
+
+ISOLATION = {"cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp"}
+needs_runtime = pytest.mark.skipif(not site.has_runtime(), reason="needs ONNX Runtime for browsers: make web")
 
 
-def test_the_page_names_no_other_site_that_a_browser_would_ask(page):
+def test_the_page_names_no_other_site_and_holds_no_script(page):
     shown = page.get("/")
     assert shown.status_code == 200
-    assert "impasto" in shown.text
+    assert "<h1>impasto</h1>" in shown.text
     assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?(?:https?:)?//""", shown.text)
+    assert not re.findall(r"(?s)<script[^>]*>\s*\S.*?</script>|<[^>]+\son\w+=", shown.text)
+    allowed = dict(part.split(" ", 1) for part in shown.headers["content-security-policy"].split("; "))
+    assert allowed["script-src"] == "'self' 'wasm-unsafe-eval'"
+    assert "unsafe-inline" not in shown.headers["content-security-policy"]
+    assert ISOLATION.items() <= dict(shown.headers).items()
+    again = page.get("/", headers={"if-none-match": shown.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache")
+
+
+def test_the_page_is_told_who_paints_and_what_it_may_send(painter):
+    limits = Limits(max_upload=1, max_clip=2, max_clip_seconds=3, max_pixels=4)
+    with TestClient(build(painter, limits)) as client:
+        said = client.get("/page.json").json()
+    assert said == {
+        "version": impasto.__version__, "server": True, "browser": site.has_runtime(),
+        "limits": {"max_upload": 1, "max_clip": 2, "max_clip_seconds": 3, "max_pixels": 4},
+    }  # fmt: skip
+
+
+@needs_runtime
+def test_the_page_finds_the_model_here(page, painter):
+    for name in ("content.onnx", "style.onnx"):
+        packed = page.get(f"/model/{name}.gz")
+        assert gzip.decompress(packed.content) == (painter.model.folder / name).read_bytes()
+        assert ISOLATION.items() <= dict(packed.headers).items()
+        etag = packed.headers["etag"]
+        assert page.get(f"/model/{name}.gz", headers={"if-none-match": etag}).status_code == 304
+    assert page.get("/model/gallery.safetensors").status_code == 200
+    assert page.get("/ort/ort.wasm.bundle.min.js").headers["cross-origin-embedder-policy"] == "require-corp"
+
+
+def test_where_the_browser_cannot_paint_the_server_does(painter, tmp_path, monkeypatch):
+    bare = tmp_path / "web"
+    shutil.copytree(site._PAGE, bare, ignore=shutil.ignore_patterns("ort"))
+    monkeypatch.setattr(site, "_PAGE", bare)  # that of a checkout without `make web`
+    with TestClient(build(painter)) as client:
+        assert client.get("/page.json").json()["browser"] is False
+        assert client.get("/").status_code == 200
+        for path in ("/model/content.onnx.gz", "/ort/ort.wasm.bundle.min.js"):
+            refused(client.get(path), 404, "no such page")
+    with pytest.raises(ImpastoError, match="run `make web`"):
+        site.write_site(painter.model, tmp_path / "site")
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/hostname", "//etc/hostname", "pyproject.toml", "../pyproject.toml", impasto.__file__, tempfile.gettempdir()],
+    ["/etc/hostname", "//etc/hostname", "pyproject.toml", "../pyproject.toml", "..%2fsite.py", "%2e%2e/site.py",
+     impasto.__file__, tempfile.gettempdir()],
 )  # fmt: skip
 def test_no_file_of_the_server_is_reachable(page, path):
-    for prefix in ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/thumbs/"):
-        answer = page.get(prefix + path)
-        assert answer.status_code in (403, 404, 422), (prefix, path)
-
-
-@pytest.mark.parametrize(
-    "path", ["proxy=http://127.0.0.1:1/", "info", "openapi.json", "run/predict", "vibe-code/", "runs"]
-)
-def test_what_the_page_does_not_need_of_gradio_is_shut(page, path):
-    assert page.get(f"/gradio_api/{path}").status_code == 404
-
-
-@pytest.mark.parametrize(
-    "path", [Path("examples/astronaut.jpg").resolve(), "http://127.0.0.1:1/x.jpg", "/etc/hostname"]
-)
-def test_a_forged_path_reads_nothing(page, painter, path):
-    """A browser names its upload by the path it was told; whoever names another must not get that file."""
-    config = page.get("/config").json()
-    kinds = {part["id"]: part["type"] for part in config["components"]}
-    forged = {"path": str(path), "orig_name": "x.jpg", "meta": {"_type": "gradio.FileData"}}
-    answered = 0
-    for event in config["dependencies"]:
-        takes = [kinds[part] for part in event["inputs"]]
-        if "image" not in takes and "video" not in takes:
-            continue
-        values = {"image": forged, "video": forged, "html": [{"id": "klimt-kiss", "weight": 1}], "slider": 1}
-        session = f"forger{event['id']}"
-        data = {"data": [values.get(kind) for kind in takes], "fn_index": event["id"], "session_hash": session}
-        page.post("/gradio_api/queue/join", json=data)
-        said = page.get("/gradio_api/queue/data", params={"session_hash": session}).text
-        assert '"success":false' in said
-        assert "was not uploaded here" in said
-        answered += 1
-    assert answered > 5
-
-
-def test_an_upload_stays_in_the_page_s_own_folder_which_goes_with_it(painter):
-    with TestClient(build(painter)) as client:
-        [path] = client.post("/gradio_api/upload", files={"files": ("../../x.png", b"abc")}).json()
-        folder = Path(os.environ["GRADIO_TEMP_DIR"])
-        assert folder in Path(path).resolve().parents
-        assert folder.stat().st_mode & 0o077 == 0
-    assert not folder.exists()
-
-
-class Browser:
-    """Does what the page does in a browser, as far as the server sees it."""
-
-    def __init__(self, client: TestClient) -> None:
-        self.client = client
-        self.config = client.get("/config").json()
-        self.kinds = {part["id"]: part["type"] for part in self.config["components"]}
-
-    def upload(self, data: bytes, name: str) -> dict:
-        [path] = self.client.post("/gradio_api/upload", files={"files": (name, data)}).json()
-        return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-
-    def draw(self, drawing: str, data: bytes, index: int = 0, kind: str = "layer"):
-        [editor] = [part for part, name in self.kinds.items() if name == "imageeditor"]
-        form = {"component_id": editor, "fn_name": "accept_blobs", "session_hash": "me", "type": kind,
-                "index": index, "id": drawing}  # fmt: skip
-        return self.client.post("/gradio_api/component_server", data=form, files={"file": ("layer_0.png", data)})
-
-    def fire(self, to: str, photo=None, editor=None, clip=None, styles=("klimt-kiss", "munch-scream")) -> str:
-        """What comes of the first event that fills a part of that kind."""
-        for event in self.config["dependencies"]:
-            takes, gives = ([self.kinds[part] for part in event[side]] for side in ("inputs", "outputs"))
-            if to in gives and "slider" in takes:
-                break
-        choice = iter(["Small (360)", "style"] if clip else ["style"])
-        numbers = iter([1, 1])  # strength and stroke size
-        picked = [{"id": name, "weight": 1} for name in styles]
-        values = {"image": photo, "imageeditor": editor, "video": clip, "html": picked}
-        data = [next(choice) if kind == "radio" else next(numbers) if kind == "slider" else values[kind]
-                for kind in takes]  # fmt: skip
-        self.client.post(
-            "/gradio_api/queue/join", json={"data": data, "fn_index": event["id"], "session_hash": "me"}
-        ).raise_for_status()
-        return self.client.get("/gradio_api/queue/data", params={"session_hash": "me"}).text
-
-    def painted(self, said: str) -> Image.Image:
-        path = re.findall(r'"path": ?"([^"]+)"', said)[-1]
-        return Image.open(io.BytesIO(self.client.get(f"/gradio_api/file={path}").content))
-
-
-def drawing(size: tuple[int, int] = SIZE) -> bytes:
-    """A layer on which the right half is brushed over."""
-    layer = np.zeros((size[1], size[0], 4), np.uint8)
-    layer[:, size[0] // 2 :] = 255
-    return png(layer)
-
-
-def test_few_and_small_drawings_are_kept(page, small):
-    browser = Browser(page)
-    photo = browser.upload(png(small), "a.png")
-    for number in range(40):
-        assert browser.draw(f"n{number}", drawing()).status_code == 200
-    assert browser.draw("n39", b"not asked for", kind="composite").status_code == 200
-    assert browser.draw("n39", drawing(), index=100_000_000).status_code == 422
-    assert browser.draw("large", bytes(5_000_000)).status_code == 413
-    plain, forgotten, kept = (
-        np.asarray(browser.painted(browser.fire("imageslider", photo, editor))).astype(int)
-        for editor in (None, {"id": "n0"}, {"id": "n39"})
-    )
-    assert np.array_equal(forgotten, plain)
-    assert np.abs(kept - plain)[:, -20:].mean() > 5  # the second style alone, and not a mix
-
-
-def test_a_drawing_counts_its_pixels(painter, small):
-    with TestClient(build(painter, Limits(max_pixels=10_000))) as client:
-        browser = Browser(client)
-        photo = browser.upload(png(small), "a.png")
-        layer = browser.upload(drawing((200, 200)), "layer.png")
-        said = browser.fire("imageslider", photo, {"layers": [layer], "background": layer, "composite": layer})
-        assert "The drawing has more than 10,000 pixels" in said
-        layer = browser.upload(drawing(), "layer.png")
-        assert "Painted in" in browser.fire("imageslider", photo, {"layers": [layer]})
-
-
-def test_a_photo_is_read_as_it_was_sent_every_time(page, small):
-    """Gradio, which makes a part of the page anew when it changes, would read it with its own limits, as RGB."""
-    browser = Browser(page)
-    clear = small.copy()
-    clear.putalpha(100)
-    photo = browser.upload(png(clear), "a.png")
-    [event] = [event for event in browser.config["dependencies"]
-               if [browser.kinds[part] for part in event["outputs"]][:3] == ["image", "button", "column"]
-               and len(event["inputs"]) == 2][:1]  # fmt: skip
-    data = {"data": [photo, [{"id": "klimt-kiss", "weight": 1}]], "fn_index": event["id"], "session_hash": "me"}
-    page.post("/gradio_api/queue/join", json=data)
-    page.get("/gradio_api/queue/data", params={"session_hash": "me"})
-    saved = browser.painted(browser.fire("downloadbutton", photo, styles=["klimt-kiss"]))
-    assert saved.mode == "RGBA"
-    assert set(np.unique(np.asarray(saved)[..., 3])) == {100}
-
-
-def test_clips_are_limited(painter, tmp_path):
-    pytest.importorskip("impasto.video", reason="needs impasto[video]")
-    from clips import make_clip, pan
-
-    clip = make_clip(tmp_path / "a.mp4", pan(3)).read_bytes()
-    with TestClient(build(painter, Limits(max_pixels=96 * 64 - 1))) as client:
-        browser = Browser(client)
-        said = browser.fire("video", clip=browser.upload(clip, "a.mp4"), styles=["klimt-kiss"])
-        assert "The clip has frames of 96 x 64 pixels, more than the 6,143" in said
-    with TestClient(build(painter, Limits(max_pixels=96 * 64))) as client:
-        browser = Browser(client)
-        said = browser.fire("video", clip=browser.upload(clip, "a.mp4"), styles=["klimt-kiss"])
-        assert "3 frames in" in said
-
-
-def test_what_nobody_fetches_is_removed_too():
-    visits = Visits(kept_for=0.3)
-    try:
-        visits.new_path("late.png").write_bytes(b"painted too late")
-        visits.keep(Image.new("RGB", (8, 8)))
-        busy = visits.new_path("clip.mp4")
-        assert len(list(visits.folder.iterdir())) == 3
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
-            busy.write_bytes(b"a clip in the making")
-            time.sleep(0.05)
-        assert list(visits.folder.iterdir()) == [busy.parent]
-        wait_until(lambda: not list(visits.folder.iterdir()))
-    finally:
-        visits.close()
-    assert not visits.folder.exists()
-
-
-def test_thumbnails(page, painter, style_png):
-    shipped = page.get("/thumbs/klimt-kiss.jpg")
-    assert Image.open(io.BytesIO(shipped.content)).size == (320, 320)
-    key = page.post("/v1/styles", files={"file": ("cat.png", style_png)}).json()["id"]
-    assert Image.open(io.BytesIO(page.get(f"/thumbs/{key}.jpg").content)).width == 320
-    assert page.get("/thumbs/nobody.jpg").status_code == 422
+    for prefix in ("/", "/ort/", "/model/", "/static-offline-docs/", "/v1/clips/"):
+        assert page.get(f"http://testserver{prefix}{path}").status_code == 404, prefix
 
 
 def test_camera_frames_are_painted_and_steadied(page, painter, small):
@@ -755,6 +630,8 @@ def test_the_command_serves_warns_and_ends(tmp_path):
     process = command("--host", "0.0.0.0", "--port", "0")
     try:
         warning, ready = process.stderr.readline(), process.stderr.readline()
+        if not site.has_runtime():
+            assert "run `make web`" in process.stderr.readline()
         assert re.search(r"warning: .* open to the network.*--auth", warning)
         port = re.search(r":(\d+) ", ready).group(1)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:

@@ -1,10 +1,9 @@
-"""`impasto app` and what comes over its socket: odd HTTP, odd forms, slow clients, and what of Gradio is shut."""
+"""`impasto app` and what comes over its socket: odd HTTP, odd forms, slow clients."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import json
 import re
 import socket
@@ -109,7 +108,9 @@ def test_odd_but_right_requests_are_answered(port):
     assert send(port, "GET", "/healthz", upgrade).status == 200
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/v1/styles", "/metrics", "/docs", "/openapi.json", "/", "/theme.css"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/v1/styles", "/metrics", "/docs", "/openapi.json", "/", "/page.json", "/page.css"]
+)
 def test_head_is_answered_as_get_is(port, path):
     answer = send(port, "HEAD", path)
     assert (answer.status, answer.body) == (200, b"")
@@ -121,13 +122,18 @@ def test_head_is_answered_as_get_is(port, path):
     [
         ("GET", "/nothing", 404),
         ("DELETE", "/", 405),
-        ("PUT", "/theme.css", 405),
-        ("GET", "/assets/nothing.js", 404),
-        ("GET", "/assets/%00", 404),
-        ("GET", "/static/../../x", 403),
+        ("PUT", "/page.css", 405),
+        ("GET", "/ort/nothing.js", 404),
+        ("GET", "/ort/%00", 404),
+        ("GET", "/ort/../../x", 404),
+        ("GET", "/" + "x" * 5000, 404),
         ("BREW", "/v1/styles", 405),
         ("OPTIONS", "/healthz", 405),
-        ("GET", "/thumbs/%00.jpg", 422),
+        ("POST", "/v1/clips/x", 405),
+        ("GET", "/v1/clips", 405),
+        ("GET", "/v1/clips/x", 404),
+        ("GET", "/v1/clips/%00/video", 404),
+        ("DELETE", "/v1/clips/..%2fx", 404),
         ("GET", "/camera/frame", 404),
         ("GET", "/static-offline-docs/nothing", 404),
         ("GET", "/docs?x=\xff", 400),
@@ -140,9 +146,9 @@ def test_every_error_is_json(port, method, path, status):
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/config", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css", "/metrics", "/v1/styles",
-     "/v1/nothing", "/thumbs/klimt-kiss.jpg", "/theme.css", "/assets/x", "/gradio_api/queue/data", "/gradio_api/upload",
-     "/gradio_api/file=x", "/healthz/", "//healthz", "/healthz/../metrics", "http://x/metrics", "/nothing"],
+    ["/", "/page.json", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css", "/metrics", "/v1/styles",
+     "/v1/nothing", "/v1/clips/x", "/model/content.onnx.gz", "/ort/x", "/camera/frame", "/healthz/", "//healthz",
+     "/healthz/../metrics", "http://x/metrics", "/nothing"],
 )  # fmt: skip
 def test_the_password_covers_all_but_the_health_check(port, path):
     assert ask(port, request("GET", path)).status == 401
@@ -233,8 +239,7 @@ def test_chunked_forms(port, length):
     [
         ("/v1/stylize", LIMIT),
         ("/camera/frame?camera=12345678&style=klimt-kiss", LIMIT),
-        ("/gradio_api/component_server", LIMIT),
-        ("/gradio_api/upload", 1_000_000),
+        ("/v1/clips", 1_000_000),
     ],
 )
 def test_an_upload_is_cut_where_its_limit_is(port, path, limit):
@@ -262,115 +267,13 @@ def test_an_upload_is_cut_where_its_limit_is(port, path, limit):
 
 def test_whoever_goes_half_way_leaves_no_trace_in_the_log(port):
     """The fixture looks into the log."""
-    for path in ("/v1/stylize", "/v1/styles", "/camera/frame?camera=12345678&style=klimt-kiss", "/gradio_api/upload",
-                 "/gradio_api/component_server", "/gradio_api/queue/join"):  # fmt: skip
-        kind = b"application/json" if path.endswith("join") else BOUNDARY
+    for path in ("/v1/stylize", "/v1/styles", "/v1/clips", "/camera/frame?camera=12345678&style=klimt-kiss"):
         with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(request("POST", path, AUTH, b"Content-Type: " + kind, b"Content-Length: 9000", body=photo()))
+            client.sendall(
+                request("POST", path, AUTH, b"Content-Type: " + BOUNDARY, b"Content-Length: 9000", body=photo())
+            )
             time.sleep(0.1)
     assert send(port, "GET", "/healthz").status == 200
-
-
-# What Gradio brings
-
-
-SHUT = {
-    "GET /gradio_api/": (
-        "proxy=http://127.0.0.1:{0}/ proxy=https://x.hf.space/ file=http://127.0.0.1:{0}/ file=//127.0.0.1:{0}/ "
-        "file=/etc/hostname file=%00 file/etc/hostname info openapi.json api user token app_id login_check dev/reload "
-        "deep_link?session_hash=x runs run-history/buckets stream/a/b/1/playlist.m3u8 queue/status call/paint/x "
-        "custom_component/a/client/b/c vibe-code profiling/traces mcp/sse heartbeat/ file=" + "x" * 5000
-    ),
-    "POST /gradio_api/": (
-        "run/predict api/predict call/predict call/v2/predict stream/x stream/x/close process_recording vibe-edit "
-        "vibe-code undo-vibe-edit vibe-starter-queries run-history/connect profiling/clear"
-    ),
-    "GET /": "login logout monitoring monitoring/summary pwa_icon/100000 manifest.json robots.txt svelte/x token",
-    "POST /": "login",
-}
-
-
-@pytest.mark.parametrize(
-    ("method", "prefix", "path"),
-    [(*start.partition(" ")[::2], rest) for start, rests in SHUT.items() for rest in rests.split()],
-)
-def test_of_gradio_what_the_page_does_not_need_is_shut(port, method, prefix, path):
-    with socket.create_server(("127.0.0.1", 0)) as inside:
-        inside.settimeout(0.01)
-        answer = send(port, method, prefix + path.format(inside.getsockname()[1]))
-        assert (answer.status, bool(answer.error)) == (404, True)
-        with pytest.raises(TimeoutError):
-            inside.accept()
-
-
-def test_nothing_is_fetched_for_whoever_asks_the_queue(port):
-    with socket.create_server(("127.0.0.1", 0)) as inside:
-        inside.settimeout(0.01)
-        address = f"http://127.0.0.1:{inside.getsockname()[1]}/x.png"
-        forged = itertools.cycle(
-            [
-                {"path": address, "meta": {"_type": "gradio.FileData"}},
-                {"path": "x", "url": address, "meta": {"_type": "gradio.FileData"}},
-                {"path": None, "url": address},
-            ]
-        )
-        for index, takes in itertools.islice(events(port).items(), 4):
-            assert '"success":false' in join(port, index, [next(forged)] * takes)
-        with pytest.raises(TimeoutError):
-            inside.accept()
-
-
-def test_any_value_in_the_queue_is_an_error_without_a_traceback(port):
-    """The fixture looks into the log."""
-    values = itertools.cycle(
-        [None, "x", -1, 1e308, "9" * 5000, [], {}, {"path": None}, {"path": 3}, [{"id": "x"}], [[[[]]]]]
-    )
-    for index, takes in events(port).items():
-        assert '"process_completed"' in join(port, index, [next(values)] * (takes + index % 2))
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("queue/join", b"null"),
-        ("queue/join", b"[" * 100_000),
-        ("queue/join", b'{"data": [], "fn_index": 999, "session_hash": "x"}'),
-        ("queue/join", b'{"data": [], "fn_index": null, "session_hash": "x"}'),
-        ("queue/join", b'{"data": [' + b"9" * 5000 + b'], "fn_index": 1, "session_hash": "x"}'),
-        ("queue/join", b"\xff\xfe"),
-        ("cancel", b'{"event_id": {}, "session_hash": 3, "fn_index": "x"}'),
-        ("reset", b"{}"),
-        ("component_server", photo() + END),
-        ("component_server", part("component_id", b"999") + part("fn_name", b"x") + part("session_hash", b"x") + END),
-        ("component_server", b"{}"),
-        ("upload", b"no form"),
-    ],
-)
-def test_what_the_page_would_not_send_is_refused_in_json(port, path, body):
-    kind = BOUNDARY if path in ("upload", "component_server") else b"application/json"
-    answer = post(port, body, f"/gradio_api/{path}", kind)
-    assert answer.status in (400, 404, 415, 422)
-    assert answer.error
-
-
-def test_no_header_says_where_the_page_comes_from(port):
-    assert b"evil.test" not in send(port, "GET", "/config", b"X-Gradio-Server: http://evil.test").body
-
-
-def events(port: int) -> dict[int, int]:
-    """The events that run something of ours, and how many values each takes."""
-    config = json.loads(send(port, "GET", "/config").body)
-    return {
-        event["id"]: len(event["inputs"]) for event in config["dependencies"] if event["backend_fn"] and event["inputs"]
-    }
-
-
-def join(port: int, index: int, data: list) -> str:
-    """What comes of an event."""
-    session = f"s{time.monotonic_ns()}"
-    body = json.dumps({"data": data, "fn_index": index, "session_hash": session}).encode()
-    assert post(port, body, "/gradio_api/queue/join", b"application/json").status == 200
-    return send(port, "GET", f"/gradio_api/queue/data?session_hash={session}").body.decode()
 
 
 # Slow clients

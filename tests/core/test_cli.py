@@ -19,9 +19,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 from skimage import data
+from typer.main import get_command
 
 import impasto
-from impasto.cli import app, main
+from impasto.cli import COMMANDS, RENAMED, build, main
 from impasto.model import find_model
 from impasto.networks import AdaINSettings, CompactSettings, Settings
 from impasto.style import Style
@@ -118,6 +119,7 @@ def test_json_tells_what_was_made(impasto_: Impasto) -> None:
         "weights": [3, 1],
         "strength": 0.5,
         "stroke_size": 1.0,
+        "plain": False,
         "model": "adain",
         "engine": "onnxruntime",
         "device": "cpu",
@@ -462,19 +464,19 @@ def test_the_styles_of_a_model_that_was_trained_on_some(impasto_: Impasto, folde
 
 
 def test_a_sheet_of_chosen_styles(impasto_: Impasto) -> None:
-    result = impasto_("sheet", "cat.jpg", "munch-scream", "coffee.png", "--size", 97, "--columns", 1)
+    result = impasto_("sheet", "cat.jpg", "munch-scream", "coffee.png", "--max-size", 97, "--columns", 1)
     assert (result.code, result.out) == (0, "cat-sheet.jpg\n")
     page = Image.open("cat-sheet.jpg")
     assert page.height > 3 * 64
     assert page.width < 2 * 97
-    assert impasto_("sheet", "cat.jpg", "coffee.png", "-o", "other.png", "--size", 50).out == "other.png\n"
+    assert impasto_("sheet", "cat.jpg", "coffee.png", "-o", "other.png", "--max-size", 50).out == "other.png\n"
 
 
 def test_a_sheet_goes_without_the_styles_that_cannot_be_taken(impasto_: Impasto) -> None:
-    result = impasto_("sheet", "cat.jpg", "munch-scream", "no-such-style", "--size", "64", "-o", "sheet.png")
+    result = impasto_("sheet", "cat.jpg", "munch-scream", "no-such-style", "--max-size", "64", "-o", "sheet.png")
     assert (result.code, result.lines) == (2, ["sheet.png"])
     assert result.err.startswith("impasto: no file and no shipped style no-such-style")
-    impasto_("sheet", "cat.jpg", "munch-scream", "--size", "64", "-o", "alone.png")
+    impasto_("sheet", "cat.jpg", "munch-scream", "--max-size", "64", "-o", "alone.png")
     assert difference("sheet.png", "alone.png") == 0
     assert impasto_("sheet", "cat.jpg", "no-such-style", "-o", "none.png").code == 2
     assert not Path("none.png").exists()
@@ -493,8 +495,59 @@ def test_the_version(impasto_: Impasto) -> None:
 
 def test_help_names_every_command(impasto_: Impasto) -> None:
     for text in (impasto_("--help").out, impasto_().out):
-        for command in app.registered_commands:
-            assert re.search(rf"\b{command.callback.__name__}\b", text)
+        for command in COMMANDS:
+            assert re.search(rf"\b{command}\b", text)
+
+
+#: How options are spelled, and how their help begins, in every command that has them.
+MEANINGS = {
+    "--style -s": "A ",
+    "--content": "A folder or tar shard of photos",
+    "--out -o": "",
+    "--model -m": "",
+    "--size": "Exact size of the pictures in pixels: the side of a square",
+    "--max-size": "Long side of the result in pixels; what is smaller stays as it is.",
+    "--short-side": "Short side in pixels that pictures are scaled to first.",
+    "--style-size": "Short side in pixels",
+    "--stroke-size": "How large strokes are",
+    "--keep-color": "Keep the colours there were",
+    "--seed": "",
+}
+A_STYLE, STYLE_PICTURES = "A style: a picture, a .style file, or a name", "A folder or tar shard of style pictures"
+TAKEN = dict.fromkeys(["stylize", "video", "dataset", "export"], A_STYLE)
+TAKEN |= dict.fromkeys(["train", "quantize", "evaluate", "reproduce"], STYLE_PICTURES)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_means_the_same_in_every_command(command: str) -> None:
+    options = [p for p in get_command(build([command])).commands[command].params if p.param_type_name == "option"]
+    spelled = {" ".join(option.opts): option.help or "" for option in options}
+    for spelling, help in spelled.items():
+        for names, meaning in MEANINGS.items():
+            if set(spelling.split()) & set(names.split()):
+                assert spelling == names
+                assert help.startswith(meaning)
+    assert spelled.get("--style -s", "").startswith(TAKEN.get(command, ""))
+    assert ("--style -s" in spelled) == (command in TAKEN)
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"), [(name, *pair) for name, renamed in RENAMED.items() for pair in renamed.items()]
+)
+def test_old_names_of_options_go_on_working_and_say_the_new_ones(
+    impasto_: Impasto, command: str, old: str, new: str
+) -> None:
+    helped = impasto_(command, "--help").out
+    assert new in helped
+    assert f"{old} " not in helped
+    warning = f"impasto: {old} is now {new}; the old name will be gone in the next release\n"
+    if command == "sheet":
+        told = impasto_("sheet", "cat.jpg", "coffee.png", "-o", "out.png", old, "50")
+        assert (told.err, told.code) == (warning, 0)
+        assert Image.open("out.png").width < 150
+    else:
+        told = impasto_("dataset", "nowhere", "-o", "out", "-s", "coffee.png", f"{old}=50")
+        assert told.err == f"{warning}impasto: there is no folder or file nowhere\n"
 
 
 def test_a_command_alone_helps_and_flags_take_no_value(impasto_: Impasto) -> None:

@@ -18,7 +18,6 @@ from impasto.controls import (
     Mix,
     change_controls,
     cross_fade,
-    read_keep_color,
     read_range,
     read_weights,
 )
@@ -49,6 +48,7 @@ CALM, WILD = style("calm", 0, 0, 1, 1), style("wild", 4, 8, 1, 5)
         ("stroke_size", float("nan"), "stroke size must be a number from 0.25 to 4, not nan"),
         ("stroke_size", 1e9, "stroke size must be a number from 0.25 to 4, not 1000000000.0"),
         ("stroke_size", "large", "stroke size must be a number from 0.25 to 4, not large"),
+        ("plain", "yes", "plain must be true or false, not yes"),
     ],
 )
 def test_a_control_out_of_its_range_is_one_line(field: str, value: object, message: str) -> None:
@@ -89,9 +89,9 @@ def takers(model: impasto.Stylizer) -> dict[str, tuple[str, typing.Callable[[typ
         "write_image quality": ("whole", write),
         "limit_size": ("whole", lambda value: picture.limit_size(value).size),
         "style size": ("whole", lambda value: model.style(grey, size=value).tensor.tolist()),
-        "stylize max_size": ("whole", lambda value: model.stylize(grey, scream, max_size=value).size),
-        "sheet size": ("whole", lambda value: sheet(model, grey, [scream], size=value).size),
-        "sheet columns": ("whole", lambda value: sheet(model, grey, [scream], size=32, columns=value).size),
+        "stylize max_size": ("whole", lambda value: model.stylize(grey, scream, max_max_size=value).size),
+        "sheet size": ("whole", lambda value: sheet(model, grey, [scream], max_size=value).size),
+        "sheet columns": ("whole", lambda value: sheet(model, grey, [scream], max_size=32, columns=value).size),
         "training steps": ("whole", lambda value: json.dumps(asdict(AdaINSettings(steps=value)))),
         "training scale": ("real", lambda value: json.dumps(asdict(AdaINSettings(scale=(value, 1))))),
         "training lr": ("real", lambda value: json.dumps(asdict(AdaINSettings(lr=value)))),
@@ -169,8 +169,7 @@ def test_text_becomes_controls() -> None:
     assert read_weights(None, 3) == [1, 1, 1]
     assert read_range("0.5..1") == (0.5, 1)
     assert read_range("0.8") == (0.8, 0.8)
-    assert (read_keep_color("style"), read_keep_color("match")) == (None, "match")
-    for read, text in ((lambda t: read_weights(t, 2), "a,b"), (read_range, "much"), (read_keep_color, "sepia")):
+    for read, text in ((lambda t: read_weights(t, 2), "a,b"), (read_range, "much")):
         with pytest.raises(ImpastoError, match=text):
             read(text)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -208,3 +210,30 @@ def test_weights_of_other_types_are_one_line(dtype: str, tmp_path: Path) -> None
     odd = np.full(weights[name].shape, np.inf) if dtype == "F64" else np.zeros(3, np.int64)
     save_file(weights | {name: odd}, folder / "weights.safetensors")
     refusal(seal(folder), "torch")
+
+
+def _paint_into(model: impasto.Stylizer, pipe: Any) -> None:
+    pipe.send(_paint(model))
+
+
+def _paint(model: impasto.Stylizer) -> np.ndarray:
+    return np.asarray(model.stylize(np.full((64, 96, 3), 90, np.uint8), "munch-scream"))
+
+
+@pytest.mark.parametrize("engine", installed_engines())
+def test_models_can_be_pickled_and_forked(engine: str) -> None:
+    model = impasto.load(engine=engine)
+    painted = _paint(model)
+    copy = pickle.loads(pickle.dumps(model))
+    assert (copy.engine_name, copy.fingerprint) == (model.engine_name, model.fingerprint)
+    np.testing.assert_array_equal(_paint(copy), painted)
+    forking = multiprocessing.get_context("fork")
+    ours, theirs = forking.Pipe()
+    child = forking.Process(target=_paint_into, args=(model, theirs))
+    child.start()
+    try:
+        assert ours.poll(120), "the child hangs"
+        assert np.abs(ours.recv().astype(int) - painted).max() <= 1
+    finally:
+        child.kill()
+        child.join()

@@ -77,7 +77,7 @@ def test_no_columns_is_an_error(columns: int) -> None:
 
 
 def test_a_sheet_no_file_could_hold_is_an_error() -> None:
-    with pytest.raises(impasto.ImpastoError, match="smaller --size"):
+    with pytest.raises(impasto.ImpastoError, match="smaller --max-size"):
         lay_out(cells(400), columns=400)
 
 
@@ -87,7 +87,7 @@ def test_a_photo_in_styles() -> None:
     alpha[:, :256] = 0
     photo = np.concatenate([data.astronaut(), alpha], axis=2)
     styles = [model.style("munch-scream"), model.style(data.coffee(), name="coffee")]
-    page = sheet(model, photo, styles, size=100, columns=3)
+    page = sheet(model, photo, styles, max_size=100, columns=3)
     row = np.asarray(page)[60].astype(int)
     across = (page.width - 3 * 100) // 4 + 100  # margins and gaps are one width
     cells = [row[start - 100 : start] for start in (across, 2 * across, 3 * across)]
@@ -100,6 +100,15 @@ def test_a_photo_in_styles() -> None:
 
 def test_the_gallery_is_what_a_sheet_shows_unless_told() -> None:
     model = impasto.load(engine="onnxruntime")
-    page = sheet(model, data.astronaut(), size=32, columns=1)
+    page = sheet(model, data.astronaut(), max_size=32, columns=1)
     pictures = [length for length in runs(ink(page)[:, 20]) if length >= 32]
     assert len(pictures) == 1 + len(model.model.gallery) > 24
+
+
+def test_a_large_photo_is_painted_as_it_is_alone(compact: impasto.Stylizer) -> None:
+    photo = np.asarray(Image.fromarray(data.astronaut()).resize((1500, 1200)))
+    style = compact.gallery["munch-scream"]
+    page = sheet(compact, photo, [style], max_size=150, columns=2)
+    gap = (page.width - 2 * 150) // 3  # margins and gaps are one width
+    painted = np.asarray(page.crop((2 * gap + 150, gap, 2 * gap + 300, gap + 120)), float)
+    assert np.abs(painted - np.asarray(compact.stylize(photo, style, max_size=150))).mean() < 1

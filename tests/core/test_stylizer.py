@@ -82,6 +82,18 @@ def test_strength_moves_steadily_towards_the_style(compact, small, painting):
     assert steps[0] < steps[-1] / 2
 
 
+def test_plain_is_the_network_alone_at_every_size_and_strength(compact, painting):
+    photo = np.random.default_rng(0).integers(0, 255, (800, 810, 3), np.uint8)  # of two octaves otherwise
+    style = compact.style(painting)
+    for strength in (0, 0.3, 1):
+        painted = np.asarray(compact.stylize(photo, style, strength=strength, plain=True))
+        assert np.array_equal(painted, compact.run_network(photo, style.tensor[None], strength))
+    with pytest.raises(ImpastoError, match="leave out the stroke size"):
+        compact.stylize(photo, style, plain=True, stroke_size=2)
+    with pytest.raises(ImpastoError, match=r"up to 8 million pixels: scale the photo down \(--max-size\)"):
+        compact.stylize(np.zeros((2000, 4001, 3), np.uint8), style, plain=True)
+
+
 def test_weights_mix_styles(model, small, painting):
     a, b = model.style(painting, size=SMALL), model.style(255 - painting, size=SMALL)
     only_a = model.stylize(small, a)

@@ -27,7 +27,7 @@ PROGRAMS = {
 }
 LOOKED_UP = re.compile(r"connect\(.*(htons\((53|853)\)|/run/systemd/resolve)")
 AWAY = re.compile(r'connect\(.*AF_INET6?, (?!.*(inet_addr\("127\.|"::1"))')
-TELLING = {"accelerate", "depthai", "gradio", "huggingface_hub", "nncf", "onnxruntime", "openvino", "ray"}
+TELLING = {"accelerate", "depthai", "huggingface_hub", "nncf", "onnxruntime", "openvino", "ray"}
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -73,7 +73,6 @@ def test_a_process_leaves_nothing_in_a_new_home_and_looks_no_host_up(program: st
 @pytest.mark.parametrize(
     ("module", "is_on"),
     [
-        ("gradio.analytics", lambda analytics: analytics.analytics_enabled()),
         ("huggingface_hub.constants", lambda constants: not constants.HF_HUB_DISABLE_TELEMETRY),
         ("ray._common.usage.usage_lib", lambda usage: usage.usage_stats_enabled()),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -11,14 +12,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
 from onnx import numpy_helper
 from PIL import Image
+from torch import nn
 
 import impasto
+from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.export import INPUTS, ContentGraph, content_graph, export, measure_reach, style_graph
 from impasto.model import find_model, shipped_models
-from impasto.nets import make_network
+from impasto.nets import load_network, make_network
 from impasto.networks import NETWORKS
 from impasto.style import gallery
 
@@ -82,6 +86,100 @@ def test_the_mean_of_checkpoints_and_models(checkpoint, tmp_path):
         export(checkpoint, tmp_path / "mean", "mean", mean_with=[tmp_path / "other.pt"])
 
 
+@pytest.fixture(scope="module")
+def published(vgg19, tmp_path_factory) -> Path:
+    """A decoder as naoto0804/pytorch-AdaIN publishes it: a state dict of its `nn.Sequential`."""
+    path = tmp_path_factory.mktemp("published") / "decoder.pth"
+    weights = find_model("adain-vgg19").weights()
+    torch.save({key.removeprefix("decoder."): torch.from_numpy(weight) for key, weight in weights.items()
+                if key.startswith("decoder.")}, path)  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_authors_decoder_paints_as_written_out(published, given, vgg19, tmp_path, photo, painting, capsys):
+    weights = {key: torch.from_numpy(value) for key, value in vgg19.items()}
+    torch.save(weights, tmp_path / "vgg_normalised.pth")
+    source = tmp_path / "decoder_iter_160000.pth.tar" if given else published
+    shutil.copyfile(published, tmp_path / "decoder_iter_160000.pth.tar")
+    options = ["--encoder", str(tmp_path / "vgg_normalised.pth")] if given else []
+    with pytest.raises(SystemExit) as exit_:
+        main(["import", "adain", str(source), str(tmp_path / "authors"), *options])
+    assert (exit_.value.code, capsys.readouterr().out.strip()) == (0, str(tmp_path / "authors"))
+    model = impasto.load(tmp_path / "authors", engine="onnxruntime")
+    assert model.model.card.encoder == (None if given else "vgg19")
+
+    theirs = nn.Sequential(  # decoder of net.py
+        nn.ReflectionPad2d(1), nn.Conv2d(512, 256, 3), nn.ReLU(), nn.Upsample(scale_factor=2, mode="nearest"),
+        nn.ReflectionPad2d(1), nn.Conv2d(256, 256, 3), nn.ReLU(), nn.ReflectionPad2d(1), nn.Conv2d(256, 256, 3),
+        nn.ReLU(), nn.ReflectionPad2d(1), nn.Conv2d(256, 256, 3), nn.ReLU(), nn.ReflectionPad2d(1),
+        nn.Conv2d(256, 128, 3), nn.ReLU(), nn.Upsample(scale_factor=2, mode="nearest"), nn.ReflectionPad2d(1),
+        nn.Conv2d(128, 128, 3), nn.ReLU(), nn.ReflectionPad2d(1), nn.Conv2d(128, 64, 3), nn.ReLU(),
+        nn.Upsample(scale_factor=2, mode="nearest"), nn.ReflectionPad2d(1), nn.Conv2d(64, 64, 3), nn.ReLU(),
+        nn.ReflectionPad2d(1), nn.Conv2d(64, 3, 3),
+    )  # fmt: skip
+    theirs.load_state_dict(torch.load(source, weights_only=True))
+
+    def relu4_1(pixels: np.ndarray) -> torch.Tensor:
+        x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None] / 255
+        x = F.conv2d(x, weights["0.weight"], weights["0.bias"])
+        for index in (2, 5, 0, 9, 12, 0, 16, 19, 22, 25, 0, 29):
+            if index == 0:
+                x = F.max_pool2d(x, 2, ceil_mode=True)
+            else:
+                x = F.pad(x, (1, 1, 1, 1), mode="reflect")
+                x = F.relu(F.conv2d(x, weights[f"{index}.weight"], weights[f"{index}.bias"]))
+        return x
+
+    content = photo[:96, :120]
+    with torch.inference_mode():
+        own, style = relu4_1(content), relu4_1(painting)
+        (mean, std), (style_mean, style_std) = (
+            (x.mean((2, 3), keepdim=True), (x.var((2, 3), keepdim=True) + 1e-5).sqrt()) for x in (own, style)
+        )
+        target = style_std * (own - mean) / std + style_mean
+        expected = 255 * theirs(0.4 * own + 0.6 * target)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    painted = model.stylize(content, painting, style_size=min(painting.shape[:2]), strength=0.6, plain=True)
+    assert np.abs(np.asarray(painted) - expected).max() <= 1.5  # a level, and what rounding adds
+
+
+def test_what_is_no_decoder_is_said_in_a_line(published, checkpoint, vgg19, tmp_path, capsys):
+    class Hostile:
+        def __reduce__(self):
+            return open, (str(tmp_path / "written"), "w")
+
+    good = torch.load(published, weights_only=True)
+    (tmp_path / "there").mkdir()
+    cases: dict[str, tuple[object, str]] = {
+        "text": (b"not a checkpoint", "is not a readable weight file"),
+        "hostile": ({"1.weight": Hostile()}, "is not a readable weight file: not a file of plain weights"),
+        "keys": (
+            {f"decoder.{key}": value for key, value in good.items()},
+            "not a decoder of AdaIN: it has no 1.weight",
+        ),
+        "shapes": (good | {"28.bias": torch.zeros(4)}, r"not a decoder of AdaIN: 28.bias is (4,), not (3,)"),
+        "more": (good | {"31.bias": torch.zeros(4)}, "it has 31.bias, which that has no use for"),
+        "numbers": (good | {"28.bias": torch.full((3,), torch.nan)}, "28.bias holds values that are infinite"),
+        "ours": (checkpoint.read_bytes(), "impasto export makes a model of what impasto train wrote"),
+        "encoder": (good, "vgg.pth is not the normalised VGG-19: 2.weight is (64, 3, 1, 1), not (64, 3, 3, 3)"),
+        "out": (good, "there is there already: name a new folder"),
+    }
+    torch.save({key: torch.from_numpy(value) for key, value in vgg19.items()} | {"2.weight": torch.zeros(64, 3, 1, 1)},
+               tmp_path / "vgg.pth")  # fmt: skip
+    for case, (held, said) in cases.items():
+        path = tmp_path / f"{case}.pth"
+        path.write_bytes(held) if isinstance(held, bytes) else torch.save(held, path)
+        out = tmp_path / ("there" if case == "out" else "made")
+        more = ["--encoder", str(tmp_path / "vgg.pth")] if case == "encoder" else []
+        with pytest.raises(SystemExit) as exit_:
+            main(["import", "adain", str(path), str(out), *more])
+        error = capsys.readouterr().err
+        assert (exit_.value.code, error.count("\n")) == (2, 1), case
+        assert said in error, case
+    assert not (tmp_path / "written").exists()
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize("model", shipped_models(), ids=lambda model: model.name)
 def test_graph_and_weight_file_hold_the_same_numbers(model, request):
     if model.card.encoder:
@@ -98,7 +196,7 @@ def test_graph_and_weight_file_hold_the_same_numbers(model, request):
 def test_the_reach_that_a_card_gives_is_measured(model, request):
     if model.card.encoder:
         request.getfixturevalue("vgg19")
-    assert measure_reach(impasto.load(model.name, engine="onnxruntime")) == model.reach
+    assert measure_reach(load_network(model)) == model.reach
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -170,12 +268,14 @@ def test_export_replaces_nothing_but_a_model(checkpoint, tmp_path):
 
     (tmp_path / "new" / "mine").mkdir(parents=True)  # an empty folder may be filled
     first = find_model(export(checkpoint, tmp_path / "new" / "mine", "mine"))
-    (first.folder / "notes.txt").write_text("of this model")
+    (first.folder / "old.onnx").write_text("of this model")
+    (first.folder / "TRAINING.md").write_text("of this and the next")
     (tmp_path / "link").symlink_to(first.folder)
     export(checkpoint, tmp_path / "link", "another")
     assert (tmp_path / "link").is_symlink()
     assert find_model(first.folder).name == "another"
-    assert not (first.folder / "notes.txt").exists()
+    assert not (first.folder / "old.onnx").exists()
+    assert (first.folder / "TRAINING.md").read_text() == "of this and the next"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine"]
 
 

@@ -109,7 +109,10 @@ def test_networks_with_styles_of_their_own_can_be_exported_too(tmp_path):
     [
         ("export adain {}/net.foo", "does not say in what format: end it in .onnx, .xml, .pt2, .pte, .mlpackage"),
         ("export adain {}/net.onnx --to openvino", "net.onnx is no name for openvino: end it in .xml"),
-        ("export adain {}/net.onnx --size 512", "--size takes WIDTHxHEIGHT, like 512x384, not 512"),
+        (
+            "export adain {}/net.onnx --size 512x",
+            "--size takes the side of a square or WIDTHxHEIGHT, like 512 or 512x384, not 512x",
+        ),
         ("export adain {}/net.onnx --size 8x8", "16 or more on both sides, not 8x8"),
         ("export adain {}/net.pte", "give --size"),
         ("export adain {}/net.pte --size 50x64", "multiples of 8"),

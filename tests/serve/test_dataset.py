@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +32,7 @@ from skimage import data
 
 import impasto
 from impasto.cli import main
-from impasto.dataset import Recipe, stylize_dataset
+from impasto.dataset import Recipe, crew, stylize_dataset
 from impasto.dataset.manifest import Manifest, ManifestRow
 from impasto.dataset.paint import SourcePainter
 from impasto.errors import ImpastoError, UnreadableError
@@ -40,9 +41,9 @@ from impasto.place import Place
 STYLES = ["hokusai-great-wave", "munch-scream", "klimt-kiss"]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """A cluster of two cores, shared by the tests, so that it starts once."""
+    """A cluster of two cores, shared by the tests with workers, so that it starts once."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
@@ -76,7 +77,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def undisturbed(source, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("out") / "undisturbed"
-    run(source, out, Recipe(strength=(0.5, 1.0)))
+    run(source, out, Recipe(strength=(0.5, 1.0)), workers=1)
     return out
 
 
@@ -107,8 +108,8 @@ def test_every_picture_is_there_as_its_row_says(source, undisturbed):
     assert np.array_equal(np.asarray(Image.open(undisturbed / row["output"])), np.asarray(expected))
 
 
-def test_another_number_of_workers_and_a_rerun_give_the_same_bytes(source, undisturbed, tmp_path):
-    again(source, tmp_path / "one", workers=1)
+def test_workers_and_a_rerun_give_the_same_bytes(cluster, source, undisturbed, tmp_path):
+    again(source, tmp_path / "one", workers=2)
     assert contents(tmp_path / "one") == contents(undisturbed)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.*g")}
     (tmp_path / "one" / "cat" / "001.jpg").unlink()
@@ -120,7 +121,33 @@ def test_another_number_of_workers_and_a_rerun_give_the_same_bytes(source, undis
     assert changed == {"001.jpg", "000.jpg"}
 
 
-def test_workers_killed_at_random_moments(source, undisturbed, tmp_path):
+def test_workers_that_take_over_give_the_same_bytes(cluster, source, undisturbed, tmp_path, monkeypatch):
+    for name in ("WORTH", "_TRIAL"):
+        monkeypatch.setattr(crew, name, 0.0)
+    assert len(again(source, tmp_path / "out").rows) == 120
+    assert contents(tmp_path / "out") == contents(undisturbed)
+
+
+def test_a_small_set_is_painted_and_checked_without_a_word_and_without_ray(source, tmp_path):
+    code = """if True:
+        import sys
+        from impasto.cli import main
+        try:
+            main(sys.argv[1:])
+        finally:
+            print({"ray", "torch"} & sys.modules.keys())
+    """
+    small = tmp_path / "small"
+    small.mkdir()
+    for number in range(2):
+        shutil.copy(source / "dog" / f"00{2 * number}.jpg", small)
+    arguments = ["dataset", small, "-s", STYLES[0], "-o", tmp_path / "out", "--engine", "onnxruntime"]
+    for _ in range(2):
+        ended = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+        assert (ended.stdout, ended.stderr) == (f"{tmp_path / 'out'}: 2 paintings\nset()\n", "")
+
+
+def test_workers_killed_at_random_moments(cluster, source, undisturbed, tmp_path):
     out, chance = tmp_path / "out", random.Random(1)
     killed = []
 
@@ -128,9 +155,7 @@ def test_workers_killed_at_random_moments(source, undisturbed, tmp_path):
         for due in sorted(chance.sample(range(5, 100), 5)):
             while len(list(out.rglob("*.*g"))) < due and not done.is_set():
                 time.sleep(0.01)
-            workers = [
-                p for p in psutil.process_iter(["cmdline"]) if "_PicturePainter" in " ".join(p.info["cmdline"] or [])
-            ]
+            workers = [p for p in psutil.process_iter(["cmdline"]) if "MapWorker" in " ".join(p.info["cmdline"] or [])]
             if workers and not done.is_set():
                 victim = chance.choice(workers)
                 os.kill(victim.pid, signal.SIGKILL)
@@ -140,7 +165,7 @@ def test_workers_killed_at_random_moments(source, undisturbed, tmp_path):
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        again(source, out)
+        again(source, out, workers=2)
     finally:
         done.set()
         killer.join()
@@ -150,24 +175,24 @@ def test_workers_killed_at_random_moments(source, undisturbed, tmp_path):
 
 def test_the_driver_killed_and_started_again(source, undisturbed, tmp_path):
     out = tmp_path / "out"
-    code = (
-        "import sys; from impasto.dataset import *; "
-        "stylize_dataset(sys.argv[1], sys.argv[3:], sys.argv[2], Recipe(strength=(0.5, 1.0)), engine='onnxruntime')"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code, str(source), str(out), *STYLES])
+    command = ["impasto", "dataset", str(source), "--out", str(out), "--strength", "0.5..1", "--engine", "onnxruntime"]
+    command += ["--workers", "2", *(word for style in STYLES for word in ("--style", style))]
+    driver = subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.PIPE, text=True)
     while len(list(out.rglob("*.*g"))) < 20:
         assert driver.poll() is None
         time.sleep(0.02)
     driver.kill()
-    driver.wait()
+    _, said = driver.communicate()
+    assert not [line for line in said.splitlines() if not line.startswith(("Taking styles:", "Painting:"))]
     assert not (out / "manifest.parquet").exists()
     again(source, out)
     assert contents(out) == contents(undisturbed)
 
 
-def test_fail_fast(source, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fail_fast(cluster, source, tmp_path, workers):
     with pytest.raises(ImpastoError, match=r"^cat/099.jpg: .*damaged"):
-        again(source, tmp_path / "out", fail_fast=True)
+        again(source, tmp_path / "out", fail_fast=True, workers=workers)
     assert not (tmp_path / "out" / "manifest.parquet").exists()
 
 
@@ -183,9 +208,9 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk(source, undisturbed, small_disk):
-    with pytest.raises(ImpastoError, match="the disk is full"):
-        again(source, small_disk / "out")
+def test_a_full_disk(cluster, source, undisturbed, small_disk):
+    with pytest.raises(ImpastoError, match=r"the disk is full.*; what is done stays, run it again to go on$"):
+        again(source, small_disk / "out", workers=2)
     assert not list(small_disk.rglob(".impasto-*.tmp"))
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
     again(source, small_disk / "out")
@@ -195,7 +220,7 @@ def test_a_full_disk(source, undisturbed, small_disk):
 def test_a_read_only_output(source, small_disk, capsys):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(SystemExit) as exit:
-        main(["dataset", str(source), "--styles", STYLES[0], "--out", str(small_disk / "out")])
+        main(["dataset", str(source), "--style", STYLES[0], "--out", str(small_disk / "out")])
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("impasto: cannot write")
@@ -212,7 +237,7 @@ def test_shards_come_out_as_shards(source, tmp_path):
             label = tarfile.TarInfo(f"{file.stem}.cls")
             label.size = 1
             tar.addfile(label, io.BytesIO(b"7"))
-    result = run(shards, out, Recipe(per_image=2, size=32, crop=32))
+    result = run(shards, out, Recipe(per_image=2, short_side=32, crop=32))
     assert len(result.rows) == 14
     assert {row.input for row in result.errors} == {"train-000.tar/099.jpg"}
     with tarfile.open(out / "train-000.tar") as tar:
@@ -230,14 +255,14 @@ def test_shards_come_out_as_shards(source, tmp_path):
     for file in files[:-1]:  # two styles for each picture, and not the same
         assert members[f"{file.stem}-1{file.suffix}"] != members[f"{file.stem}-2{file.suffix}"]
     before = (out / "train-000.tar").stat().st_mtime_ns
-    run(shards, out, Recipe(per_image=2, size=32, crop=32))
+    run(shards, out, Recipe(per_image=2, short_side=32, crop=32))
     assert (out / "train-000.tar").stat().st_mtime_ns == before
-    run(shards, out, Recipe(per_image=2, size=32, crop=32, seed=1))
+    run(shards, out, Recipe(per_image=2, short_side=32, crop=32, seed=1), overwrite=True)
     with tarfile.open(out / "train-000.tar") as tar:
         assert {member.name: tar.extractfile(member).read() for member in tar} != members
 
 
-def test_paths_from_here_hold_wherever_the_workers_are(source, tmp_path, monkeypatch):
+def test_paths_from_here_hold_wherever_the_workers_are(cluster, source, tmp_path, monkeypatch):
     """Workers have the working folder of the cluster, not that of the command."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
@@ -247,7 +272,7 @@ def test_paths_from_here_hold_wherever_the_workers_are(source, tmp_path, monkeyp
     impasto.load(engine="onnxruntime", threads=1).style("klimt-kiss").save("kiss.style")
     model = Path(impasto.__file__).parent / "weights" / "adain"
     (tmp_path / "mine").symlink_to(model, target_is_directory=True)
-    result = stylize_dataset("in", ["styles", "kiss.style"], "out", engine="onnxruntime", model="mine", workers=1)
+    result = stylize_dataset("in", ["styles", "kiss.style"], "out", engine="onnxruntime", model="mine", workers=2)
     assert [row.error for row in result.rows] == [""]
     assert (tmp_path / "out" / "a.jpg").exists()
 
@@ -261,6 +286,34 @@ def test_a_single_shard_is_a_source(source, tmp_path):
         assert tar.getnames() == ["001.jpg"]
     with pytest.raises(ImpastoError, match="lie in one another"):
         run(tmp_path / "one.tar", tmp_path, workers=1)
+
+
+def test_a_finished_set_of_other_styles_is_replaced_only_if_told_to(source, tmp_path, capsys):
+    """Of one photo more it is the same set; what was painted otherwise is not, and its names go, too."""
+    photos, out = tmp_path / "in", tmp_path / "out"
+    photos.mkdir()
+    for number in range(2):
+        shutil.copy(source / "dog" / f"00{2 * number}.jpg", photos)
+        first = run(photos, out)
+    assert len(first.rows) == 2
+    before = contents(out)
+    command = ["dataset", str(photos), "--out", str(out), "--engine", "onnxruntime"]
+    two = ["--style", STYLES[0], "--style", STYLES[1]]
+    three = [*two, "--style", STYLES[2]]
+    for options, how in [
+        (["--style", "monet-parasol"], f"in {', '.join(sorted({row.style for row in first.rows}))}"),
+        ([*three, "--seed", "5"], "that were painted otherwise"),
+    ]:
+        with pytest.raises(SystemExit) as exit:
+            main([*command, *options])
+        assert exit.value.code == 2
+        said = f"impasto: {out} holds a finished set of 2 paintings {how}: give another --out, or --overwrite to"
+        assert capsys.readouterr().err == f"{said} replace it\n"
+        assert contents(out) == before
+    with pytest.raises(SystemExit) as exit:
+        main([*command, *two, "--per-image", "2", "--overwrite"])
+    assert not exit.value.code
+    assert {*contents(out)} == {"000-1.jpg", "000-2.jpg", "002-1.jpg", "002-2.jpg", "manifest.parquet"}
 
 
 @pytest.fixture
@@ -360,7 +413,7 @@ def test_links_to_folders_are_followed_but_never_in_a_circle(tmp_path):
 NO_TEXT = os.fsdecode(b"caf\xe9")
 
 
-def test_names_that_are_no_text_and_others_that_look_like_them(source, tmp_path, capsys):
+def test_names_that_are_no_text_and_others_that_look_like_them(cluster, source, tmp_path, capsys):
     """In a folder, in a shard and of the style. One cannot be read."""
     picture = (source / "cat" / "001.jpg").read_bytes()
     names = [f"{NO_TEXT}/{NO_TEXT}.jpg", "caf\\xe9.jpg", "new\nline.jpg"]
@@ -373,7 +426,7 @@ def test_names_that_are_no_text_and_others_that_look_like_them(source, tmp_path,
     (tmp_path / "styles" / f"{NO_TEXT}.jpg").write_bytes(picture)
     places = [str(tmp_path / name) for name in ("in", "styles", "out")]
     with pytest.raises(SystemExit) as exit:
-        main(["dataset", places[0], "--styles", places[1], "--out", places[2], "--workers", "1"])
+        main(["dataset", places[0], "--style", places[1], "--out", places[2], "--workers", "2"])
     assert exit.value.code == 2
     said = capsys.readouterr()
     assert said.out == f"{places[2]}: 4 paintings, 1 passed over\n"
@@ -416,7 +469,7 @@ def test_what_is_not_seen_decides_nothing(painter, tmp_path):
     for name, ground in {"red": (255, 0, 0), "green": (0, 255, 0)}.items():
         photo[alpha == 0] = ground
         Image.fromarray(np.dstack([photo, alpha])).save(tmp_path / "in" / f"{name}.png")
-    scaled = replace(painter, recipe=Recipe(size=48, crop=40))
+    scaled = replace(painter, recipe=Recipe(short_side=48, crop=40))
     [red], [green] = (scaled.paint(f"{name}.png", {}) for name in ("red", "green"))
     assert (red.error, red.strength) == ("", green.strength)
     assert red.sha256 == green.sha256
@@ -559,13 +612,14 @@ def test_places_far_away(source, tmp_path):
         (["--out", "file/out"], "cannot write"),
         (["--out", "out", "--workers", "-1"], "workers must be 1 or more, not -1"),
         (["--out", "out", "--workers", "0"], "workers must be 1 or more, not 0"),
+        (["--out", "out", "--per-image", "2"], "there is only 1 style: give more of them"),
     ],
 )
 def test_wrong_options_are_answered_in_one_line(source, tmp_path, monkeypatch, capsys, options, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as exit:
-        main(["dataset", str(source), "--styles", STYLES[0], *options])
+        main(["dataset", str(source), "--style", STYLES[0], *options])
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert words in error
@@ -594,8 +648,8 @@ def test_draws_depend_on_the_name_and_the_seed_alone():
         ({"strength": (0.9, 0.2)}, "strength must go up"),
         ({"strength": (0.0, 1.5)}, "both from 0 to 1"),
         ({"per_image": 0}, "per-image must be 1 or more"),
-        ({"size": 64, "crop": 96}, "a crop of 96 is larger"),
-        ({"size": True}, "size must be a whole number, not True"),
+        ({"short_side": 64, "crop": 96}, "a crop of 96 is larger"),
+        ({"short_side": True}, "short-side must be a whole number, not True"),
         ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
         ({"seed": 2**63}, "seed must be from -9223372036854775808 to"),
         ({"strength": (float("nan"), 1.0)}, "strength must go up"),

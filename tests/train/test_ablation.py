@@ -17,6 +17,7 @@ from impasto.errors import ImpastoError
 from impasto.evaluate.ablation import VARIANTS, decoder_curves
 from impasto.export import export
 from impasto.image import to_float
+from impasto.model import find_model
 from impasto.nets.adain import DECODERS, AdaIN, Decoder
 from impasto.nets.norm import feature_statistics
 from impasto.nets.vgg import load_encoder
@@ -49,14 +50,36 @@ def test_what_a_decoder_is_made_of(kind):
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_checkpoints_know_their_decoder_and_the_papers_alone_is_exported(vgg19, pictures, tmp_path, kind):
+def test_every_decoder_is_trained_and_exported(vgg19, pictures, tmp_path, kind):
     task = make_task("adain", plain_settings("adain", **TINY), decoder=kind)
     content, style = str(pictures / "photos"), str(pictures / "styles")
     checkpoint = train(task, [content], [style], task.settings, tmp_path, short_side=64, device="cpu")
-    assert read_checkpoint(checkpoint)["arguments"] == {"decoder": kind, "layer": "relu4_1"}
-    if kind != "adain":
-        with pytest.raises(ImpastoError, match=f"holds the decoder {kind}, .* --decoder adain$"):
-            export(checkpoint, tmp_path / "model", "mine")
+    state = read_checkpoint(checkpoint)
+    assert state["arguments"] == {"decoder": kind, "layer": "relu4_1"}
+    folder = export(checkpoint, tmp_path / "model", "mine")
+    assert find_model(folder).card.arguments == state["arguments"]
+
+    # Written out: the decoder that was trained on what it was trained on; side 256, since "concat" sees all of a style.
+    decoder = Decoder(kind).eval()
+    weights = {key: value.half() if value.dim() else value for key, value in state["average"].items()}
+    decoder.load_state_dict({key.removeprefix("module."): value for key, value in weights.items() if "module" in key})
+    names = ("photos/b.png", "styles/c.png")
+    photo, painting = (np.array(Image.open(pictures / name).resize((256, 256))) for name in names)
+    with torch.no_grad():
+        own, look = (load_encoder().taps(torch.from_numpy(to_float(picture)))[-1] for picture in (photo, painting))
+        std, mean = torch.std_mean(look, (2, 3), keepdim=True, correction=0)
+        own_std, own_mean = torch.std_mean(own, (2, 3), keepdim=True, correction=0)
+        target = (own - own_mean) / own_std * std + mean
+        expected = 255 * decoder(torch.cat([own, look], 1) if kind == "concat" else target)[0].clamp(0, 1)
+    models = [impasto.load(folder, engine=engine) for engine in ("onnxruntime", "torch")]
+    for model in models:
+        found = model.run_network(photo, model.style(painting, size=256).tensor[None], 1.0)
+        assert np.abs(found - expected.permute(1, 2, 0).numpy()).max() <= 1, model.engine_name
+    if kind == "in":  # tiles share the statistics of its decoder, too
+        assert models[0].model.reach == 64
+    if kind == "concat":
+        with pytest.raises(ImpastoError, match="paints pictures in one piece alone: scale this one down"):
+            _ = models[0].model.reach
 
 
 def test_the_concatenating_decoder_sees_both_pictures(vgg19):

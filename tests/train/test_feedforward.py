@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from impasto.evaluate.metrics import Observer
 from impasto.evaluate.norms import equalise, norm_curves
 from impasto.export import export
 from impasto.graph import GraphStylizer
-from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward
+from impasto.nets.critic import Critic, adversarial_loss
+from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward, RowNetwork, renorm_limits
+from impasto.nets.johnson import Johnson
 from impasto.networks import choose_settings
 from impasto.style import EPS
 from impasto.train.checkpoint import read_checkpoint
@@ -56,7 +59,7 @@ def stylizer(model) -> GraphStylizer:
     return loaded
 
 
-def used(network: Feedforward) -> Feedforward:
+def used(network: RowNetwork) -> RowNetwork:
     """The network with rows and population other than those it begins with."""
     with torch.no_grad():
         for row in network.rows:
@@ -66,7 +69,7 @@ def used(network: Feedforward) -> Feedforward:
     return network
 
 
-def controlled(network: Feedforward, image: torch.Tensor, row: int) -> torch.Tensor:
+def controlled(network: RowNetwork, image: torch.Tensor, row: int) -> torch.Tensor:
     one, style = torch.ones(()), network.styles()[row : row + 1]
     return network(image, network.control(style, one.view(1, 1, 1, 1), one, torch.ones_like(style), 0 * style[0]))
 
@@ -105,6 +108,74 @@ def test_batch_normalisation_runs_with_the_populations_statistics(norm):
         assert torch.allclose(controlled(network, image, 0), expected, atol=1e-5)
 
 
+def test_johnsons_network_is_that_of_the_papers_supplement():
+    torch.manual_seed(0)
+    network, image = used(Johnson(width=4)), torch.rand(1, 3, 40, 32)
+    adapt = Reference(network.styles()[0], network.population)
+
+    def convolve(layer, features, margin, stride=1):
+        padded = F.pad(features, [margin] * 4, mode="reflect")
+        return F.conv2d(padded, layer.weight, layer.bias, stride)
+
+    with torch.inference_mode():
+        features = F.relu(adapt(convolve(network.first, image, 4)))
+        for layer in network.down:
+            features = F.relu(adapt(convolve(layer, features, 1, 2)))
+        assert features.shape == (1, 16, 10, 8)
+        assert len(network.blocks) == 5
+        for block in network.blocks:
+            change = F.relu(adapt(convolve(block.first, features, 1)))
+            features = features + adapt(convolve(block.second, change, 1))
+        for layer in network.up:
+            features = F.relu(
+                adapt(F.conv_transpose2d(features, layer.weight, layer.bias, stride=2, padding=1, output_padding=1))
+            )
+        expected = 0.5 + 0.5 * torch.tanh(convolve(network.to_picture, features, 4))
+        assert torch.allclose(controlled(network, image, 0), expected, atol=1e-5)
+
+
+#: Of torchvision's `features`, where each layer ends.
+ENDS = {"relu1_2": 4, "relu2_2": 9, "relu3_2": 14, "relu3_3": 16, "relu4_2": 21, "relu4_3": 23}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "style"),
+    [
+        ("johnson", "relu2_2", ("relu1_2", "relu2_2", "relu3_3", "relu4_3")),
+        ("stylebank", "relu4_2", ("relu1_2", "relu2_2", "relu3_2", "relu4_2")),
+    ],
+)
+def test_the_papers_losses_on_vgg16(kind, content, style, pictures, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    modules = []
+    for block in ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512), (512, 512, 512, 512)):
+        for inputs, outputs in itertools.pairwise(block):
+            modules += [torch.nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect"), torch.nn.ReLU()]
+        modules.append(torch.nn.MaxPool2d(2))
+    theirs = torch.nn.Sequential(*modules)
+    torch.save({f"features.{key}": value for key, value in theirs.state_dict().items()},
+               tmp_path / "vgg16_features-amdegroot-88682ab5.pth")  # fmt: skip
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    settings = plain_settings(kind, **TINY, style_loss="gram-squared", loss_network="vgg16")
+    task = make_task(kind, settings, style=[str(pictures / "brick.png")], width=4)
+    painted, photos = torch.rand(2, 3, 32, 48), torch.rand(2, 3, 32, 48)
+
+    def features(images, layer):
+        taken = 255 * images - torch.tensor([123, 117, 104.0])[:, None, None]
+        return theirs[: ENDS[layer]](taken).double().numpy()
+
+    def gram(images, layer):
+        found = features(images, layer)
+        return np.einsum("nchw,ndhw->ncd", found, found) / (found.shape[2] * found.shape[3])
+
+    with torch.no_grad():
+        losses = task.perceptual(painted, photos, torch.tensor([0, 0]), torch.Generator())
+        squares = [((gram(painted, layer) - gram(task.pictures[0], layer)) ** 2).mean() for layer in style]
+        assert losses["style"].item() == pytest.approx(sum(squares), rel=1e-3)
+        difference = features(painted, content) - features(photos, content)
+        assert losses["content"].item() == pytest.approx((difference**2).mean(), rel=1e-3)
+
+
 def test_batch_normalisation_trains_with_the_batchs_statistics_and_renormalisation_with_the_populations():
     torch.manual_seed(0)
     features, style = torch.randn(4, 5, 8, 8) * 2 + 1, torch.randn(1, 10).expand(4, 10)
@@ -117,6 +188,10 @@ def test_batch_normalisation_trains_with_the_batchs_statistics_and_renormalisati
     free = BatchTransfer(style, running, 100, 100)(features)
     expected = (features - 0.5) / 1.5 * gamma[:, None, None] + beta[:, None, None]
     assert torch.allclose(free, expected, atol=1e-5)
+    # The limits of the paper's training of 160,000 steps (section 4), in whatever number of steps.
+    for step, limits in {5_000: (1, 0), 15_000: (1 + 2 * 10 / 35, 2.5), 25_000: (1 + 2 * 20 / 35, 5), 40_000: (3, 5),
+                         160_000: (3, 5)}.items():  # fmt: skip
+        assert renorm_limits(step / 160_000) == pytest.approx(limits)
     moved = population.lerp(torch.cat([features.mean((0, 2, 3)), features.var((0, 2, 3), correction=0).sqrt()]), 0.05)
     assert torch.allclose(running, moved, atol=1e-4)
 
@@ -155,6 +230,48 @@ def test_every_process_and_batch_draws_its_own_styles(vgg19, pictures):
     assert styles(0, start=2)[0] == first[2]  # as in a run that is resumed
 
 
+def test_each_side_of_the_adversarial_loss_learns_its_own_part():
+    torch.manual_seed(0)
+    critic = Critic(8, 1.3, styles=2, width=4).eval()
+    real, painted = torch.randn(3, 8, 9, 9), torch.randn(3, 8, 9, 9, requires_grad=True)
+    which = torch.tensor([0, 1, 0])
+
+    def scores(features):
+        for layer in critic.layers:
+            assert np.linalg.svd(layer.weight.detach().flatten(1))[1].max() == pytest.approx(1, abs=0.1)
+        first, second, last = ((layer.weight, layer.bias) for layer in critic.layers)
+        hidden = F.leaky_relu(F.conv2d(features / 1.3, *first), 0.2)
+        found = F.conv2d(F.leaky_relu(F.conv2d(hidden, *second), 0.2), *last)
+        return torch.stack([found[n, style] for n, style in enumerate(which)])
+
+    telling = (1 - scores(real)).clamp_min(0).mean() + (1 + scores(painted)).clamp_min(0).mean()
+    hiding = -scores(painted).mean()
+    weights = [*critic.parameters()]
+    expected = [*torch.autograd.grad(telling, weights, retain_graph=True), *torch.autograd.grad(hiding, painted)]
+    loss = adversarial_loss(critic, real, painted, which)
+    assert loss.item() == pytest.approx((telling + hiding).item(), rel=1e-5)
+    for found, wanted in zip(torch.autograd.grad(loss, [*weights, painted]), expected, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def test_a_critic_goes_on_where_it_was(vgg19, pictures, tmp_path):
+    settings = dict(TINY, steps=3, autoencoder_steps=1, schedule="paper", adversarial_weight=1)
+    whole = read_checkpoint(run("feedforward", settings, pictures, tmp_path / "whole", ["brick"], width=8))
+    run("feedforward", dict(settings, steps=2), pictures, tmp_path / "half", ["brick"], width=8)
+    chosen = plain_settings("feedforward", **settings)
+    task = make_task("feedforward", chosen, style=[str(pictures / "brick.png")], width=8)
+    begun = {name: weight.clone() for name, weight in task.rival.state_dict().items()}
+    resumed = read_checkpoint(
+        train(task, [str(pictures / "photos")], None, chosen, tmp_path / "half", resume=True, short_side=96,
+              device="cpu")
+    )  # fmt: skip
+    for part in ("network", "rival"):
+        for name, weight in whole[part].items():
+            assert torch.allclose(weight, resumed[part][name], atol=1e-6), name
+    assert any((weight - begun[name]).abs().max() > 1e-4 for name, weight in whole["rival"].items())
+    assert not any("rival" in name or "layers" in name for name in whole["network"])
+
+
 def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_path):
     state = read_checkpoint(run("cin", TINY, pictures, tmp_path / "run", start=str(model), add=["grass"]))
     assert state["styles"] == ["brick", "cell", "grass"]
@@ -169,9 +286,13 @@ def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_p
     assert list(three.gallery) == ["brick", "cell", "grass"]
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_an_exported_model_runs_alike_on_every_engine(vgg19, pictures, tmp_path, photo, norm):
-    checkpoint = run("feedforward", dict(TINY, steps=2), pictures, tmp_path, ["cell"], norm=norm, width=8)
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [*(("feedforward", {"norm": norm}) for norm in NORMS), ("johnson", {}), ("stylebank", {"upsampling": "strided"})],
+)
+def test_an_exported_model_runs_alike_on_every_engine(vgg19, pictures, tmp_path, photo, kind, arguments):
+    settings = dict(TINY, steps=2, loss_network="vgg19")
+    checkpoint = run(kind, settings, pictures, tmp_path, ["cell"], width=8, **arguments)
     folder = export(checkpoint, tmp_path / "model", "mine")
     small = photo[:70, 100:195]
     painted = [np.asarray(impasto.load(folder, engine=engine).stylize(small, "cell")).astype(int)
@@ -224,7 +345,7 @@ def test_the_command_line_lists_and_paints_a_models_own_styles(model, pictures, 
 
 def test_what_cannot_be_trained_is_said_in_a_line(vgg19, pictures, model, tmp_path):
     with pytest.raises(ImpastoError, match="one network for one style, not 2"):
-        run("feedforward", TINY, pictures, tmp_path, ["brick", "cell"])
+        run("johnson", TINY, pictures, tmp_path, ["brick", "cell"])
     with pytest.raises(ImpastoError, match="cin has no norm to choose"):
         run("cin", TINY, pictures, tmp_path, ["brick"], norm="batch")
     with pytest.raises(ImpastoError, match="knows brick already"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from impasto.errors import ImpastoError
-from impasto.losses import STYLE_LOSSES, GaussianMMD, PatchLoss, gram, style_loss, total_variation
+from impasto.losses import STYLE_LOSSES, ExactGaussianMMD, GaussianMMD, PatchLoss, gram, style_loss, total_variation
 from impasto.nets.patches import Patches, best_matches, swap
 
 RNG = np.random.default_rng(0)
@@ -112,6 +112,7 @@ SLOW = {
     "histogram": slow_histogram,
     "mmd_linear": lambda weight: discrepancy(lambda x, y: x @ y / CHANNELS, weight),
     "mmd_polynomial": lambda weight: discrepancy(lambda x, y: (x @ y / CHANNELS + 1) ** 2, weight),
+    "mmd_gaussian_exact": lambda weight: discrepancy(gaussian, weight),
     "mrf": slow_mrf,
 }
 
@@ -153,7 +154,12 @@ def test_descending_its_gradient_lowers_it(name):
 
 
 def test_chunks_change_memory_alone():
-    for whole, chunked in ((GaussianMMD(), GaussianMMD(chunk=7)), (PatchLoss(), PatchLoss(chunk=3))):
+    pairs = (
+        (GaussianMMD(), GaussianMMD(chunk=7)),
+        (ExactGaussianMMD(), ExactGaussianMMD(pairs=300)),
+        (PatchLoss(), PatchLoss(chunk=3)),
+    )
+    for whole, chunked in pairs:
         assert computed(chunked, WEIGHT) == pytest.approx(computed(whole, WEIGHT), rel=1e-9)
     all_patches = Patches([tensor(STYLE), tensor(STYLE[:, ::-1].copy())])
     whole = best_matches(tensor(OURS), all_patches, chunk=len(all_patches))

@@ -12,6 +12,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
 from skimage import data
 
@@ -19,10 +21,11 @@ import impasto
 from impasto.cli import main
 from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer
-from impasto.image import center_crop
+from impasto.image import center_crop, to_float
 from impasto.methods import METHODS, method_options
-from impasto.methods.base import enough_memory
+from impasto.methods.base import Before, enough_memory
 from impasto.methods.mrf import turned
+from impasto.methods.optimise import Descent, descend, hold
 
 SIZE = 80
 PHOTO, CAT, COFFEE = (center_crop(picture(), SIZE) for picture in (data.astronaut, data.chelsea, data.coffee))
@@ -60,6 +63,52 @@ def test_from_noise(optimiser, observe):
     first, second = (paint("gatys", start="noise", optimiser=optimiser, iterations=20, seed=3) for _ in range(2))
     assert np.array_equal(first, second)
     assert observe(first).style_loss(style) < 0.6 * observe(PHOTO).style_loss(style)
+
+
+def test_the_papers_objective_written_out(tmp_path, vgg19, monkeypatch):
+    """Content at relu4_2, Gram matrices at relu1_1 to relu5_1 in fifths, average pooling, nothing else."""
+    torch.manual_seed(0)
+    weights = {key: torch.from_numpy(value) for key, value in vgg19.items()}
+    for index in (32, 35, 38, 42):
+        weights |= {f"{index}.weight": 0.03 * torch.randn(512, 512, 3, 3), f"{index}.bias": torch.zeros(512)}
+    torch.save(weights, tmp_path / "vgg_normalised.pth")
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    made = []
+
+    def descend(content, objective, options, label):
+        made.append((content, objective(content, 1.0), options))
+        return content
+
+    monkeypatch.setattr("impasto.methods.optimise.descend", descend)
+    paint("gatys", preset="paper", style_weight=30, content_weight=2)
+    paint("gatys", preset="paper", style_weight=30, content_weight=2, style_softness=0.7)
+    [(content, total, options), (_, softened, _)] = made
+    assert (options.start, options.levels, options.tv_weight, options.optimiser) == ("noise", 1, 0, "lbfgs")
+
+    def layers(x):
+        found, index = {}, 2
+        x = F.conv2d(x, weights["0.weight"], weights["0.bias"])
+        for block, count in enumerate((2, 2, 4, 4, 1), 1):
+            x = x if block == 1 else F.avg_pool2d(x, 2)
+            for number in range(1, count + 1):
+                x = F.pad(x, (1, 1, 1, 1), mode="reflect")
+                x = F.relu(F.conv2d(x, weights[f"{index}.weight"], weights[f"{index}.bias"]))
+                found[f"relu{block}_{number}"] = x[0].flatten(1)
+                index += 3
+            index += 1
+        return found
+
+    picture = torch.rand_like(content)
+    seen, own, target = (layers(x) for x in (picture, content, torch.from_numpy(to_float(CAT))))
+    content_part = 2 * (seen["relu4_2"] - own["relu4_2"]).square().mean().item()
+    style_part = 0.0
+    for block in range(1, 6):
+        one, other = (x[f"relu{block}_1"] for x in (seen, target))
+        grams = one @ one.T / one.shape[1], other @ other.T / other.shape[1]
+        style_part += (grams[0] - grams[1]).square().mean().item() / 5
+    assert total(picture).item() == pytest.approx(content_part + 30 * style_part, rel=1e-4)
+    soft = 0.7 * np.log(1 + style_part / 0.7)
+    assert softened(picture).item() == pytest.approx(content_part + 30 * soft, rel=1e-4)
 
 
 def test_from_a_given_picture():
@@ -155,6 +204,24 @@ def test_tiny_pictures(name):
         assert paint(name, PHOTO[: shape[0], : shape[1]], iterations=1).shape == (*shape, 3)
 
 
+def test_frames_before_draw_by_their_weights():
+    """Ruder et al. 2016: alone, the temporal loss is least at the weighted mean of what it holds to."""
+    frames, weights = torch.rand(2, 1, 3, 32, 40), torch.rand(2, 1, 1, 32, 40) + 0.1
+    before = [Before(*pair) for pair in zip(frames, weights, strict=True)]
+
+    def nothing(picture):
+        return 0 * picture.sum()
+
+    held = hold(nothing, before, 300.0)
+    picture = torch.rand(1, 3, 32, 40)
+    squares = [(w * (picture.numpy() - f) ** 2).mean() for f, w in zip(frames.numpy(), weights.numpy(), strict=True)]
+    assert held(picture).item() == pytest.approx(300 * sum(squares), rel=1e-5)
+    options = Descent(iterations=200, optimiser="adam", start="noise")
+    found = descend(picture, lambda content, scale: nothing, options, "test", before)
+    expected = (frames * weights).sum(0) / weights.sum(0)
+    assert torch.allclose(found, expected, atol=0.01)
+
+
 def test_colours_can_be_kept():
     painted = paint("gatys", controls={"keep_color": "match"}, iterations=5)
     assert not np.array_equal(painted, paint("gatys", iterations=5))
@@ -170,6 +237,11 @@ def test_colours_can_be_kept():
         ("gatys", {"optimiser": "sgd"}, "optimiser must be lbfgs or adam, not sgd"),
         ("gatys", {"style_loss": "cubism"}, "no style loss cubism: choose gram, "),
         ("gatys", {"tv_weight": float("nan")}, "tv_weight must be a number, not nan"),
+        ("gatys", {"preset": "letter"}, "gatys has no preset letter: choose paper"),
+        ("gatys", {"content_layers": "relu4_9"}, "vgg19 has no layer relu4_9: choose one of relu1_1, "),
+        ("gatys", {"network": "vgg16", "style_layers": "relu3_4"}, "vgg16 has no layer relu3_4"),
+        ("gatys", {"layer_weights": "1,2"}, "2 layer weights for 4 style layers: give each one"),
+        ("gatys", {"style_layers": ()}, "content and style want one layer at least"),
         ("mrf", {"rotations": "0,90"}, "rotations must be angles from -45 to 45"),
         ("mrf", {"scales": ()}, "scales must be"),
         ("style-swap", {"normalise": "perhaps"}, "normalise must be true or false, not perhaps"),

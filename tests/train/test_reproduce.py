@@ -51,12 +51,39 @@ def test_losses_say_how_many_iterations_a_system_is_worth(vgg19, folders, tmp_pa
     assert page.count("<img") == 4 * 4  # photo, style and two systems for each pair
 
 
-def test_speed_gives_ratios_to_the_first_system(vgg19, folders, tmp_path):
-    paper.speed(*folders, tmp_path, systems=["adain", "gatys"], sizes=[48], fast=True)
-    adain, gatys = rows(tmp_path / "speed.csv")
+def test_speed_gives_ratios_to_the_first_system(vgg19, folders, tmp_path, capsys):
+    systems = ["adain", "gatys", "style-swap"]
+    paper.speed(*folders, tmp_path, systems=systems, sizes=[48], fast=True, options={"inverse": "network"})
+    adain, gatys, swap = rows(tmp_path / "speed.csv")
     assert adain["x adain"] == "1.0"
     assert float(gatys["seconds"]) > 10 * float(adain["seconds"])
-    assert "ten times their seconds" in (tmp_path / "speed.html").read_text()
+    assert [row["engine"] for row in (gatys, swap)] == ["torch", "torch"]
+    for row in (gatys, swap):
+        assert row["seconds"] == row["with taking the style"]
+    assert float(swap["seconds"]) < float(gatys["seconds"])
+    page = (tmp_path / "speed.html").read_text()
+    assert "of which follows what all would take" in page
+    parts = re.findall(
+        r"(encoding the photo|encoding the style|the swap|the inverse network) [\d.]+ s \((\d+)%\)", page
+    )
+    assert len(parts) == 4
+    assert sum(int(share) for _, share in parts) == pytest.approx(100, abs=2)
+    assert re.search(r"impasto: this will take about [\d.]+ (minutes|hours) here", capsys.readouterr().err)
+    with pytest.raises(ImpastoError, match="strokes is no option of gatys"):
+        paper.speed(*folders, tmp_path, systems=["gatys"], options={"strokes": "2"})
+
+
+def test_what_is_done_once_counts_once():
+    seconds = [3 + 0.5 * 100 / share for share in (20, 10, 1)]  # 3 s once, and 100 iterations of half a second
+    assert paper._extrapolated(seconds[:2], [20, 10]) == pytest.approx(seconds[2])
+    assert paper._extrapolated([7.0], [1]) == 7.0
+
+
+def test_the_ablation_shows_what_each_decoder_paints(vgg19, folders, tmp_path):
+    paper.ablation(*folders, tmp_path, steps=1)
+    page = (tmp_path / "ablation.html").read_text()
+    assert page.count("<img") == 4 + 4 * 4  # two photos and two styles; each pair by four decoders
+    assert page.count("<use ") > 0  # markers, where there are few points
 
 
 def test_controls_show_what_they_control(vgg19, folders, tmp_path):
@@ -65,7 +92,8 @@ def test_controls_show_what_they_control(vgg19, folders, tmp_path):
     strengths = [row for (figure, _), row in found.items() if figure == "strength"]
     to_style = [float(row["style loss to bricks"]) for row in strengths]
     assert to_style == sorted(to_style, reverse=True)
-    assert float(strengths[0]["content loss"]) == 0
+    contents = [float(row["content loss"]) for row in strengths]
+    assert 0 < contents[0] < contents[-1]  # of 0 the network's reconstruction is shown, and not the photo
     corner = found["interpolation", "0 : 0 : 0 : 100"]
     assert float(corner["style loss to gravel"]) < float(
         found["interpolation", "100 : 0 : 0 : 0"]["style loss to gravel"]

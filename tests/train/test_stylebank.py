@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import Observer, ssim
 from impasto.export import export
 from impasto.graph import GraphStylizer
-from impasto.nets.stylebank import BankControl, Banks, Plain, StyleBank, as_filters, identity_bank
+from impasto.nets.stylebank import UPSAMPLINGS, BankControl, Banks, Plain, StyleBank, as_filters, identity_bank
 from impasto.train.checkpoint import read_checkpoint
 from impasto.train.loop import train
-from impasto.train.stylebank import TURNS, StyleBankTask
+from impasto.train.stylebank import StyleBankTask
 from impasto.train.task import make_task
 
 TINY = {"steps": 8, "batch": 2, "crop": 32, "scale": (0.5, 1.0), "lr": 1e-3, "style_size": 48, "autoencoder_steps": 2,
@@ -57,10 +58,10 @@ def stylizer(model) -> GraphStylizer:
     return loaded
 
 
-def network(styles: int = 3) -> StyleBank:
+def network(styles: int = 3, **arguments) -> StyleBank:
     """A fresh one with banks other than the identity."""
     torch.manual_seed(0)
-    made = StyleBank(styles, width=4).requires_grad_(False)
+    made = StyleBank(styles, width=4, **arguments).requires_grad_(False)
     for bank in made.banks:
         bank += 0.1 * torch.randn_like(bank)
     return made
@@ -75,6 +76,29 @@ def plain_convolution(features, bank):
     return F.conv2d(F.pad(features, (1, 1, 1, 1), mode="reflect"), as_filters(bank[None], features.shape[1])[0])
 
 
+def by_hand(made, image, bank_layer):
+    """The paper's network of PyTorch's own functions; sides are multiples of 4."""
+
+    def finish(layer, features):
+        return F.relu(F.instance_norm(features) * layer.scale + layer.shift)
+
+    features = image
+    for layer, (margin, stride) in zip(made.down, ((4, 1), (1, 2), (1, 2)), strict=True):
+        padded = F.pad(features, [margin] * 4, mode="reflect")
+        features = finish(layer, F.conv2d(padded, layer.convolution.weight, stride=stride))
+    features = bank_layer(features)
+    for layer in made.up:
+        weight = layer.convolution.weight
+        if made.arguments["upsampling"] == "strided":
+            features = F.conv_transpose2d(features, weight, stride=2, padding=1, output_padding=1)
+        else:
+            doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+            features = F.conv2d(F.pad(doubled, [1] * 4, mode="reflect"), weight)
+        features = finish(layer, features)
+    last = made.to_picture
+    return F.conv2d(F.pad(features, [4] * 4, mode="reflect"), last.weight, last.bias) + 0.5
+
+
 def test_a_bank_is_a_convolution_and_banks_mix_linearly():
     made, features = network(), torch.randn(1, 16, 9, 13)
     first, second, _ = made.styles()
@@ -87,17 +111,30 @@ def test_a_bank_is_a_convolution_and_banks_mix_linearly():
     assert torch.allclose(half, (features + plain_convolution(features, first)) / 2, atol=1e-5)
 
 
-def test_regions_go_through_their_own_banks():
-    made, features = network(), torch.randn(1, 16, 8, 12)
-    mask = torch.zeros(2, 1, 8, 12)
-    mask[0, ..., :6] = mask[1, ..., 6:] = 1
-    painted = control(made.styles()[:2], mask).convolve(features)
-    for bank, part in zip(made.styles(), (slice(0, 6), slice(6, 12)), strict=False):
-        assert torch.allclose(painted[..., part], plain_convolution(features, bank)[..., part], atol=1e-5)
-    # A pixel of both regions blends what their banks make of it.
-    even = control(made.styles()[:2], torch.ones(2, 1, 1, 1)).convolve(features)
+def test_regions_are_masked_features_each_through_its_bank():
+    """Chen et al. 2017, region-specific fusion: the sum over k of K_k * (M_k F); all else as without regions."""
+    made, image = network(), torch.rand(1, 3, 32, 48)
+    mask = torch.zeros(2, 1, 32, 48)
+    mask[0, ..., :20] = mask[1, ..., 20:] = 1
+    adapt = control(made.styles()[:2], mask)
+    shares = F.interpolate(mask, (8, 12), mode="bilinear", align_corners=False)
+
+    def fuse(features):
+        banks = zip(made.styles(), shares, strict=False)
+        return sum(plain_convolution(features * share, bank) for bank, share in banks)
+
+    assert torch.allclose(made(image, adapt), by_hand(made, image, fuse), atol=1e-4)
+    assert torch.equal(*adapt.used())  # the statistics of the whole picture, whatever the region
+    even = control(made.styles()[:2], torch.ones(2, 1, 1, 1)).convolve(features := torch.randn(1, 16, 8, 12))
     mean = (plain_convolution(features, made.banks[0]) + plain_convolution(features, made.banks[1])) / 2
     assert torch.allclose(even, mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+def test_the_network_is_the_papers(upsampling):
+    made, image = network(upsampling=upsampling), torch.rand(1, 3, 24, 32)
+    painted = by_hand(made, image, lambda features: plain_convolution(features, made.banks[1]))
+    assert torch.allclose(made(image, made.transfer(torch.tensor([1]))), painted, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 31), (70, 45)])
@@ -131,7 +168,8 @@ def test_each_picture_of_a_batch_has_its_own_bank():
 def test_turns_and_the_gradient_of_the_auto_encoders(vgg19, pictures):
     task = task_for(TINY, pictures, ["brick", "cell"], width=4)
     assert [task.is_style_step(step) for step in range(8)] == [False, False, *[True, True, False] * 2]
-    assert TURNS == 2
+    other = task_for(dict(TINY, turns=1, autoencoder_steps=0), pictures, ["brick"], width=4)
+    assert [other.is_style_step(step) for step in range(4)] == [True, False] * 2
     content = torch.rand(2, 3, 32, 32)
 
     def gradient(step: int) -> tuple[float, torch.Tensor]:
@@ -154,6 +192,44 @@ def test_turns_and_the_gradient_of_the_auto_encoders(vgg19, pictures):
     after = task.network.up[0].convolution.weight.grad
     assert F.cosine_similarity(after.flatten(), before.flatten(), dim=0) == pytest.approx(1, abs=1e-5)
     assert all(bank.grad is None for bank in task.network.banks)
+
+
+def test_a_bank_that_nothing_is_painted_with_stays_to_the_bit(vgg19, pictures):
+    task = task_for(dict(TINY, batch=1, autoencoder_steps=0), pictures, ["brick", "cell"], width=4)
+    optimiser = torch.optim.Adam(task.network.parameters(), 1e-2)
+    content, generator = torch.rand(1, 3, 32, 32), torch.Generator().manual_seed(0)
+    moved = []
+    for step in range(9):
+        before = task.network.styles()
+        optimiser.zero_grad()
+        task(content, content, generator, step)["loss"].backward()
+        task.adjust_gradients(step)
+        optimiser.step()
+        moved.append(tuple((task.network.styles() != before).any(1).tolist()))
+        assert sum(moved[-1]) == task.is_style_step(step)  # that of the one picture, or none
+    assert {(True, False), (False, True), (False, False)} == {*moved}
+
+
+def test_lambda_counts_whatever_the_clip(vgg19, pictures, tmp_path):
+    """Of the auto-encoder Adam's running mean is the style step's gradient and lambda times as much of the other's."""
+    settings = dict(TINY, steps=2, turns=1, autoencoder_steps=0, clip=1e-3)
+    norms = []
+    for share in (0.1, 10):
+        chosen = dict(settings, identity_weight=share)
+        state = read_checkpoint(run(chosen, pictures, tmp_path / str(share), ["brick"], width=4))
+        means = [of["exp_avg"] for of in state["optimiser"]["state"].values() if of["step"] == 2]
+        norms.append(torch.cat([mean.flatten() for mean in means]).norm().item())
+    # 0.9 * 0.1 g and 0.1 lambda g, of unknown directions
+    assert norms[1] / norms[0] > (1 - 0.09) / (0.09 + 0.01)
+
+
+def test_random_banks_begin_as_a_convolution_of_pytorchs(vgg19, pictures, model):
+    for task in (task_for(dict(TINY, banks="random"), pictures, ["brick"], width=4),
+                 task_for(dict(TINY, banks="random"), pictures, start=str(model), add=["grass"])):  # fmt: skip
+        bank = task.network.styles()[-1]
+        channels = math.isqrt(len(bank) // 9)
+        assert bank.std().item() == pytest.approx((27 * channels) ** -0.5, rel=0.1)
+    assert np.array_equal(task.network.styles()[0], impasto.model.find_model(model).weights()["banks.0"])
 
 
 def test_a_run_resumed_before_an_auto_encoder_step_is_the_undisturbed_one(vgg19, pictures, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from impasto.engine import Inputs
 from impasto.evaluate.video import SETTINGS, measure, warping_error
 from impasto.image import to_float
 from impasto.people import find_people
-from impasto.stylizer import Memory
+from impasto.style import Style
+from impasto.stylizer import Memory, Stylizer
 from impasto.video import KeyFrames, TemporalPainter
 from impasto.video.flow import FlowEstimator, Motion, enlarge, find_consistent, to_grey
 from impasto.video.people import PeopleTrack
@@ -273,6 +275,56 @@ def test_a_method_paints_frames_too(vgg19, coffee):
     painter = TemporalPainter(method, coffee[:64, :64], style_size=64)
     frames = [shifted(coffee, time)[:48, :64] for time in range(2)]
     assert [painter.paint(frame).shape for frame in frames] == [(48, 64, 3)] * 2
+
+
+class Watcher(Stylizer):
+    """Paints nothing, and keeps what it is shown."""
+
+    name = fingerprint = engine_name = device = "watcher"
+    gallery: ClassVar = {}
+    looks_back = (1, 2)
+
+    def take(self, pixels, name, alpha=None):
+        return Style(name, np.zeros(1, np.float32), self.fingerprint, pixels)
+
+    def paint(self, content, plan, regions=None, memory=None, large=None, alpha=None):
+        self.seen = memory.before
+        return content
+
+
+def test_a_frame_is_held_to_the_nearest_one_before_that_shows_the_same(coffee):
+    """Ruder et al. 2016: c_long of the frame i - j is max(c of i - j minus the sum of those nearer, 0)."""
+    watcher = Watcher()
+    painter = TemporalPainter(watcher, coffee)
+    frames = [shifted(coffee, 0), shifted(coffee, 1), shifted(coffee, 2)]
+    frames[1][30:60, 50:80] = 0  # passes by
+    for frame in frames:
+        painter.paint(frame)
+    search, weights = FlowEstimator(thorough=True), []
+    lumas = [to_grey(frame, WIDTH) for frame in frames]
+    for then in (lumas[1], lumas[0]):
+        weights.append(find_consistent(*search.estimate_both_ways(then, lumas[2])))
+    near_weight, far_weight = (weight for _, weight in watcher.seen)
+    assert np.array_equal(near_weight, weights[0])
+    assert np.array_equal(far_weight, np.clip(weights[1] - weights[0], 0, None))
+    inside = np.s_[31:56, 50:74]  # what the nearer one did not show, the one before did
+    assert near_weight[inside].mean() < 0.3 < 0.6 < far_weight[inside].mean()
+    for painted, weight in watcher.seen:
+        assert np.abs(painted.astype(int) - frames[2])[weight > 0].mean() < 3
+    TemporalPainter(watcher, coffee, blend=0).paint(frames[0])
+    assert not watcher.seen
+
+
+def test_gatys_keeps_what_stays(vgg19, coffee):
+    frames = [shifted(coffee, time)[:64, :96] for time in range(2)]
+    motion = Motion(*(part[:64, :96] for part in true_motion()))
+    errors = []
+    for weight in (0, 300):
+        method = impasto.load("gatys", iterations=12, start="noise", temporal_weight=weight)
+        painter = TemporalPainter(method, coffee[:64, :64], style_size=64, blend=0.7 if weight else 0)
+        first, second = (painter.paint(frame) for frame in frames)
+        errors.append(warping_error(first, second, motion))
+    assert errors[1] < errors[0] / 3
 
 
 def test_key_frames():

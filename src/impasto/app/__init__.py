@@ -22,7 +22,7 @@ with explain_missing(__name__):
     from fastapi_offline import FastAPIOffline
     from starlette.types import ASGIApp
 
-    from impasto.app import browser
+    from impasto.app import site
     from impasto.app.api import METHODS, router, say_errors_in_one_line
     from impasto.app.guard import Guard
     from impasto.app.studio import Limits, Shelf, Studio
@@ -41,6 +41,7 @@ def build(
     *,
     auth: tuple[str, str] | None = None,
     page: bool = True,
+    clips: bool = True,
     uploaded: Shelf | None = None,
 ) -> FastAPI:
     """The web application, an ASGI app.
@@ -50,6 +51,7 @@ def build(
         limits: what one client may ask for.
         auth: user and password that every request must give (HTTP Basic), `/healthz` excepted.
         page: with the web page, not the API alone.
+        clips: with the routes of clips, which are kept in this process.
         uploaded: where uploaded styles are kept; None keeps them in this process.
     """
     studio = Studio(painter, limits, uploaded)
@@ -64,13 +66,10 @@ def build(
         title="impasto", version=__version__, description=_ABOUT, redoc_url=None, lifespan=life
     )
     app.state.studio = studio
-    app.include_router(router(studio))
+    app.include_router(router(studio, with_clips=clips))
     say_errors_in_one_line(app)
     if page:
-        with explain_missing(__name__):
-            from impasto.app.page import mount
-
-        mount(app, studio)
+        site.mount(app, studio)
 
     def count(method: str, route: str, status: int) -> None:
         known = method if method in METHODS else "other"  # a client may send any word, and each would be kept
@@ -79,7 +78,7 @@ def build(
     app.add_middleware(
         Guard,
         auth=auth,
-        largest=lambda path: limits.max_clip if path.endswith("/gradio_api/upload") else limits.max_upload,
+        largest=lambda path: limits.max_clip if path == "/v1/clips" else limits.max_upload,
         count=count,
     )
     return app
@@ -106,7 +105,10 @@ def serve(
     """
     listener, address = _open(host, port, auth)
     app = build(painter, limits, auth=auth)
-    _run(app, listener, f"{address} (the page), {address}/docs (the API)", root_path)
+    _say(f"{address} (the page), {address}/docs (the API); Ctrl-C ends it")
+    if not site.has_runtime():
+        _say(f"the page cannot paint in the browser here: {site.NO_RUNTIME}")
+    _run(app, listener, root_path)
 
 
 def serve_in_browser(
@@ -120,14 +122,16 @@ def serve_in_browser(
     """Serves the page that paints in the browser until it is interrupted.
 
     Args:
-        model: what it paints with, see :func:`impasto.app.browser.write_site`.
+        model: what it paints with, see :func:`impasto.app.site.write_site`.
         host, port, auth, root_path: see :func:`serve`.
     """
     listener, address = _open(host, port, auth)
     with tempfile.TemporaryDirectory(prefix="impasto-") as folder:
-        site = Path(folder) / "site"
-        browser.write_site(model, site)
-        _run(browser.build(site, auth), listener, f"{address} (the page, which paints in the browser)", root_path)
+        written = Path(folder) / "site"
+        site.write_site(model, written)
+        app = site.build(written, auth)
+        _say(f"{address} (the page, which paints in the browser); Ctrl-C ends it")
+        _run(app, listener, root_path)
 
 
 def _open(host: str, port: int, auth: tuple[str, str] | None) -> tuple[socket.socket, str]:
@@ -139,9 +143,12 @@ def _open(host: str, port: int, auth: tuple[str, str] | None) -> tuple[socket.so
     return listener, address
 
 
-def _run(app: ASGIApp, listener: socket.socket, welcome: str, root_path: str) -> None:
-    print(f"impasto: {welcome}; Ctrl-C ends it", file=sys.stderr, flush=True)
-    # What goes wrong in the application is logged by it; of the rest, Gradio's open connections at the end are no news.
+def _say(text: str) -> None:
+    print(f"impasto: {text}", file=sys.stderr, flush=True)
+
+
+def _run(app: ASGIApp, listener: socket.socket, root_path: str) -> None:
+    # What goes wrong in the application is logged by it; of the rest, connections still open at the end are no news.
     config = uvicorn.Config(
         app, http=Protocol, ws="none", log_level="critical", root_path=root_path, timeout_graceful_shutdown=1
     )
@@ -161,7 +168,4 @@ def listen(host: str, port: int) -> socket.socket:
 def warn_if_open(url: str, address: str) -> None:
     """Says so if a server without a password listens on an address of the network."""
     if not ipaddress.ip_address(address).is_loopback:
-        print(
-            f"impasto: warning: {url} is open to the network, and anybody there may use it: give --auth USER:PASS",
-            file=sys.stderr,
-        )
+        _say(f"warning: {url} is open to the network, and anybody there may use it: give --auth USER:PASS")

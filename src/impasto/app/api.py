@@ -1,8 +1,10 @@
-"""The HTTP API: one picture in, one picture out."""
+"""The HTTP API: one picture in, one picture out; styles, clips, and how the server does."""
 
 from __future__ import annotations
 
+import re
 import time
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
@@ -13,24 +15,35 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
+from impasto.app import clips
+from impasto.app.fields import (
+    BINARY,
+    Answers,
+    Keep,
+    KeepShare,
+    KeptColor,
+    Masks,
+    MaxSize,
+    Strength,
+    StrokeSize,
+    StyleFiles,
+    Styles,
+    StyleSize,
+    Weights,
+    problems,
+    read_styles,
+)
 from impasto.app.form import FormRoute
-from impasto.app.studio import MOST_STYLES, Studio, StyleName, encode, give_up_when_gone
+from impasto.app.studio import Studio, encode, give_up_when_gone
 from impasto.app.work import BusyError, LateError
-from impasto.controls import STROKE_SIZES, STYLE_SIZE, Controls, KeepColor, Mix
+from impasto.controls import STYLE_SIZE, Controls
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import ENDINGS
-from impasto.people import People
 from impasto.sheet import caption
 
 Format = Literal["png", "jpg", "webp", "avif", "tiff", "bmp", "gif"]
 _TYPES = {name: f"image/{ENDINGS[name].lower()}" for name in Format.__args__}  # type: ignore[attr-defined]
 _STATUS = {UnreadableError: 415, TooLargeError: 413, BusyError: 503, LateError: 504}
-
-
-class Problem(BaseModel):
-    """What went wrong, and what to do about it."""
-
-    error: str = Field(examples=["there is no style 'klimt-kis' here: did you mean klimt-kiss?"])
 
 
 class StyleEntry(BaseModel):
@@ -59,72 +72,17 @@ class Health(BaseModel):
     waiting: int = Field(description="Pictures in the queue.")
 
 
-def _problems(*statuses: int) -> _Answers:
-    """What a route says of the errors that it may answer with."""
-    texts = {
-        400: "The body cannot be taken apart.",
-        401: "Wrong or no password (only where the server has one).",
-        413: "Too many bytes or pixels.",
-        415: "Not multipart/form-data, or a file that is not a picture.",
-        422: "A control that has no such value.",
-        503: "The queue is full; `Retry-After` says for how many seconds.",
-        504: "Not done within the time limit.",
-    }
-    made: _Answers = {n: {"model": Problem, "description": texts[n]} for n in statuses}
-    if 503 in made:
-        made[503]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
-    return made
-
-
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_Answers = dict[int | str, dict[str, Any]]
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_PAINTED: _Answers = {200: {"description": "The painted photo.", "content": dict.fromkeys(_TYPES.values(), _BINARY)}}
-_COUNTS: _Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_PAINTED: Answers = {200: {"description": "The painted photo.", "content": dict.fromkeys(_TYPES.values(), BINARY)}}
+_COUNTS: Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-_Styles = Annotated[
-    list[StyleName], Form(description="A shipped style or an uploaded one, by id. Repeatable.", max_length=MOST_STYLES)
-]
-_StyleFiles = Annotated[
-    list[UploadFile],
-    File(description="A picture to take the style of, or a .style file. Repeatable.", max_length=MOST_STYLES),
-]
-_Weights = Annotated[
-    list[float],
-    Form(
-        description="How much of each style: those of `style` first, then those of `style_file`.",
-        max_length=MOST_STYLES,
-    ),
-]
-_Masks = Annotated[
-    list[UploadFile],
-    File(
-        description="Where each style goes (white), in the same order: a picture of the photo's shape.",
-        max_length=MOST_STYLES,
-    ),
-]
-_Strength = Annotated[float, Form(ge=0, le=1, description="0 gives the photo back, 1 the full style.")]
-_KeepColor = Annotated[
-    KeepColor | None, Form(description="Keep the photo's colours: its palette for the style, or its chroma.")
-]
-_StyleSize = Annotated[
-    int,
-    Form(ge=16, le=2048, description="Short side that a style's picture is scaled to first. Not for shipped ones."),
-]
-_StrokeSize = Annotated[
-    float,
-    Form(ge=STROKE_SIZES[0], le=STROKE_SIZES[1], description="How large strokes are: 1 as usual, 2 twice as large."),
-]
-_Keep = Annotated[People | None, Form(description="Paint people, or their faces, less than the rest.")]
-_KeepShare = Annotated[float, Form(ge=0, le=1, description="How much of the photo remains there.")]
-_MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Of the result's long side in pixels.")]
-
-
-def router(studio: Studio) -> APIRouter:
+def router(studio: Studio, *, with_clips: bool = True) -> APIRouter:
     """The API's routes."""
     api = APIRouter(route_class=FormRoute)
     _add_painting(api, studio)
+    if with_clips:
+        clips.add_routes(api, studio)
     _add_styles(api, studio)
     _add_status(api, studio)
 
@@ -144,37 +102,36 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
         "/v1/stylize",
         summary="Paint a photo",
         response_class=Response,
-        responses=_PAINTED | _problems(400, 401, 413, 415, 422, 503, 504),
+        responses=_PAINTED | problems(400, 401, 413, 415, 422, 503, 504),
     )
     async def stylize(
         request: Request,
         photo: Annotated[UploadFile, File(description="The photo: JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF.")],
-        style: _Styles = [],  # noqa: B006 (FastAPI copies it)
-        style_file: _StyleFiles = [],  # noqa: B006
-        weight: _Weights = [],  # noqa: B006
-        mask: _Masks = [],  # noqa: B006
-        strength: _Strength = 1.0,
-        keep_color: _KeepColor = None,
-        stroke_size: _StrokeSize = 1.0,
-        style_size: _StyleSize = STYLE_SIZE,
-        keep: _Keep = None,
-        keep_share: _KeepShare = 1.0,
-        max_size: _MaxSize = None,
+        style: Styles = [],  # noqa: B006 (FastAPI copies it)
+        style_file: StyleFiles = [],  # noqa: B006
+        weight: Weights = [],  # noqa: B006
+        mask: Masks = [],  # noqa: B006
+        strength: Strength = 1.0,
+        keep_color: KeptColor = None,
+        stroke_size: StrokeSize = 1.0,
+        style_size: StyleSize = STYLE_SIZE,
+        keep: Keep = None,
+        keep_share: KeepShare = 1.0,
+        max_size: MaxSize = None,
         format: Annotated[Format, Form(description="Of the answer.")] = "png",
         quality: Annotated[int, Form(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95,
     ) -> Response:
         sent = await photo.read()
-        pictures = [(await file.read(), file.filename or f"style {n}") for n, file in enumerate(style_file, 1)]
+        pictures = await read_styles(style_file, studio.limits.max_upload)
         covers = [await file.read() for file in mask]
         start = time.perf_counter()
 
         def job() -> bytes:
             content = studio.picture(sent, "the photo")
-            styles = [studio.style(name, style_size) for name in style]
-            styles += [studio.style(data, style_size, name) for data, name in pictures]
+            mix = studio.mix([*style, *pictures], weight, style_size)
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
             controls = Controls(strength, keep_color, stroke_size, style_size, keep=keep, keep_share=keep_share)
-            return encode(studio.stylize(content, Mix(styles, weight), controls, masks, max_size), format, quality)
+            return encode(studio.stylize(content, mix, controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))
         timing = {"server-timing": f"paint;dur={1000 * (time.perf_counter() - start):.0f}"}
@@ -188,7 +145,7 @@ def _add_styles(api: APIRouter, studio: Studio) -> None:
         "/v1/styles",
         summary="Upload a style",
         status_code=201,
-        responses=_problems(400, 401, 413, 415, 422, 503, 504),
+        responses=problems(400, 401, 413, 415, 422, 503, 504),
         description=f"Keeps the style of a picture, or a .style file, for all who may use this server: the last "
         f"{studio.limits.styles}, until the server ends.",
     )
@@ -201,7 +158,7 @@ def _add_styles(api: APIRouter, studio: Studio) -> None:
         data, called = await file.read(), file.filename or "style"
         return StyleAdded(id=await studio.run("style", lambda: studio.add_style(data, called, name)))
 
-    @api.get("/v1/styles", summary="List the styles", responses=_problems(401))
+    @api.get("/v1/styles", summary="List the styles", responses=problems(401))
     def list_styles() -> list[StyleEntry]:  # it may have to ask another process
         shipped = [(key, *caption(style)) for key, style in studio.painter.gallery.items()]
         own = studio.uploaded.names()
@@ -229,7 +186,7 @@ def _add_status(api: APIRouter, studio: Studio) -> None:
         "/metrics",
         summary="Counts for Prometheus",
         response_class=Response,
-        responses=_COUNTS | _problems(401),
+        responses=_COUNTS | problems(401),
     )
     def metrics() -> Response:  # it may have to ask another process
         return Response(studio.uploaded.exposition(studio.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -238,7 +195,10 @@ def _add_status(api: APIRouter, studio: Studio) -> None:
 def _methods(request: Request) -> list[str]:
     """The methods that an address takes."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    return [method.upper() for method in request.app.openapi()["paths"].get(path, {})]
+    for known, methods in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", known), path):
+            return [method.upper() for method in methods]
+    return []
 
 
 def say_errors_in_one_line(app: FastAPI) -> None:
@@ -256,10 +216,10 @@ def say_errors_in_one_line(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def _http(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        if error.status_code == 404:
+        if error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase:  # it says no more itself
             return _problem(404, "no such page; /docs lists what there is")
         if error.status_code == 405:
-            allowed = ", ".join(_methods(request))
+            allowed = ", ".join(_methods(request) or ["GET"])  # what is not the API's is a file
             return _problem(405, f"this address takes {allowed}; see /docs", {"allow": allowed})
         return _problem(error.status_code, str(error.detail), error.headers)
 

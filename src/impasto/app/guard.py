@@ -18,18 +18,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger(__name__)
 NO_ADDRESS = "the address must begin with /"
-_UNFORESEEN = "something went wrong inside the server: its log says what; please report it"
+_NO_RANGE = "the header range asks for a part that the file does not have"
+UNFORESEEN = "something went wrong inside the server: its log says what; please report it"
 _OPEN = {"/healthz"}  # for probes, which know no password; it tells nothing of use
-_COUNTED = {"/v1/stylize", "/v1/styles", "/healthz", "/metrics"}
+_COUNTED = re.compile(r"(/v1/(?:stylize|styles|clips)|/healthz|/metrics)(?:/.*)?")
 # What a browser or a proxy may say the server is called; whoever writes addresses into a page trusts it.
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>\d{0,5}))?", re.ASCII)
 _CLOSE = {"connection": "close"}
 _GRACE, _SLOWEST = 30.0, 1000  # seconds for a body to come, and one more for each so many bytes of it
-# Nothing is loaded from anywhere else, and no other site can show the page in a frame. Gradio needs inline scripts.
+# Nothing is loaded from anywhere else, no script stands in a page, and no other site can show one of ours in a frame.
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
+    "media-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'"
+)
+_DOCS = "/docs"  # Swagger's page begins by a script that stands in it
+_DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' blob: data:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 _HEADERS = {
     "content-security-policy": _POLICY,
@@ -71,16 +77,23 @@ class Guard:
         scope = read_address(scope)
         status, path = 0, scope["path"].removeprefix(scope.get("root_path", ""))
         method = scope["method"]
+        body: bytes | None = None
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, body
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-            elif method == "HEAD":
-                message = {**message, "body": b""}
+                if path == _DOCS:
+                    headers["content-security-policy"] = _DOCS_POLICY
+                if status >= 400 and headers.get("content-type", "").startswith("text/plain"):
+                    body = _say(_NO_RANGE)  # the one error that Starlette answers by itself, without raising it
+                    headers.update({"content-type": "application/json", "content-length": str(len(body))})
+                body = b"" if method == "HEAD" else body
+            elif body is not None:
+                message = {**message, "body": body}
             await send(message)
 
         try:
@@ -90,9 +103,10 @@ class Guard:
         except Exception:  # whoever runs the server is told what went wrong, the client only that something did
             _LOG.exception("%s %s", method, path)
             if not status:
-                await _refuse(send_guarded, 500, _UNFORESEEN)
+                await _refuse(send_guarded, 500, UNFORESEEN)
         finally:
-            self.count(method, path if path in _COUNTED else "page", status or 500)
+            route = _COUNTED.fullmatch(path)
+            self.count(method, route[1] if route else "page", status or 500)
 
     async def _pass_on(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -167,8 +181,12 @@ def _is_right(authorization: str, auth: tuple[str, str]) -> bool:
 
 
 async def _refuse(send: Send, status: int, error: str, headers: dict[str, str] | None = None) -> None:
-    body = json.dumps({"error": error}).encode()
+    body = _say(error)
     fields = {"content-type": "application/json", "content-length": str(len(body)), **_CLOSE, **(headers or {})}
     raw = [(name.encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+def _say(error: str) -> bytes:
+    return json.dumps({"error": error}).encode()

@@ -66,7 +66,7 @@ def router(studio: Studio) -> APIRouter:
 
         def job() -> bytes:
             picture = studio.picture(sent, "the frame").limit_size(_LONG_SIDE)
-            mix = Mix([studio.style(name) for name in style], weight)
+            mix = studio.mix(style, weight)
             steady, lock = cameras.steady(camera, mix)
             with lock:
                 changes = ControlOptions(strength=strength, stroke_size=stroke_size, keep_color=keep_color)

@@ -1,4 +1,4 @@
-"""What the page and the HTTP API share: the model, uploaded styles, the queue, limits and counts."""
+"""What all routes share: the model, uploaded styles, the queue, limits and counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,21 +47,29 @@ class Limits:
 
     Attributes:
         max_upload: bytes of one request.
-        max_clip: bytes of a video; they come through the page only.
+        max_clip: bytes of a video.
         max_clip_seconds: of a video, the rest is left out.
         max_pixels: of a picture.
         timeout: seconds that a request may take, waiting included.
         clip_timeout: seconds that a video may take; then what is done of it is finished.
+        clip_unasked: seconds after which a video that nobody asks about is given up.
+        clip_kept: seconds that a painted video is kept.
+        clips_kept: painted videos that are kept; then the oldest is removed.
+        clip_queue: videos that may wait.
         queue: pictures that may wait.
         styles: uploaded styles that are kept, up to 250 MB of them; then the one unused for longest is forgotten.
     """
 
-    max_upload: int = 20_000_000
+    max_upload: int = 50_000_000
     max_clip: int = 200_000_000
     max_clip_seconds: float = 60.0
-    max_pixels: int = 12_500_000
-    timeout: float = 60.0
+    max_pixels: int = 50_000_000
+    timeout: float = 120.0
     clip_timeout: float = 900.0
+    clip_unasked: float = 180.0  # browsers ask once a minute for pages in the background
+    clip_kept: float = 900.0
+    clips_kept: int = 8
+    clip_queue: int = 2
     queue: int = 32
     styles: int = 64
 
@@ -191,16 +199,22 @@ class Studio:
             return await self.work.run(job)
 
     @contextmanager
-    def count_job(self, kind: str) -> Any:
-        """Counts what happens inside as one job."""
-        start = time.perf_counter()
+    def count_job(self, kind: str, start: float | None = None) -> Iterator[None]:
+        """Counts what happens inside as one job, which came now, or at a time of `time.monotonic`."""
+        start = time.monotonic() if start is None else start
+        with self.count_refusals(kind):
+            yield
+        self.metrics.seconds.labels(kind).observe(time.monotonic() - start)
+
+    @contextmanager
+    def count_refusals(self, kind: str) -> Iterator[None]:
+        """Counts a job that comes to no result inside."""
         try:
             yield
         except ImpastoError as error:
             reason = {BusyError: "busy", LateError: "late"}.get(type(error), "failed")
             self.metrics.refused.labels(kind, reason).inc()
             raise
-        self.metrics.seconds.labels(kind).observe(time.perf_counter() - start)
 
     def close(self) -> None:
         """Begins nothing more, and clears up."""
@@ -255,6 +269,14 @@ class Studio:
             raise ImpastoError(f"there is no style {source!r} here: {hint}")
         return kept if isinstance(kept, Style) else self._take(*kept, size)
 
+    def mix(self, sources: Iterable[str | tuple[bytes, str]], weights: Sequence[float], size: int = STYLE_SIZE) -> Mix:
+        """Mixes styles: names or ids, and pictures or ``.style`` files with what they are called."""
+        sources = list(sources)
+        if len(sources) > MOST_STYLES:
+            raise ImpastoError(f"{len(sources)} styles are more than {MOST_STYLES}, the limit of this server")
+        named = [(one, "") if isinstance(one, str) else one for one in sources]
+        return Mix([self.style(source, size, name) for source, name in named], weights)
+
     def stylize(
         self,
         photo: Picture,
@@ -264,8 +286,6 @@ class Studio:
         max_size: int | None = None,
     ) -> Picture:
         """Paints a photo; masks of its shape are scaled to it, whatever their size."""
-        if len(mix) > MOST_STYLES:
-            raise ImpastoError(f"{len(mix)} styles are more than {MOST_STYLES}, the limit of this server")
         content = photo if max_size is None else photo.limit_size(max_size)
         fitted = [_fit_mask(mask, content) for mask in masks] or None
         return self.painter.stylize_picture(photo, mix, controls or Controls(), fitted, max_size=max_size)
@@ -281,14 +301,6 @@ class Studio:
                 return self.painter.style(Style.load(file.name, name="what was sent"))
             except ImpastoError as error:
                 raise UnreadableError(str(error)) from None
-
-
-def read_chosen(chosen: Any) -> tuple[list[str], list[float]]:
-    """Reads ids and weights of what the picker says; it comes from the browser, so it may be anything."""
-    try:
-        return [str(one["id"]) for one in chosen], [float(one["weight"]) for one in chosen]
-    except (TypeError, KeyError, ValueError):
-        raise ImpastoError("no style is chosen: choose one") from None
 
 
 def _fit_mask(mask: Picture, photo: Picture) -> Picture:

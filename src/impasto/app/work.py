@@ -41,17 +41,18 @@ class Work:
     Args:
         workers: jobs that run at a time.
         waiting: jobs that may wait for a worker; one more is refused.
-        timeout: seconds that a caller waits for its result, the time in the queue included.
+        timeout: seconds that a caller of `run` waits for its result, the time in the queue included.
+        usual: seconds that a job takes, as far as is known before there was one.
     """
 
-    def __init__(self, workers: int = 1, waiting: int = 32, timeout: float = 60.0) -> None:
+    def __init__(self, workers: int = 1, waiting: int = 32, timeout: float = 60.0, usual: float = 1.0) -> None:
         if workers < 1 or waiting < 0 or not timeout > 0:
             raise ImpastoError("workers must be 1 or more, the queue 0 or longer, and the time limit above 0 s")
         self.workers, self.waiting, self.timeout = workers, waiting, timeout
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="impasto-work")
         self._lock = threading.Lock()
         self._unfinished = 0
-        self._seconds = 1.0  # what a job takes, a running mean
+        self._seconds = usual  # what a job takes, a running mean
 
     @property
     def depth(self) -> int:
@@ -70,12 +71,7 @@ class Work:
             BusyError: as many jobs wait as may.
             LateError: the time limit has passed.
         """
-        with self._lock:
-            if self._unfinished >= self.workers + self.waiting:
-                raise BusyError(max(1, math.ceil(self._seconds * self._unfinished / self.workers)))
-            self._unfinished += 1
-        future = self._pool.submit(self._time_job, job)
-        future.add_done_callback(self._note_finished)
+        future = self.submit(job)
         try:
             # When time is up, or the caller is cancelled, this cancels the future too: a job that waits is dropped.
             return await asyncio.wait_for(asyncio.wrap_future(future), self.timeout)
@@ -84,9 +80,27 @@ class Work:
                 f"not done within {self.timeout:g} s: send something smaller, or try again when there is less to do"
             ) from None
 
-    def close(self) -> None:
-        """Begins no further job."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def submit(self, job: Callable[[], T]) -> Future[T]:
+        """Puts a job into the queue; a future that is cancelled before its turn drops it.
+
+        Raises:
+            BusyError: as many jobs wait as may.
+        """
+        with self._lock:
+            self.check_room()
+            self._unfinished += 1
+        future = self._pool.submit(self._time_job, job)
+        future.add_done_callback(self._note_finished)
+        return future
+
+    def check_room(self) -> None:
+        """Raises `BusyError` if as many jobs wait as may."""
+        if self._unfinished >= self.workers + self.waiting:
+            raise BusyError(max(1, math.ceil(self._seconds * self._unfinished / self.workers)))
+
+    def close(self, wait: bool = False) -> None:
+        """Begins no further job; waits for those that run if told so."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def _time_job(self, job: Callable[[], T]) -> T:
         start = time.monotonic()

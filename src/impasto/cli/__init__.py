@@ -9,42 +9,44 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from impasto.cli import dataset, export, look, measure, paint, serve, train, video
 from impasto.cli.common import UsageError, complain
 from impasto.errors import ImpastoError, IncompleteWarning
 from impasto.extras import explain_missing
 
-_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Paint": (paint.stylize, video.video, dataset.dataset, paint.style, paint.sheet),
-    "Live": (serve.app, serve.serve, serve.camera),
-    "Look around": (look.styles, look.models, look.info, look.fetch),
-    "Train and measure": (
-        train.train,
-        export.export,
-        export.quantize,
-        train.fit,
-        measure.evaluate,
-        measure.bench,
-        measure.reproduce,
-    ),
+_PANELS = {
+    "Paint": {"stylize": "paint", "video": "video", "dataset": "dataset", "style": "paint", "sheet": "paint"},
+    "Live": {"app": "serve", "serve": "serve", "camera": "serve"},
+    "Look around": {"styles": "look", "models": "look", "info": "look", "fetch": "look"},
+    "Train and measure": {
+        "train": "train",
+        "export": "export",
+        "import": "export",
+        "quantize": "export",
+        "fit": "train",
+        "evaluate": "measure",
+        "bench": "measure",
+        "reproduce": "measure",
+    },
+}
+#: The commands by name, each with the module that defines it.
+COMMANDS = {name: module for panel in _PANELS.values() for name, module in panel.items()}
+
+#: Options that had another name until 0.1, which goes on working for a release.
+RENAMED = {
+    "dataset": {"--styles": "--style", "--size": "--short-side"},
+    "sheet": {"--size": "--max-size"},
 }
 
-#: Of these stderr is ours: a decoder that complains about a file has been heard by us already.
-_PAINTING = {"stylize", "style", "sheet"}
-
-app = typer.Typer(
-    help="Any picture in any style, at once: [bold]impasto stylize PHOTO STYLE[/bold]. "
-    "A style is any picture, or the name of one that ships.",
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
+#: Of these stderr is ours: a decoder that complains about a file has been heard by us already, and so has Ray.
+_PAINTING = {"stylize", "style", "sheet", "dataset"}
 
 
 class _Command(typer.core.TyperCommand):
@@ -61,24 +63,57 @@ class _Command(typer.core.TyperCommand):
         if not args and any(parameter.required for parameter in self.params):
             print(ctx.get_help(), end="")
             ctx.exit(2)
-        parsed: list[str] = super().parse_args(ctx, args)
+        parsed: list[str] = super().parse_args(ctx, _rename_options(args, RENAMED.get(self.name or "", {})))
         return parsed
 
 
-for _panel, _commands in _COMMANDS.items():
-    for _command in _commands:
-        app.command(cls=_Command, rich_help_panel=_panel)(_command)
+def _rename_options(arguments: list[str], names: dict[str, str]) -> list[str]:
+    """Gives options by their old names the new ones, and says so."""
+    renamed = list(arguments)
+    for number, argument in enumerate(renamed):
+        name, equals, value = argument.partition("=")
+        if argument == "--":
+            break
+        if name in names:
+            renamed[number] = f"{names[name]}{equals}{value}"
+            complain(f"{name} is now {names[name]}; the old name will be gone in the next release")
+    return renamed
+
+
+def build(names: Collection[str] = COMMANDS) -> typer.Typer:
+    """Builds the command line with the commands of these names; each takes time, for its module and its options."""
+    app = typer.Typer(
+        help="Any picture in any style, at once: [bold]impasto stylize PHOTO STYLE[/bold]. "
+        "A style is any picture, or the name of one that ships.",
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+    )
+    app.callback(invoke_without_command=True)(_impasto)
+    for panel, commands in _PANELS.items():
+        for name in filter(commands.__contains__, names):
+            module = import_module(f"impasto.cli.{commands[name]}")
+            command = getattr(module, f"{name}_" if iskeyword(name) else name)
+            app.command(name, cls=_Command, rich_help_panel=panel)(command)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0, or 2 for whatever the user can put right, said in one line on stderr."""
-    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF and the like, of no use to who wants a picture
+    for library in (
+        "PIL",
+        "ray",
+    ):  # damaged EXIF, what Ray will do in its next release: of no use to who wants a picture
+        warnings.filterwarnings("ignore", module=rf"{library}\b")
     if isinstance(sys.stdout, io.TextIOWrapper):
         codecs.register_error("impasto.names", _encode_name)
         sys.stdout.reconfigure(errors="impasto.names")  # names of files need not be text, nor stdout know all letters
+    arguments = sys.argv[1:] if arguments is None else arguments
+    first = arguments[0] if arguments else ""  # a slip of the hand is told by all that there is
+    names: Collection[str] = [first] if first in COMMANDS else [] if first == "--version" else COMMANDS
     try:
         with explain_missing("this"):
-            code = app(arguments, prog_name="impasto", standalone_mode=False)
+            code = build(names)(arguments, prog_name="impasto", standalone_mode=False)
         sys.stdout.flush()
     except ImpastoError as error:
         code = complain(str(error))
@@ -101,7 +136,6 @@ def _encode_name(error: UnicodeError) -> tuple[bytes, int]:
     return error.object[error.start : error.end].encode("utf-8", "surrogateescape"), error.end
 
 
-@app.callback(invoke_without_command=True)
 def _impasto(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,

@@ -28,6 +28,42 @@ T = TypeVar("T")
 # typer brings its own copy of click, or uses the installed one; both call the base of BadParameter UsageError.
 UsageError: Any = typer.BadParameter.__base__
 
+
+def style_option(help: str, metavar: str = "STYLE") -> Any:
+    """Declares --style, under one name wherever a command takes styles."""
+    return typer.Option("--style", "-s", metavar=metavar, help=help, show_default=False)
+
+
+def size_option(more: str = "", **options: Any) -> Any:
+    """Declares --size, with what there is to add to its meaning: it is never a limit, nor one side of two."""
+    return typer.Option("--size", help=f"Exact size of the pictures in pixels: the side of a square{more}.", **options)
+
+
+def max_size_option(default: str | bool) -> Any:
+    """Declares --max-size, with what stands for it where it is not given."""
+    help = "Long side of the result in pixels; what is smaller stays as it is."
+    return typer.Option("--max-size", help=help, show_default=default)
+
+
+def short_side_option(default: str | bool) -> Any:
+    """Declares --short-side, with what stands for it where it is not given."""
+    return typer.Option(
+        "--short-side", help="Short side in pixels that pictures are scaled to first.", show_default=default
+    )
+
+
+# What paints takes styles; what learns or measures takes pictures, for a style alone does not show what to come near.
+A_STYLE = "A style: a picture, a .style file, or a name from impasto styles"
+_STYLES = style_option(f"{A_STYLE}; a folder stands for its pictures. Repeatable.")
+STYLE_PICTURES = "A folder or tar shard of style pictures, here or by URL"
+PHOTOS = "A folder or tar shard of photos, here or by URL"
+_STYLE_PICTURES = style_option(f"{STYLE_PICTURES}. Repeatable.", "PICTURES")
+StyleOption = Annotated[list[str], _STYLES]
+OptionalStyleOption = Annotated[list[str] | None, _STYLES]
+StylePicturesOption = Annotated[list[str], _STYLE_PICTURES]
+OptionalStylePicturesOption = Annotated[list[str] | None, _STYLE_PICTURES]
+ContentOption = Annotated[list[str], typer.Option("--content", metavar="PICTURES", help=f"{PHOTOS}. Repeatable.")]
+MaxSizeOption = Annotated[int | None, max_size_option("as it is")]
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -39,7 +75,13 @@ ModelOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="An option of a method, like iterations=100. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of a method, like iterations=100. Repeatable. For gatys, style_loss=mmd_gaussian is the "
+        "maximum mean discrepancy with a Gaussian kernel by random features, mmd_gaussian_exact that over all pairs of "
+        "pixels: for small pictures.",
+    ),
 ]
 EngineOption = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or torch.")]
 PrecisionOption = Annotated[
@@ -58,6 +100,10 @@ StyleSizeOption = Annotated[
 StrokeSizeOption = Annotated[
     float | None,
     typer.Option(help="How large strokes are: 2 twice as large, 0.5 half as large; 0.25 to 4.", show_default="1"),
+]
+SeedOption = Annotated[int | None, typer.Option(help="Of what is drawn by chance.", show_default="0")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
 ]
 KeepColorOption = Annotated[
     Literal["match", "luminance"] | None,

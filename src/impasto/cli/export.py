@@ -1,4 +1,4 @@
-"""Commands that make models, and files for other runtimes: export, quantize."""
+"""Commands that make models, and files for other runtimes: export, import, quantize."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from impasto.cli.common import JsonOption, ModelOption, ThreadsOption, given, load_painter, print_json
+from impasto.cli.common import (
+    A_STYLE,
+    ContentOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    StylePicturesOption,
+    ThreadsOption,
+    given,
+    load_painter,
+    print_json,
+    size_option,
+    style_option,
+)
 from impasto.errors import ImpastoError
 
 if TYPE_CHECKING:
@@ -27,11 +40,8 @@ def export(
         Literal["onnx", "openvino", "torch", "executorch", "coreml"] | None,
         typer.Option(help="The format.", show_default="what the file's name ends in"),
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="Fix the size of the pictures.", show_default="any; oak 256x256"),
-    ] = None,
-    style: Annotated[str | None, typer.Option("--style", "-s", help="Build a style in; else it is an input.")] = None,
+    size: Annotated[str | None, size_option(", or WIDTHxHEIGHT", show_default="any; oak 256x256")] = None,
+    style: Annotated[str | None, style_option(f"{A_STYLE}, to build in; else it is an input.")] = None,
     strength: Annotated[
         float | None, typer.Option(min=0, max=1, help="Strength to build in with the style.", show_default="1")
     ] = None,
@@ -51,7 +61,7 @@ def export(
 
     impasto export adain out.onnx --size 512x512 --style klimt-kiss
     impasto export adain out.xml     # .onnx, .xml (OpenVINO), .pt2 (torch.export), .pte (ExecuTorch), .mlpackage
-    impasto export oak camera/       # for OAK cameras, see docs/oak.md
+    impasto export oak camera/       # for OAK cameras, see docs/guide/oak.md
     impasto export runs/mine/checkpoint.pt models/mine
     """
     import torch
@@ -120,20 +130,41 @@ def _read_size(text: str | None) -> tuple[int, int] | None:
     """Reads what --size was given, as height and width."""
     if text is None:
         return None
-    width, _, height = text.lower().partition("x")
+    width, x, height = text.lower().partition("x")
+    height = height if x else width
     if not (width.isdecimal() and height.isdecimal()):
-        raise ImpastoError(f"--size takes WIDTHxHEIGHT, like 512x384, not {text}")
+        raise ImpastoError(f"--size takes the side of a square or WIDTHxHEIGHT, like 512 or 512x384, not {text}")
     return int(height), int(width)
+
+
+def import_(
+    network: Annotated[Literal["adain"], typer.Argument(help="The network that the weights are of: adain.")],
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="decoder.pth, or decoder_iter_*.pth.tar.")],
+    out: Annotated[Path, typer.Argument(help="The model folder to make.")],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="vgg_normalised.pth, to go into the model.", show_default="the VGG-19 that is found"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The new model's name.", show_default="the folder's")] = None,
+) -> None:
+    """Make a model of a decoder that others have published: that of AdaIN's authors in PyTorch, or one like it.
+
+    impasto import adain decoder.pth models/authors
+    impasto stylize -m models/authors --plain photo.jpg painting.jpg
+    """
+    from impasto.export.published import import_decoder
+
+    print(import_decoder(source, out, name, encoder))
 
 
 def quantize(
     model: Annotated[str, typer.Argument(help="A model folder, changed in place, or the name of a shipped model.")],
-    content: Annotated[list[str], typer.Option(help="Folder or tar of photos. Repeatable.")],
-    style: Annotated[list[str], typer.Option(help="Folder or tar of style pictures. Repeatable.")],
+    content: ContentOption,
+    style: StylePicturesOption,
     pairs: Annotated[
         int | None, typer.Option(help="Of a photo and a style, to find the scales on.", show_default="96")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Which pairs are drawn.", show_default="0")] = None,
+    seed: SeedOption = None,
 ) -> None:
     """Add a graph in eight bits to a compact model: for OpenVINO, more than twice as fast, nearly the same pictures."""
     from impasto.export import quantize as quantizing

@@ -77,7 +77,7 @@ def models(as_json: JsonOption = False) -> None:
 
 
 def info(as_json: JsonOption = False) -> None:
-    """Show versions, engines, the cache, and where VGG-19 is."""
+    """Show versions, engines, the cache, and where VGG-19 and VGG-16 are."""
     import platform
     from importlib import metadata
 
@@ -85,14 +85,15 @@ def info(as_json: JsonOption = False) -> None:
 
     from impasto import __version__
     from impasto.engine import installed_engines
-    from impasto.vgg19 import cache_folder, locate
+    from impasto.vgg16 import FILES
+    from impasto.vgg19 import cache_folder, find_files, locate
 
     def versions(*names: str) -> Iterator[tuple[str, str]]:
         for name in names:
             with contextlib.suppress(metadata.PackageNotFoundError):
                 yield name, metadata.version(name)
 
-    found = locate()
+    vgg19, vgg16 = locate(), next(find_files(FILES), None)
     facts = {
         "impasto": __version__,
         "python": platform.python_version(),
@@ -102,21 +103,25 @@ def info(as_json: JsonOption = False) -> None:
         "onnxruntime providers": onnxruntime.get_available_providers(),
         "processor threads": os.cpu_count(),
         "cache": str(cache_folder()),
-        "vgg19": str(found) if found else None,
+        "vgg19": str(vgg19) if vgg19 else None,
+        "vgg16": str(vgg16) if vgg16 else None,
     }
     if as_json:
         print_json(facts)
         return
     for name, fact in facts.items():
-        print(f"{name:22}", ", ".join(fact) if isinstance(fact, list) else fact or "not here: impasto fetch vgg19")
+        print(f"{name:22}", ", ".join(fact) if isinstance(fact, list) else fact or f"not here: impasto fetch {name}")
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="What to fetch: vgg19.")],
+    name: Annotated[str, typer.Argument(help="What to fetch: vgg19 or vgg16.")],
     url: Annotated[str | None, typer.Option(help="Fetch it from here instead.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What the file must hash to.")] = None,
 ) -> None:
-    """Fetch weights that do not ship into the cache: vgg19, for adain-relu3_1, adain-vgg19, methods and training."""
+    """Fetch weights that do not ship into the cache.
+
+    vgg19 (77 MB) is for adain-relu3_1, adain-vgg19, methods and training; vgg16 (528 MB) for what asks for it by name.
+    """
     from impasto import fetch as fetching
 
     print(fetching.fetch(name, url=url, sha256=sha256))

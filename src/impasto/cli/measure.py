@@ -10,31 +10,51 @@ from typing import Annotated, Literal
 import typer
 
 from impasto.cli.common import (
+    PHOTOS,
+    STYLE_PICTURES,
     EngineOption,
     JsonOption,
+    MaxSizeOption,
     ModelOption,
     PrecisionOption,
+    SetOption,
     ThreadsOption,
     expand,
     given,
     print_json,
     print_table,
+    read_settings,
+    size_option,
+    style_option,
 )
 from impasto.errors import ImpastoError
 
 
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
-    style: Annotated[str, typer.Option(help="Folder of style pictures; for a clip also one, or the name of a style.")],
-    content: Annotated[Path | None, typer.Option(help="Folder of photos.")] = None,
+    style: Annotated[str | None, style_option(f"{STYLE_PICTURES}; for a clip any style, too.", "PICTURES")] = None,
+    content: Annotated[str | None, typer.Option(metavar="PICTURES", help=f"{PHOTOS}.")] = None,
+    protocol: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="styleid FOLDER",
+            help="Measure FOLDER/content in FOLDER/style, all pairs, in every way that papers do, with bounds.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="CSV file of a protocol's pairs; what it holds is kept.", show_default="styleid.csv"
+        ),
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Measure how steadily this clip is painted; --limit counts frames.")
     ] = None,
     gap: Annotated[
         int | None, typer.Option(help="Compare each frame of the clip with that so many before.", show_default="1")
     ] = None,
-    max_size: Annotated[int | None, typer.Option(help="Scale the clip down to this long side.")] = None,
-    size: Annotated[int, typer.Option(help="Short side in pixels; the centre square of it is taken.")] = 512,
+    max_size: MaxSizeOption = None,
+    size: Annotated[int, size_option(", scaled to and cut out of the middle")] = 512,
     scales: Annotated[
         str | None,
         typer.Option(
@@ -54,8 +74,29 @@ def evaluate(
     """Measure content loss, style loss, SSIM and seconds on pairs of pictures; or the warping error on a clip.
 
     impasto evaluate adain --content photos/ --style paintings/
+    impasto evaluate adain gatys --protocol styleid benchmark/
     impasto evaluate adain --video clip.mp4 --style munch-scream
     """
+    if protocol is not None:
+        if any(value is not None for value in (style, content, video, gap, max_size, scales, html)) or record:
+            raise ImpastoError("--protocol names its own pictures: leave out all but --limit, --out and the engine")
+        name, folder = protocol
+        if name != "styleid":
+            raise ImpastoError(f"there is no protocol {name}: there is styleid")
+        from impasto.evaluate import benchmark
+
+        rows = benchmark.run_benchmark(
+            models, folder, out or "styleid.csv", engine=engine, threads=threads, precision=precision, limit=limit
+        )
+        if as_json:
+            print_json(benchmark.to_json(rows))
+        else:
+            print_table(benchmark.table(rows))
+        return
+    if out is not None:
+        raise ImpastoError("--out is for the pairs of a --protocol: leave it out")
+    if style is None:
+        raise ImpastoError("--style is missing: give a folder of style pictures")
     if (content is None) == (video is None):
         raise ImpastoError("give either --content, a folder of photos, or --video, a clip")
     if video is not None:
@@ -104,7 +145,7 @@ def _read_scales(text: str | None) -> list[int] | None:
 def bench(
     model: ModelOption = None,
     engine: Annotated[list[str] | None, typer.Option(help="Repeatable.", show_default="all installed")] = None,
-    size: Annotated[list[int] | None, typer.Option(help="Repeatable.", show_default="256, 512, 1024")] = None,
+    size: Annotated[list[int] | None, size_option(". Repeatable", show_default="256, 512, 1024")] = None,
     threads: ThreadsOption = None,
     device: Annotated[
         str, typer.Option(help="An accelerator, as PyTorch names it, e.g. cuda: times PyTorch alone, on it.")
@@ -128,8 +169,8 @@ def reproduce(
         Literal["losses", "speed", "controls", "ablation", "norms"],
         typer.Argument(metavar="losses|speed|controls|ablation|norms", help="Which experiment."),
     ],
-    content: Annotated[Path, typer.Option(help="Folder of photos.")],
-    style: Annotated[Path, typer.Option(help="Folder of style pictures.")],
+    content: Annotated[str, typer.Option(metavar="PICTURES", help=f"{PHOTOS}.")],
+    style: Annotated[str, style_option(f"{STYLE_PICTURES}.", "PICTURES")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page and the CSV.")] = Path("reproduced"),
     model: Annotated[
         list[str] | None,
@@ -137,7 +178,8 @@ def reproduce(
             "--model", "-m", help="Model, model folder or method. Repeatable.", show_default="all; controls: adain"
         ),
     ] = None,
-    size: Annotated[int, typer.Option(help="Side in pixels, for controls; with --fast 256.")] = 512,
+    set_option: SetOption = None,
+    size: Annotated[int, size_option(", for controls; with --fast 256")] = 512,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each training, for ablation and norms.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Fewer pairs, iterations and steps: minutes.")] = False,
     threads: ThreadsOption = None,
@@ -160,12 +202,15 @@ def reproduce(
         raise ImpastoError(f"{experiment} trains its own networks: leave out --model")
     if experiment == "controls" and model and len(model) > 1:
         raise ImpastoError("controls are those of one model: give --model once")
+    options = read_settings(set_option)
+    if options and experiment not in ("losses", "speed"):
+        raise ImpastoError("--set is for the methods in losses and speed: leave it out")
     make_folder(out)
-    sources = str(content), str(style), out
+    sources = content, style, out
     if experiment == "losses":
-        paper.losses(*sources, fast=fast, **given(systems=model))
+        paper.losses(*sources, fast=fast, options=options, **given(systems=model))
     elif experiment == "speed":
-        paper.speed(*sources, fast=fast, **given(systems=model))
+        paper.speed(*sources, fast=fast, options=options, **given(systems=model))
     elif experiment == "controls":
         controls(*sources, size=256 if fast else size, **given(model=model and model[0]))
     elif experiment == "ablation":

@@ -22,7 +22,9 @@ from impasto.cli.common import (
     KeepColorOption,
     KeepOption,
     MaxPixelsOption,
+    MaxSizeOption,
     ModelOption,
+    OptionalStyleOption,
     PaletteOption,
     PrecisionOption,
     SetOption,
@@ -36,6 +38,7 @@ from impasto.cli.common import (
     given,
     hold_source,
     load_painter,
+    max_size_option,
     name_of,
     open_source,
     print_json,
@@ -67,10 +70,7 @@ class _Job:
 def stylize(
     photo: Annotated[str, typer.Argument(metavar="PHOTO", help="What to paint.")],
     style: Annotated[list[str] | None, typer.Argument(metavar="STYLE", help="In which styles.")] = None,
-    style_option: Annotated[
-        list[str] | None,
-        typer.Option("--style", "-s", help="A style; then all arguments are photos. Repeatable.", show_default=False),
-    ] = None,
+    style_option: OptionalStyleOption = None,
     each: Annotated[bool, typer.Option("--each", help="One picture for each style, instead of a mix.")] = False,
     out: Annotated[
         str | None,
@@ -94,9 +94,10 @@ def stylize(
     style_size: StyleSizeOption = None,
     style_box: StyleBoxOption = None,
     style_mask: StyleMaskOption = None,
-    max_size: Annotated[
-        int | None, typer.Option(help="Of the result's long side in pixels; smaller photos stay as they are.")
-    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="As in the paper: the network alone, once, and strength between features.")
+    ] = False,
+    max_size: MaxSizeOption = None,
     max_pixels: MaxPixelsOption = None,
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
@@ -160,6 +161,7 @@ def stylize(
             strength=strength, keep_color=keep_color, palette=palette, stroke_size=stroke_size, style_size=style_size
         ),
         **read_keep(keep),
+        plain=plain,
     )
     jobs = _plan(photos, sources, each, out, format, batch)
     there = {job for job in jobs if job.out is not None and os.path.isfile(job.out)}
@@ -345,6 +347,7 @@ def _record(
         "weights": list(mix.weights),
         "strength": controls.strength,
         "stroke_size": controls.stroke_size,
+        "plain": controls.plain,
         "model": painter.name,
         "engine": painter.engine_name,
         "device": painter.device,
@@ -415,7 +418,7 @@ def sheet(
         Path | None, typer.Option("--out", "-o", help="The picture to write.", show_default="{photo}-sheet.jpg")
     ] = None,
     columns: Annotated[int | None, typer.Option(help="Pictures to a row.", show_default="for about 4 : 3")] = None,
-    size: Annotated[int | None, typer.Option(help="Long side of each picture in pixels.", show_default="400")] = None,
+    max_size: Annotated[int | None, max_size_option("400")] = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_pixels: MaxPixelsOption = None,
@@ -442,7 +445,7 @@ def sheet(
     taken = list(take_styles(painter, sources, style_size, limit, batch.item).values()) if styles else None
     if taken == []:
         raise typer.Exit(2)
-    options = given(size=size, stroke_size=stroke_size) | limit
+    options = given(max_size=max_size, stroke_size=stroke_size) | limit
     page = sheets.sheet(painter, open_source(photo), taken, columns=columns, **options)
     write_image(target, page)
     print(target)

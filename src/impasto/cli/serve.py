@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from impasto.cli.common import (
+    AddressOption,
     EngineOption,
+    KeepColorOption,
     KeepOption,
     ModelOption,
     PaletteOption,
@@ -19,6 +21,7 @@ from impasto.cli.common import (
     StyleSizeOption,
     ThreadsOption,
     given,
+    max_size_option,
 )
 from impasto.errors import ImpastoError
 from impasto.extras import explain_missing
@@ -36,14 +39,14 @@ AuthOption = Annotated[
 ]
 RootPathOption = Annotated[str, typer.Option(help="Path that a proxy serves it under, like /impasto.")]
 MaxUploadOption = Annotated[
-    float | None, typer.Option(help="Megabytes of a request.", show_default="20", rich_help_panel=_LIMITS)
+    float | None, typer.Option(help="Megabytes of a request.", show_default="50", rich_help_panel=_LIMITS)
 ]
 MaxPixelsOption = Annotated[
-    int | None, typer.Option(help="Of a picture.", show_default="12.5 million", rich_help_panel=_LIMITS)
+    int | None, typer.Option(help="Of a picture.", show_default="50 million", rich_help_panel=_LIMITS)
 ]
 TimeoutOption = Annotated[
     float | None,
-    typer.Option(help="Seconds a picture may take, waiting included.", show_default="60", rich_help_panel=_LIMITS),
+    typer.Option(help="Seconds a picture may take, waiting included.", show_default="120", rich_help_panel=_LIMITS),
 ]
 
 
@@ -107,7 +110,7 @@ def app(
 
 def _serve_in_browser(model: str | None, site: Path | None, where: dict[str, Any]) -> None:
     from impasto.app import serve_in_browser
-    from impasto.app.browser import write_site
+    from impasto.app.site import write_site
     from impasto.model import find_model
 
     found = find_model(**given(name_or_path=model))
@@ -119,9 +122,7 @@ def _serve_in_browser(model: str | None, site: Path | None, where: dict[str, Any
 
 
 def serve(
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
-    ] = None,
+    address: AddressOption = None,
     replicas: Annotated[str, typer.Option(help="How many, or a range to scale in, like 2..8.")] = "1",
     threads: Annotated[int, typer.Option(help="Processor threads of each replica.")] = 1,
     host: Annotated[str, typer.Option(help="Address that every node listens on; 0.0.0.0 opens it to the network.")] = (
@@ -206,16 +207,12 @@ def camera(
         "window"
     ),
     strength: Annotated[float, typer.Option(help="0 gives the camera's picture back, 1 the full style.")] = 1.0,
-    keep_color: Annotated[
-        Literal["match", "luminance"] | None, typer.Option(help="Keep the camera's colours: palette, or chroma.")
-    ] = None,
+    keep_color: KeepColorOption = None,
     palette: PaletteOption = None,
     keep: KeepOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
-    max_size: Annotated[
-        int | None, typer.Option(help="Long side in pixels that frames are painted at.", show_default="512")
-    ] = None,
+    max_size: Annotated[int | None, max_size_option("512")] = None,
     model: ModelOption = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",

@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal, Optional, get_type_hints
 
 import typer
 
-from impasto.cli.common import ThreadsOption, given
+from impasto.cli.common import (
+    ContentOption,
+    OptionalStylePicturesOption,
+    SeedOption,
+    ThreadsOption,
+    given,
+    short_side_option,
+)
 from impasto.errors import ImpastoError
 from impasto.networks import NETWORKS
 
@@ -37,11 +44,9 @@ def add_setting_options(command: Callable[..., None]) -> Callable[..., None]:
 @add_setting_options
 def train(
     network: Annotated[str, typer.Argument(metavar="|".join(NETWORKS), help="What to train.")],
-    content: Annotated[list[str], typer.Option(help="Folder, tar shard or URL of content pictures. Repeatable.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint and log.")],
-    style: Annotated[
-        list[str] | None, typer.Option(help="Folder, tar shard or URL of style pictures. Repeatable.")
-    ] = None,
+    content: ContentOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoint and log.")],
+    style: OptionalStylePicturesOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     start: Annotated[str | None, typer.Option(help="Begin with the weights of this model.")] = None,
     add: Annotated[
@@ -49,9 +54,13 @@ def train(
     ] = None,
     norm: Annotated[
         Literal["instance", "batch", "renorm"] | None,
-        typer.Option(help="How feedforward normalises.", show_default="instance"),
+        typer.Option(help="How feedforward or johnson normalises.", show_default="instance, johnson: batch"),
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Channels, for feedforward, cin and stylebank.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels, for feedforward, johnson, cin and stylebank.")] = None,
+    upsampling: Annotated[
+        Literal["linear", "strided"] | None,
+        typer.Option(help="How stylebank doubles sizes; strided as in its paper.", show_default="linear"),
+    ] = None,
     decoder: Annotated[
         Literal["adain", "concat", "bn", "in"] | None,
         typer.Option(help="What decodes for adain: the paper's decoder, or one of its comparisons."),
@@ -62,9 +71,9 @@ def train(
     ] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Save and stop after so long.")] = None,
     save_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 10.0,
-    short_side: Annotated[int, typer.Option(help="Size that training pictures are kept at.")] = 512,
+    short_side: Annotated[int, short_side_option(True)] = 512,
     device: Annotated[str | None, typer.Option(help="cpu, to leave an accelerator alone.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    threads: ThreadsOption = None,
     **settings: Any,
 ) -> None:
     """Train a network: adain is the paper's decoder, compact the default model.
@@ -90,7 +99,13 @@ def train(
         others = ", ".join(name for name, entry in NETWORKS.items() if entry.network_class().own_styles)
         raise ImpastoError(f"--add teaches the model of --start another style: for {others} only")
     pictures = {"style": style or [], "add": add or []} if own else {}
-    task = make_task(network, chosen, start, **pictures, **given(norm=norm, width=width, decoder=decoder, layer=layer))
+    task = make_task(
+        network,
+        chosen,
+        start,
+        **pictures,
+        **given(norm=norm, width=width, upsampling=upsampling, decoder=decoder, layer=layer),
+    )
     run(
         task,
         content,
@@ -108,13 +123,13 @@ def train(
 def fit(
     model: Annotated[str, typer.Argument(help="A model folder, changed in place, or the name of a shipped model.")],
     gallery: Annotated[Path, typer.Option(help="Folder of pictures named like the shipped styles.")],
-    content: Annotated[list[str], typer.Option(help="Folder or tar of photos. Repeatable.")],
+    content: ContentOption,
     steps: Annotated[int | None, typer.Option(min=1, help="For each style.", show_default="40")] = None,
     style_weight: Annotated[
         float | None,
         typer.Option(min=0, help="More is nearer to the painting, and farther from the photo.", show_default="24"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Which crops are drawn.", show_default="0")] = None,
+    seed: SeedOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Fit the styles that come with a model to their paintings, by gradient; for your own: impasto style --fit."""

@@ -21,7 +21,9 @@ from impasto.cli.common import (
     JsonOption,
     KeepColorOption,
     KeepOption,
+    MaxSizeOption,
     ModelOption,
+    OptionalStyleOption,
     PaletteOption,
     PrecisionOption,
     SetOption,
@@ -54,9 +56,7 @@ _FILE = "The file"
 def video(
     clip: Annotated[Path, typer.Argument(metavar="CLIP", help="What to paint, - for stdin.")],
     style: Annotated[list[str] | None, typer.Argument(metavar="STYLE[@TIME]", help="In which styles.")] = None,
-    style_option: Annotated[
-        list[str] | None, typer.Option("--style", "-s", help="A style more, as above. Repeatable.", show_default=False)
-    ] = None,
+    style_option: OptionalStyleOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The file to write, - for stdout.", show_default="{clip}-{style} here"),
@@ -76,7 +76,7 @@ def video(
     style_size: StyleSizeOption = None,
     style_box: StyleBoxOption = None,
     style_mask: StyleMaskOption = None,
-    max_size: Annotated[int | None, typer.Option(help="Scale the frames down to this long side.")] = None,
+    max_size: MaxSizeOption = None,
     start: Annotated[float | None, typer.Option(help="Begin here, in seconds.")] = None,
     end: Annotated[float | None, typer.Option(help="End here, in seconds.")] = None,
     preview: Annotated[

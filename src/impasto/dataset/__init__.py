@@ -1,4 +1,4 @@
-"""Whole data sets in the styles of many pictures, on Ray Data. Needs ``impasto[ray]``.
+"""Whole data sets in the styles of many pictures, small ones in this process, on Ray else. Needs ``impasto[ray]``.
 
 from impasto.dataset import Recipe, stylize_dataset
 stylize_dataset("imagenet/train", ["wikiart"], "imagenet-stylized/train", Recipe(per_image=1, seed=0))

@@ -63,7 +63,8 @@ class Manifest:
         place: the output folder.
 
     Attributes:
-        known: rows of earlier runs that have a painting, by output.
+        finished: rows of the run that was last over, by output; empty if none was.
+        known: those, and rows of runs that were stopped since then.
     """
 
     def __init__(self, place: Place) -> None:
@@ -76,9 +77,9 @@ class Manifest:
         while (data := place.read_if_there(_PART.format(self._parts))) is not None:
             self._parts += 1
             self.known |= {row.output: row for row in _read_rows(data, "a part of the manifest")}
-        if (data := place.read_if_there(NAME)) is not None:
-            for row in _read_rows(data, NAME):
-                self.known.setdefault(row.output, row)
+        data = place.read_if_there(NAME)
+        self.finished = {} if data is None else {row.output: row for row in _read_rows(data, NAME)}
+        self.known = self.finished | self.known
 
     def add(self, rows: Iterable[ManifestRow]) -> None:
         """Notes rows; now and then they are written."""

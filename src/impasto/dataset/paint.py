@@ -183,11 +183,11 @@ class SourcePainter:
         """Reads a picture and brings it to the size that it is painted at."""
         picture = read_image(data)
         recipe = self.recipe
-        if recipe.size is not None:
-            picture = picture.change(lambda pixels: resize_short_side(pixels, recipe.size or 0))
+        if recipe.short_side is not None:
+            picture = picture.change(lambda pixels: resize_short_side(pixels, recipe.short_side or 0))
         if recipe.crop is not None:
             if min(picture.pixels.shape[:2]) < recipe.crop:
-                raise ImpastoError(f"the picture is smaller than the crop of {recipe.crop}: give --size")
+                raise ImpastoError(f"the picture is smaller than the crop of {recipe.crop}: give --short-side")
             picture = picture.change(lambda pixels: center_square(pixels, recipe.crop or 0))
         return picture
 

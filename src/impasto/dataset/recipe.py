@@ -21,7 +21,7 @@ class Recipe:
         per_image: how many styles each picture is painted in.
         strength: range that the strength of each painting is drawn from, 0..1.
         seed: of the draws.
-        size: scale pictures to this short side first; None leaves them as they are.
+        short_side: scale pictures to this side first; None leaves them as they are.
         crop: then cut out the centre square of this side.
         keep_color, stroke_size, style_size: see :class:`impasto.controls.Controls`.
         members: which pictures in shards are photos, see :func:`impasto.place.find_photos`; the others are copied.
@@ -30,7 +30,7 @@ class Recipe:
     per_image: int = 1
     strength: tuple[float, float] = (1.0, 1.0)
     seed: int = 0
-    size: int | None = None
+    short_side: int | None = None
     crop: int | None = None
     keep_color: KeepColor | None = None
     stroke_size: float = 1.0
@@ -44,13 +44,13 @@ class Recipe:
         if not (is_number(low) and is_number(high) and 0 <= low <= high <= 1):
             raise ImpastoError(f"strength must go up from a number to another, both from 0 to 1, not {low}..{high}")
         self.controls(high)  # which checks the rest
-        for name, least in {"per_image": 1, "size": 16, "crop": 16}.items():
+        for name, least in {"per_image": 1, "short_side": 16, "crop": 16}.items():
             value = getattr(self, name)
             if value is not None or name == "per_image":
                 read_whole(least, **{name.replace("_", "-"): value})
         read_whole(-(2**63), 2**63 - 1, seed=self.seed)  # what the manifest holds
-        if self.size and self.crop and self.crop > self.size:
-            raise ImpastoError(f"a crop of {self.crop} is larger than pictures with a short side of {self.size}")
+        if self.short_side and self.crop and self.crop > self.short_side:
+            raise ImpastoError(f"a crop of {self.crop} is larger than pictures with a short side of {self.short_side}")
 
     def controls(self, strength: float) -> Controls:
         """Makes the controls of a painting of that strength."""
@@ -82,6 +82,7 @@ class Recipe:
             style: the style's own digest, see :meth:`impasto.style.Style.digest`.
         """
         settings = asdict(self) | {"quality": QUALITY}
+        settings["size"] = settings.pop("short_side")  # its first name, by which manifests know it
         for drawn in ("per_image", "strength", "seed"):  # they decide through the draw alone, which the row shows
             del settings[drawn]
         return hashlib.sha256((json.dumps(settings, sort_keys=True) + style).encode()).hexdigest()[:16]

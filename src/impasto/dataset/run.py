@@ -1,31 +1,24 @@
-"""A data set in, its paintings out, on a Ray cluster or on the cores of one machine."""
+"""A data set in, its paintings out: painted in this process, or by workers where those are the quicker."""
 
 from __future__ import annotations
 
-import json
-import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import ray
-import ray.data
 
 from impasto.checks import read_whole
-from impasto.cluster import Pool, join, locate_model
+from impasto.cluster import locate_model
+from impasto.dataset.crew import Crew
 from impasto.dataset.manifest import Manifest, ManifestRow
 from impasto.dataset.paint import SourcePainter
 from impasto.dataset.recipe import Recipe
-from impasto.errors import ImpastoError
-from impasto.loader import load
-from impasto.place import PICTURES, Place
+from impasto.errors import ImpastoError, IncompleteWarning
+from impasto.place import PICTURES, Place, is_shard
 from impasto.progress import track
-from impasto.style import Style, pack_palette, unpack_palette
-
-_BLOCK = 32  # pictures at most that one worker is given at a time: what is done anew when it is killed
+from impasto.style import Style
+from impasto.stylizer import Stylizer
 
 
 @dataclass(frozen=True)
@@ -61,6 +54,7 @@ def stylize_dataset(
     threads: int = 1,
     address: str | None = None,
     fail_fast: bool = False,
+    overwrite: bool = False,
 ) -> DatasetResult:
     """Paints every picture of a data set and writes it under the same name elsewhere, with a manifest.
 
@@ -76,14 +70,18 @@ def stylize_dataset(
         recipe: how to paint.
         model, engine, precision: see :func:`impasto.load`; a method works too, slowly. Where sizes change from picture
             to picture int8 is no faster.
-        workers: painters at a time; None for as many as the cluster has room for.
+        workers: painters at a time. 1 paints in this process, more are started on Ray; None begins in this process, and
+            starts as many as there is room for if more than :data:`impasto.dataset.crew.WORTH` seconds of work are
+            left, or shards to paint.
         threads: processor threads of each. One is best where pictures are small and many.
-        address: of a running Ray cluster; None starts one on this machine.
+        address: of a running Ray cluster, for all of the work; None starts one on this machine where it pays.
         fail_fast: stop at the first picture that cannot be read or painted.
+        overwrite: replace a finished set in `out` that was painted otherwise; else that is an error.
 
     Raises:
-        ImpastoError: nothing to do, an output that cannot be written, or, with `fail_fast`, a broken picture. What was
-            painted until then stays, and the next run goes on from there.
+        ImpastoError: nothing to do, fewer styles than each picture is to be painted in, an output that cannot be
+            written or holds another set, or, with `fail_fast`, a broken picture. What was painted until then stays, and
+            the next run goes on from there.
     """
     recipe = recipe or Recipe()
     workers = None if workers is None else read_whole(1, workers=workers)
@@ -97,19 +95,22 @@ def stylize_dataset(
     if not names:
         raise ImpastoError(f"no pictures and no tar shards in {source}")
     named = _list_styles(styles)
+    _require_styles(recipe, len(named))
     manifest = Manifest(target)
-    manifest.save()  # the folder is made and written to before the work begins
-    pool = _join_cluster(address, workers, threads)
+    if not manifest.finished:
+        manifest.save()  # the folder is made and written to before the work begins
     loading = {"model": locate_model(model), "engine": engine, "precision": precision, "threads": threads}
-    taken, broken = _take_styles(named, loading, recipe.style_size, pool)
+    shards = len(names) > 1 and any(map(is_shard, names))  # one alone may be long work
+    crew = Crew(loading, workers, threads, address, at_once=shards and not manifest.finished)
+    taken, broken = _take_styles(named, recipe.style_size, crew)
+    _require_styles(recipe, len(taken))
+    if not overwrite:
+        _spare_finished(manifest, recipe, taken, out)
     items = _pair_with_known(names, manifest)
-    arguments = {**loading, "source": pictures, "out": target, "recipe": recipe, "styles": ray.put(taken)}
     start = time.monotonic()
     try:
-        for result in track(_work_through(items, _PicturePainter, arguments, pool), "Painting", len(items)):
-            if result["fatal"]:
-                raise ImpastoError(f"{json.loads(result['fatal'])}; what is done stays, run it again to go on")
-            rows = [ManifestRow(**row) for row in json.loads(result["rows"])]
+        job = _Painting(pictures, target, taken, recipe)
+        for rows in track(crew.work_through(job, items), "Painting", len(items)):
             manifest.add(rows)
             if fail_fast and (wrong := next((row for row in rows if row.error), None)):
                 raise ImpastoError(f"{wrong.input}: {wrong.error}")
@@ -117,106 +118,111 @@ def stylize_dataset(
         manifest.save()
         raise
     target.sweep()
-    return DatasetResult(manifest.finish(), broken, time.monotonic() - start)
+    rows = manifest.finish()
+    if overwrite:
+        painted = {row.output for row in rows if row.sha256}
+        for output in manifest.finished.keys() - painted:
+            if ".tar/" not in output:
+                target.remove(output)
+    return DatasetResult(rows, broken, time.monotonic() - start)
 
 
-def _pair_with_known(names: Sequence[str], manifest: Manifest) -> list[dict[str, Any]]:
-    """What a worker is given: each picture or shard, with the rows that earlier runs have left of it.
+def _require_styles(recipe: Recipe, count: int) -> None:
+    if count < recipe.per_image:
+        styles = "style" if count == 1 else "styles"
+        raise ImpastoError(
+            f"--per-image {recipe.per_image} paints each picture in {recipe.per_image} different styles, and there "
+            f"{'is' if count == 1 else 'are'} only {count} {styles}: give more of them"
+        )
 
-    As JSON, for Ray takes no text that is none, as names of files may be.
-    """
-    known: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+
+def _spare_finished(manifest: Manifest, recipe: Recipe, styles: Sequence[Style], out: str) -> None:
+    """Raises `ImpastoError` if there is a finished set of which a painting would be made in another way now."""
+    made = [row for row in manifest.finished.values() if row.sha256]
+    digests = [recipe.digest(style.digest()) for style in styles]
+    for row in made:
+        drawn = [(styles[number].name, digests[number], at) for number, at in recipe.draw(row.input, len(styles))]
+        same = (row.style, row.recipe, row.strength) in drawn and row.seed == recipe.seed
+        if not same or row.model != styles[0].model:
+            break
+    else:
+        return
+    before = sorted({row.style for row in made})
+    if set(before) <= {style.name for style in styles}:
+        how = "that were painted otherwise"
+    else:
+        how = f"in {', '.join(before[:3])}" + (f" and {len(before) - 3} more" if len(before) > 3 else "")
+    raise ImpastoError(
+        f"{out} holds a finished set of {len(made)} paintings {how}: give another --out, or --overwrite to replace it"
+    )
+
+
+def _pair_with_known(names: Sequence[str], manifest: Manifest) -> list[tuple[str, list[ManifestRow]]]:
+    """What is painted at a time: each picture or shard, with the rows that earlier runs have left of it."""
+    known: dict[str, list[ManifestRow]] = {name: [] for name in names}
     for row in manifest.known.values():
         for name in (row.input, row.input.partition(".tar/")[0] + ".tar"):
             if name in known:
-                known[name].append(asdict(row))
-    return [{"item": json.dumps([name, rows])} for name, rows in known.items()]
+                known[name].append(row)
+    return list(known.items())
 
 
-def _join_cluster(address: str | None, workers: int | None, threads: int) -> Pool:
-    """Joins a cluster, or starts one on this machine; no more workers than wanted."""
-    pool = join(address, threads)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    return pool._replace(workers=min(workers or pool.workers, pool.workers))
+@dataclass(frozen=True)
+class _Painting:
+    """The job of painting a picture or shard, see `SourcePainter`."""
+
+    source: Place
+    out: Place
+    styles: Sequence[Style]
+    recipe: Recipe
+
+    def __call__(self, stylizer: Stylizer, item: tuple[str, list[ManifestRow]]) -> list[ManifestRow]:
+        name, rows = item
+        painter = SourcePainter(stylizer, self.source, self.out, self.styles, self.recipe)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IncompleteWarning)  # which nobody would hear from a worker
+                return painter.paint(name, {row.output: row for row in rows})
+        except ImpastoError as error:
+            raise ImpastoError(f"{error}; what is done stays, run it again to go on") from None
 
 
-def _work_through(
-    items: list[dict[str, Any]], worker: type, arguments: dict[str, Any], pool: Pool
-) -> Iterator[dict[str, Any]]:
-    """Has workers make something of each item; gives it as it comes. One that dies is replaced, its items done anew."""
-    size = max(1, min(_BLOCK, len(items) // (4 * pool.workers)))
-    blocks = -(-len(items) // size)
-    data = ray.data.from_items(items, override_num_blocks=blocks).map(
-        worker,
-        fn_constructor_kwargs=arguments,
-        compute=ray.data.ActorPoolStrategy(size=min(pool.workers, blocks)),
-        num_cpus=0 if pool.gpus else pool.cores,
-        num_gpus=pool.gpus,
-    )
-    yield from data.iter_rows()
-
-
-def _list_styles(sources: Sequence[str]) -> list[dict[str, Any]]:
-    """What a worker is given: each picture of a style, or what else is one."""
+def _list_styles(sources: Sequence[str]) -> list[tuple[str, str, str]]:
+    """What styles are taken from: the folder's URL, the name, and what else is a style than a picture in a folder."""
     items = []
     for source in sources:
         place = Place(source)
         names = place.find(PICTURES) if place.exists() and not source.endswith(".style") else []
         path = str(Path(source).resolve()) if Path(source).exists() else source
-        found = [(place.absolute_url, name, "") for name in names] or [("", source, path)]
-        items += [{"item": json.dumps(one)} for one in found]
+        items += [(place.absolute_url, name, "") for name in names] or [("", source, path)]
     return items
 
 
-def _take_styles(
-    items: list[dict[str, Any]], loading: dict[str, Any], size: int, pool: Pool
-) -> tuple[list[Style], dict[str, str]]:
+def _take_styles(items: list[tuple[str, str, str]], size: int, crew: Crew) -> tuple[list[Style], dict[str, str]]:
     """Takes the styles; gives them sorted by name, and for those that cannot be taken, why."""
     taken, broken = [], {}
-    results = _work_through(items, _StyleTaker, {**loading, "size": size}, pool)
-    for result in track(results, "Taking styles", len(items)):
-        name, why = json.loads(result["said"])
-        if why:
-            broken[name] = why
+    for name, style in track(crew.work_through(_StyleTaking(size), items), "Taking styles", len(items)):
+        if isinstance(style, Style):
+            taken.append(style)
         else:
-            palette = unpack_palette(result["palette"].reshape(4, 3)) if len(result["palette"]) else None
-            taken.append(Style(name, np.asarray(result["tensor"], np.float32), result["model"], palette=palette))
+            broken[name] = style
     if not taken:
         name, why = next(iter(broken.items()))
         raise ImpastoError(f"no style can be taken; {name}: {why}")
     return sorted(taken, key=lambda style: style.name), broken
 
 
-class _StyleTaker:
-    """A worker that takes styles."""
+@dataclass(frozen=True)
+class _StyleTaking:
+    """The job of taking a style at a size: gives its name with the style, or with why there is none."""
 
-    def __init__(self, size: int, **loading: Any) -> None:
-        self._stylizer, self._size = load(**loading), size
+    size: int
 
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        folder, name, path = json.loads(item["item"])
+    def __call__(self, stylizer: Stylizer, item: tuple[str, str, str]) -> tuple[str, Style | str]:
+        folder, name, path = item
         try:
             source = Place(folder).read(name) if folder else path
-            style = self._stylizer.style(source, size=self._size, name=name)
+            style = stylizer.style(source, size=self.size, name=name)
         except ImpastoError as error:
-            nothing = np.empty(0, np.float32)
-            return {"said": json.dumps([name, str(error)]), "tensor": nothing, "palette": nothing, "model": ""}
-        palette = np.empty(0, np.float32) if style.palette is None else pack_palette(style.palette).ravel()
-        said = json.dumps([name, ""])
-        return {"said": said, "tensor": style.tensor, "palette": palette, "model": style.model}
-
-
-class _PicturePainter:
-    """A worker that paints pictures and shards."""
-
-    def __init__(self, source: Place, out: Place, recipe: Recipe, styles: Any, **loading: Any) -> None:
-        self._painter = SourcePainter(load(**loading), source, out, ray.get(styles), recipe)
-
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        name, rows = json.loads(item["item"])
-        try:
-            rows = self._painter.paint(name, {row["output"]: ManifestRow(**row) for row in rows})
-        except ImpastoError as error:
-            return {"rows": "[]", "fatal": json.dumps(str(error))}
-        return {"rows": json.dumps([asdict(row) for row in rows]), "fatal": ""}
+            return name, str(error)
+        return name, replace(style, picture=None, alpha=None) if style.tensor.size else style

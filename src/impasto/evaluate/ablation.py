@@ -7,12 +7,13 @@ with the paper's losses against the AdaIN target.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from impasto.evaluate.curves import device, loss_curves
 from impasto.nets.adain import DecoderKind
 from impasto.networks import choose_settings
+from impasto.train.adain import AdaINTask
 from impasto.train.data import Pictures
 from impasto.train.task import make_task
 
@@ -26,7 +27,11 @@ VARIANTS: dict[str, DecoderKind] = {
 
 
 def decoder_curves(
-    content: Sequence[str], style: Sequence[str], steps: int = 400, settings: Mapping[str, Any] | None = None
+    content: Sequence[str],
+    style: Sequence[str],
+    steps: int = 400,
+    settings: Mapping[str, Any] | None = None,
+    show: Callable[[str, AdaINTask], None] | None = None,
 ) -> dict[str, dict[str, list[float]]]:
     """Trains the paper's decoder and its variants.
 
@@ -35,6 +40,7 @@ def decoder_curves(
         steps: of each training.
         settings: departures, by their names in `Settings`, from crops of 128 pixels in batches of 4, at a learning rate
             of 5e-4: what so few steps on a small machine can make use of.
+        show: what is called with each variant's name and trained task.
 
     Returns:
         For each variant, by the paper's name, its "content" and its "style" loss at every step.
@@ -45,6 +51,10 @@ def decoder_curves(
     photos, paintings = (Pictures(sources, 2 * chosen.crop, device()) for sources in (content, style))
     found = {}
     for name, decoder in VARIANTS.items():
-        curves = loss_curves(make_task("adain", chosen, decoder=decoder), photos, paintings, chosen, name)
+        task = make_task("adain", chosen, decoder=decoder)
+        curves = loss_curves(task, photos, paintings, chosen, name)
         found[name] = {loss: curves[loss] for loss in ("content", "style")}
+        if show is not None:
+            assert isinstance(task, AdaINTask)
+            show(name, task)
     return found

@@ -23,6 +23,8 @@ _CORNERS = 5  # pictures along a side of the interpolation
 def controls(content: str, style: str, out: Path, *, model: str = DEFAULT, size: int = 512) -> None:
     """Shows strength, interpolation between four styles, colour keeping and two regions on one page, and as a CSV.
 
+    All as in the paper, see `plain` of :class:`impasto.controls.Controls`: strength 0 is the network's reconstruction.
+
     Args:
         content, style: folders; the first photo and the first four style pictures are taken.
         out: folder to write ``controls.html`` and ``controls.csv`` to.
@@ -44,7 +46,7 @@ def controls(content: str, style: str, out: Path, *, model: str = DEFAULT, size:
 
     def paint(**options: object) -> Pixels:
         chosen = options.pop("styles", first)
-        return np.asarray(stylizer.stylize(photo, chosen, **options))  # type: ignore[arg-type]
+        return np.asarray(stylizer.stylize(photo, chosen, plain=True, **options))  # type: ignore[arg-type]
 
     jobs: dict[tuple[str, str], dict[str, object]] = {}
     for strength in _STRENGTHS:
@@ -59,7 +61,7 @@ def controls(content: str, style: str, out: Path, *, model: str = DEFAULT, size:
     jobs["regions", f"{first.name} above, {second.name} below"] = {"styles": [first, second], "masks": [left, 1 - left]}
     painted = {job: paint(**options) for job, options in track(jobs.items(), "controls", len(jobs))}
 
-    page = Page("impasto reproduce controls", f"{stylizer.name} at {size} x {size}. {LOSSES}")
+    page = Page("impasto reproduce controls", f"{stylizer.name} at {size} x {size}, plain: the network alone. {LOSSES}")
     page.sheet([[(thumbnail(photo), "photo"), *((thumbnail(p), name) for name, p in paintings.items())]])
     for figure, columns in (("strength", 5), ("interpolation", _CORNERS), ("colour", 3), ("regions", 1)):
         cells: list[Cell] = [(thumbnail(painted[job]), job[1]) for job in jobs if job[0] == figure]

@@ -51,12 +51,16 @@ class Observer:
         # Channels last is twice as fast on a processor.
         self._encoder = load_encoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Features:
         """Looks at a picture, uint8 [H, W, 3]."""
-        image = torch.from_numpy(to_float(pixels)).contiguous(memory_format=torch.channels_last)
-        taps = self._encoder.taps(image)
+        taps = self.taps(pixels)
         return Features(taps[-1], style_statistics(taps))
+
+    @torch.inference_mode()
+    def taps(self, pixels: Pixels) -> list[Tensor]:
+        """Gives the features of a picture, uint8 [H, W, 3], at relu1_1, 2_1, 3_1 and 4_1: float32 [1, C, h, w] each."""
+        image = torch.from_numpy(to_float(pixels)).contiguous(memory_format=torch.channels_last)
+        return list(self._encoder.taps(image))
 
 
 def ssim(first: Pixels, second: Pixels) -> float:

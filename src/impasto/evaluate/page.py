@@ -15,6 +15,7 @@ from impasto.files import write_file
 from impasto.image import Pixels
 
 _THUMBNAIL = 192  # pixels
+_FEW = 25  # points of a curve that are marked, lest one alone be seen as nothing
 
 #: A cell of a sheet: a picture with its caption, a heading, or nothing.
 Cell = tuple[bytes, str] | str | None
@@ -68,7 +69,7 @@ class Page:
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot(xlabel=x, ylabel=y, yscale="log")
         for name, (at, values) in series.items():
-            axes.plot(at, values, label=name)
+            axes.plot(at, values, label=name, marker="o" if len(at) <= _FEW else None, markersize=4)
         axes.grid(alpha=0.3, which="both")
         axes.legend()
         stream = io.StringIO()

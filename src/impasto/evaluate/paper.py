@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import fields, replace
 from functools import partial
+from itertools import product
 from pathlib import Path, PurePath
 from statistics import fmean, median
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+
+from impasto.errors import ImpastoError
 from impasto.evaluate.metrics import STYLE_WEIGHT, Observer
-from impasto.evaluate.page import Cell, Page, write_csv
+from impasto.evaluate.page import Cell, Page, thumbnail, write_csv
 from impasto.evaluate.quality import evaluate, squares
 from impasto.evaluate.report import LOSSES, UNCHANGED, Evaluation
 from impasto.graph import GraphStylizer
-from impasto.image import read_image
+from impasto.image import Pixels, read_image, to_float, to_uint8
 from impasto.loader import load
 from impasto.methods import METHODS, method_options
 from impasto.place import find_pictures
@@ -38,6 +45,7 @@ def losses(
     systems: Sequence[str] = SYSTEMS,
     sizes: Sequence[int] = SIZES,
     fast: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> list[Evaluation]:
     """Measures content and style loss of every system, beside the objective of Gatys' method as it iterates.
 
@@ -50,10 +58,14 @@ def losses(
         systems: names of models, model folders and methods.
         sizes: short sides in pixels.
         fast: fewer pairs and iterations: two photos in two styles, from the second size on one pair.
+        options: of the methods, for each that has them.
     """
-    loaded = _load(systems, _FAST if fast else {})
+    loaded = _load(systems, _FAST if fast else {}, options)
+    photos, paintings = (len(find_pictures([folder])) for folder in (content, style))
+    counts = [((2, 2) if size == sizes[0] else (1, 1)) if fast else (photos, paintings) for size in sizes]
+    _announce(loaded, [(size, a * b) for size, (a, b) in zip(sizes, counts, strict=True)], 50 if fast else 500)
     page = Page("impasto reproduce losses", LOSSES)
-    columns = ["system", "content loss", "style loss", "SSIM", "s/picture", "pairs", "Gatys iterations"]
+    columns = ["system", "engine", "content loss", "style loss", "SSIM", "s/picture", "pairs", "Gatys iterations"]
     rows: list[list[object]] = []
     found = []
     for size in sizes:
@@ -61,7 +73,11 @@ def losses(
         evaluation = evaluate(loaded, content, style, size=size, limit=limit, style_limit=limit)
         found.append(evaluation)
         iterations, measured = _gatys_curve(content, style, size, 50 if fast else 500)
-        cells = [[*row.cells()[:6], _catch_up(row.model, evaluation, iterations, measured)] for row in evaluation.rows]
+        cells = [
+            [row.model, loaded[row.model].engine_name if row.model in loaded else "", *row.cells()[1:6],
+             _catch_up(row.model, evaluation, iterations, measured)]
+            for row in evaluation.rows
+        ]  # fmt: skip
         rows += [[size, *cell] for cell in cells]
         page.heading(f"{size} x {size}")
         page.text(evaluation.title())
@@ -89,8 +105,44 @@ def losses(
 _FAST = {"gatys": {"iterations": 50}, "mrf": {"iterations": 25}, "style-swap": {"iterations": 40}}
 
 
-def _load(systems: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Stylizer]:
-    return {system: load(system, **options.get(system, {})) for system in systems}
+def _load(
+    systems: Sequence[str], fast: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any] | None
+) -> dict[str, Stylizer]:
+    """Loads systems, the methods with those of the options that they have; each option must be one of some method."""
+    known = {name: {field.name for field in fields(method_options(name))} for name in systems if name in METHODS}
+    if strange := [option for option in options or {} if not any(option in names for names in known.values())]:
+        raise ImpastoError(f"{strange[0]} is no option of {', '.join(known) or 'a method that takes part'}")
+    chosen = {name: {option: value for option, value in (options or {}).items() if option in known.get(name, ())}
+              for name in systems}  # fmt: skip
+    return {name: load(name, **{**fast.get(name, {}), **chosen[name]}) for name in systems}
+
+
+#: What a picture costs, in passes of VGG-19 over one of its size: as measured on two cores at 512.
+_PASSES = {"gatys": 730, "mrf": 150, "style-swap": 200}
+
+
+def _announce(loaded: Mapping[str, Stylizer], pictures: Sequence[tuple[int, int]], gatys: int = 0) -> None:
+    """Says on stderr how long an experiment will take, from how long a pass of VGG-19 takes here.
+
+    Args:
+        loaded: the systems.
+        pictures: sides, and how many pictures of each every system paints.
+        gatys: iterations of Gatys' method at each size, beside.
+    """
+    observe, probe = Observer(), np.zeros((128, 128, 3), np.uint8)
+    observe(probe)
+    start = time.perf_counter()
+    observe(probe)
+    unit = (time.perf_counter() - start) / 128**2
+    passes = sum(
+        _PASSES[name] * cast(Any, system).options.iterations / method_options(name)().iterations
+        if name in _PASSES
+        else 2
+        for name, system in loaded.items()
+    )
+    seconds = unit * sum(size**2 * (count * passes + 3 * gatys) for size, count in pictures)
+    left = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minutes"
+    print(f"impasto: this will take about {left} here", file=sys.stderr, flush=True)
 
 
 def _gatys_curve(content: str, style: str, size: int, iterations: int) -> tuple[list[int], list[tuple[float, float]]]:
@@ -101,6 +153,7 @@ def _gatys_curve(content: str, style: str, size: int, iterations: int) -> tuple[
     at, measured = [0], [(0.0, own.style_loss(target))]
     with tempfile.TemporaryDirectory() as folder:
         method = load("gatys", iterations=iterations, style_loss="mean_std", style_weight=STYLE_WEIGHT, tv_weight=0,
+                      style_softness=0,
                       levels=1, snapshots=folder, every=5)  # fmt: skip
         method.stylize(photo, method.style(painting, size=size))
         for file in sorted(Path(folder).iterdir()):
@@ -142,46 +195,107 @@ def speed(
     systems: Sequence[str] = SYSTEMS,
     sizes: Sequence[int] = SIZES,
     fast: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """Times each system on a picture, with the style taken beforehand and with taking it, as ratios.
 
     Table 1 of the paper. All systems run in turn, in rounds of which the median counts; what takes longer than ten
-    seconds runs once. The first system is the unit.
+    seconds runs once. The first system is the unit. Methods look at the style picture while they paint, so both times
+    are one. Of style-swap it is told how much of its time the swap takes.
 
     Args:
-        content, style, out, systems, sizes: as in :func:`losses`.
-        fast: the methods that optimise run a tenth of their iterations, and their seconds are scaled up.
+        content, style, out, systems, sizes, options: as in :func:`losses`.
+        fast: the methods that optimise run a tenth and a twentieth of their iterations; what all would take follows
+            from both, so that what they do once counts once.
     """
-    loaded = _load(systems, _tenths(systems) if fast else {})
+    loaded = _load(systems, {}, options)
+    shares = [20, 10] if fast else [1]
+    shorter = {name: [_shortened(loaded[name], share) for share in shares] for name in systems if name in METHODS}
+    _announce({name: shorter[name][-1] if name in shorter else system for name, system in loaded.items()},
+              [(size, 1) for size in sizes])  # fmt: skip
     unit = next(iter(loaded))
-    scaled = "Methods that optimise ran a tenth of their iterations; ten times their seconds are given." if fast else ""
-    page = Page("impasto reproduce speed", f"Seconds for a picture, and as a multiple of {unit}'s. {scaled}")
-    columns = ["system", "seconds", f"x {unit}", "with taking the style", f"that x {unit}"]
+    scaled = (
+        "Methods that optimise ran a tenth and a twentieth of their iterations, of which follows what all would take."
+        if fast
+        else ""
+    )
+    page = Page("impasto reproduce speed", f"Seconds for a picture, and as a multiple of {unit}'s. Methods look at the "
+                f"style picture while they paint. {scaled}")  # fmt: skip
+    columns = ["system", "engine", "seconds", f"x {unit}", "with taking the style", f"that x {unit}"]
     rows: list[list[object]] = []
     for size in sizes:
         [photo], [painting] = squares(content, size, 1).values(), squares(style, size, 1).values()
-        jobs: dict[tuple[str, bool], Callable[[], object]] = {}
+        jobs: dict[tuple[str, int], Callable[[], object]] = {}
         for name, stylizer in loaded.items():
-            jobs[name, False] = partial(stylizer.stylize, photo, _known_style(stylizer) or stylizer.style(painting))
-            if _known_style(stylizer) is None:
-                jobs[name, True] = partial(stylizer.stylize, photo, painting, style_size=size)
+            own = _known_style(stylizer)
+            for index, system in enumerate(shorter.get(name, [stylizer])):
+                jobs[name, index] = partial(system.stylize, photo, own or system.style(painting, size=size))
+            if own is None and name not in METHODS:
+                jobs[name, 1] = partial(stylizer.stylize, photo, painting, style_size=size)
         seconds = _time_in_turn(jobs, f"speed at {size}")
-        base = seconds[unit, False]
-        for name in loaded:
-            times = [10 * t if fast and name in _tenths(systems) else t for t in
-                     (seconds[name, False], seconds.get((name, True), seconds[name, False]))]  # fmt: skip
-            rows.append([size, name, *(text for t in times for text in (f"{t:.3f}", f"{t / base:.1f}"))])
+        for name, systems_ in shorter.items():
+            seconds[name, 0] = seconds[name, 1] = _extrapolated(
+                [seconds[name, index] for index in range(len(systems_))], shares
+            )
+        base = seconds[unit, 0]
+        for name, stylizer in loaded.items():
+            times = seconds[name, 0], seconds.get((name, 1), seconds[name, 0])
+            rows.append([size, name, stylizer.engine_name,
+                         *(text for t in times for text in (f"{t:.3f}", f"{t / base:.1f}"))])  # fmt: skip
         page.heading(f"{size} x {size}")
         page.table(columns, [[str(cell) for cell in row[1:]] for row in rows if row[0] == size])
+        if "style-swap" in loaded:
+            page.text(_tell_parts(_time_parts(loaded["style-swap"], photo, painting)))
     page.write(out / "speed.html")
     write_csv(out / "speed.csv", ["size", *columns], rows)
 
 
-def _tenths(systems: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Gives a tenth of the iterations, for each of the systems that optimises."""
-    wanted = [name for name in systems if name in METHODS]
-    iterations = {name: getattr(method_options(name)(), "iterations", None) for name in wanted}
-    return {name: {"iterations": max(1, count // 10)} for name, count in iterations.items() if count}
+def _shortened(stylizer: Stylizer, share: int) -> Stylizer:
+    """A method with its iterations divided; itself where it has none to divide."""
+    method: Any = stylizer
+    if share == 1 or getattr(method.options, "inverse", "optimise") != "optimise":
+        return stylizer
+    short = copy(method)
+    short.options = replace(method.options, iterations=max(1, method.options.iterations // share))
+    return cast(Stylizer, short)
+
+
+def _extrapolated(seconds: Sequence[float], shares: Sequence[int]) -> float:
+    """Seconds for all iterations, of those for a part: one that all take, and as many times the rest."""
+    if len(seconds) == 1:
+        return seconds[0]
+    (less, more), (first, second) = seconds, (1 / share for share in shares)
+    return less + max(0.0, more - less) * (1 - first) / (second - first)
+
+
+def _time_parts(method: Any, photo: Pixels, painting: Pixels) -> dict[str, float]:
+    """Times the parts of style-swap with an inverse network, as in its paper: the seconds of each."""
+    import torch
+
+    seconds: dict[str, float] = {}
+
+    def timed(part: str, action: Callable[..., torch.Tensor], *features: torch.Tensor) -> torch.Tensor:
+        start = time.perf_counter()
+        found = action(*features)
+        if found.is_cuda:
+            torch.cuda.synchronize()
+        seconds[part] = time.perf_counter() - start
+        return found
+
+    own, style = (torch.from_numpy(to_float(pixels)).to(method.device) for pixels in (photo, painting))
+    with torch.inference_mode():
+        for _ in range(2):  # of the first run memory is taken, and a decoder loaded
+            features = timed("encoding the photo", method.encode, own)
+            looks = timed("encoding the style", method.encode, style)
+            swapped = timed("the swap", method.swap_in, features, looks)
+            timed("the inverse network", method.decode, swapped)
+    return seconds
+
+
+def _tell_parts(seconds: Mapping[str, float]) -> str:
+    total = sum(seconds.values())
+    parts = ", ".join(f"{part} {value:.2f} s ({value / total:.0%})" for part, value in seconds.items())
+    return f"Where the time of style-swap goes, with an inverse network: {parts}. The paper: over 95 % for the swap."
 
 
 def _known_style(stylizer: Stylizer) -> Style | None:
@@ -190,9 +304,9 @@ def _known_style(stylizer: Stylizer) -> Style | None:
     return next(iter(stylizer.gallery.values())) if trained else None
 
 
-def _time_in_turn(jobs: Mapping[tuple[str, bool], Callable[[], object]], label: str) -> dict[tuple[str, bool], float]:
+def _time_in_turn(jobs: Mapping[tuple[str, int], Callable[[], object]], label: str) -> dict[tuple[str, int], float]:
     """Runs all jobs in turn, in rounds, and gives the median seconds of each."""
-    times: dict[tuple[str, bool], list[float]] = {job: [] for job in jobs}
+    times: dict[tuple[str, int], list[float]] = {job: [] for job in jobs}
     for turn in track(range(_ROUNDS), label, _ROUNDS):
         for job, action in jobs.items():
             if turn and times[job][0] > 10:
@@ -213,14 +327,30 @@ def ablation(content: str, style: str, out: Path, *, steps: int = 400) -> None:
         out: folder to write ``ablation.html`` and ``ablation.csv`` to.
         steps: of each training.
     """
-    from impasto.evaluate.ablation import decoder_curves
+    import torch
 
-    found = decoder_curves([content], [style], steps)
+    from impasto.evaluate.ablation import decoder_curves
+    from impasto.evaluate.curves import device
+    from impasto.train.adain import AdaINTask
+
+    photos, paintings = (squares(folder, 256, 2) for folder in (content, style))
+    sheets: list[list[Cell]] = [[(thumbnail(pixels), name) for name, pixels in (photos | paintings).items()]]
+
+    def show(name: str, task: AdaINTask) -> None:
+        sheets.append([
+            (thumbnail(to_uint8(task.paint(task.network, *(torch.from_numpy(to_float(pixels)).to(device())
+                                                          for pixels in pair)).cpu().numpy())), name)
+            for pair in product(photos.values(), paintings.values())
+        ])  # fmt: skip
+
+    found = decoder_curves([content], [style], steps, show=show)
     page = Page("impasto reproduce ablation", "The paper's decoder and its variants after equal steps from equal "
                 f"seeds, on the training crops; means of {_SMOOTH} steps.")  # fmt: skip
     for loss in ("content", "style"):
         page.heading(f"{loss} loss")
         page.curves({name: _smooth(curves[loss]) for name, curves in found.items()}, "step", f"{loss} loss")
+    page.heading("Photos and styles, and what each decoder paints: every photo in every style")
+    page.sheet(sheets)
     named = {f"{name}, {loss}": values for name, curves in found.items() for loss, values in curves.items()}
     _finish_curves(page, named, out / "ablation")
 

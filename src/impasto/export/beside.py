@@ -1,9 +1,10 @@
-"""How what is exported gets to its place: whole or not at all, and over nothing else."""
+"""How what is exported gets to its place: complete, and over nothing but an older export."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from impasto.files import reason
 
 #: What lies in a folder that was exported, a model or a Core ML package: no other is ever replaced.
 _MARKS = ("card.json", "Manifest.json")
+#: Notes that people keep beside a model, like TRAINING.md: they go over to the new one.
+_NOTES = ("*.md", "*.csv")
 
 
 @contextlib.contextmanager
@@ -37,6 +40,8 @@ def _put(made: Path, target: Path) -> None:
     """Moves a file or folder to its place; a folder that is there goes aside first: one of the two always is whole."""
     aside = made.with_name(".before")
     if made.is_dir() and target.is_dir():
+        for note in (file for pattern in _NOTES for file in target.glob(pattern) if file.is_file()):
+            shutil.copy(note, made)
         os.replace(target, aside)
     try:
         os.replace(made, target)

@@ -25,6 +25,7 @@ from impasto.export.beside import make_beside
 from impasto.graph import GraphStylizer, paint_reference
 from impasto.model import Card, find_model, fingerprint
 from impasto.nets import make_network
+from impasto.nets.adain import AdaIN
 from impasto.nets.norm import Network
 from impasto.nets.vgg import load_encoder
 from impasto.networks import NETWORKS
@@ -105,7 +106,7 @@ def style_graph(network: Network) -> onnx.ModelProto | None:
 
     None where a picture's statistics are its style.
     """
-    if type(network).style_from is Network.style_from:
+    if network.takes_statistics:
         return None
     arguments = torch.ones(1, 2 * sum(network.adaptive)), torch.rand(1, 3, 64, 96)
     return trace(StyleFromPicture(network), arguments, ["statistics", "image"], ["style"], {"image": _DYNAMIC["image"]})
@@ -197,36 +198,63 @@ def export(
         ImpastoError: a checkpoint cannot be read, they are of different networks, or the folder cannot be written.
     """
     state = _read_mean(checkpoint, mean_with)
+    kind = state["kind"]
+    network, prefix = make_network(kind, state.get("arguments", {})), NETWORKS[kind].network_class().prefix
+    trained = {
+        f"{prefix}{key.removeprefix('module.')}": _halved(key, weight)
+        for key, weight in state["average"].items()
+        if key.startswith("module.")
+    }
+    return make_model(network, trained, folder, name, gallery=gallery, kind=kind, training=state["stages"],
+                      styles=[*state.get("styles", ())], licence="MIT")  # fmt: skip
+
+
+def _halved(name: str, weight: Tensor) -> Tensor:
+    """A weight in float16; but counts, and a running variance, which may be smaller than float16 can hold."""
+    return weight.half() if weight.is_floating_point() and "running" not in name else weight
+
+
+def make_model(
+    network: Network, trained: dict[str, Tensor], folder: Path, name: str, *, gallery: Path | None = None, **told: Any
+) -> Path:
+    """Makes a model folder, or replaces one; no other folder that holds anything.
+
+    Args:
+        network: of the kind and arguments that the card will tell; its own weights do not count.
+        trained: its weights by their names, in the precision to keep; without VGG-19, the one of each machine counts.
+        folder: where.
+        name: the model's name.
+        gallery: see :func:`export`.
+        told: what else the card tells, see :class:`impasto.model.Card`.
+    """
     require_no_file(folder)
     make_folder(folder.resolve().parent)
     with make_beside(folder.resolve()) as made:  # a link stays a link
         made.mkdir()
-        _write(state, made, name, gallery)
+        _write(network, trained, made, name, gallery, **told)
     return folder
 
 
-def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -> None:
-    """Writes the files of a model into an empty folder, see :func:`export`."""
-    kind = state["kind"]
-    prefix = NETWORKS[kind].network_class().prefix
-    trained = {
-        f"{prefix}{key.removeprefix('module.')}": weight.half().contiguous().numpy()
-        for key, weight in state["average"].items()
-        if key.startswith("module.")
-    }
-    network = make_network(kind, state.get("arguments", {}))
-    if network.arguments.get("decoder", "adain") != "adain":
-        raise ImpastoError(
-            f"the checkpoint holds the decoder {network.arguments['decoder']}, which is for comparison in training: "
-            "for a model, train with --decoder adain"
-        )
-    if kind == "adain":
+def _write(
+    network: Network,
+    trained: dict[str, Tensor],
+    made: Path,
+    name: str,
+    gallery: Path | None,
+    *,
+    kind: str,
+    styles: list[str] | None = None,
+    **told: Any,
+) -> None:
+    """Writes the files of a model into an empty folder, see :func:`make_model`."""
+    elsewhere = isinstance(network, AdaIN) and "encoder.0.weight" not in trained
+    if elsewhere:
         network.encoder = load_encoder()
-    weights = network.state_dict() | {key: torch.from_numpy(weight).float() for key, weight in trained.items()}
+    weights = network.state_dict() | {key: weight.to(network.state_dict()[key]) for key, weight in trained.items()}
     network.load_state_dict(weights)
 
     graph, head, external = content_graph(network), style_graph(network), None
-    if kind == "adain":
+    if isinstance(network, AdaIN):
         external = detach_weights(graph, set(weights))
     else:
         halve_weights(graph)
@@ -234,7 +262,7 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
     if head is not None:
         halve_weights(head)
         (made / "style.onnx").write_bytes(head.SerializeToString())
-    save_file(trained, made / "weights.safetensors")
+    save_file({key: weight.contiguous().numpy() for key, weight in trained.items()}, made / "weights.safetensors")
     card = Card(
         name=name,
         description=network.description.format(**network.arguments),
@@ -243,13 +271,12 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
         adaptive=list(network.adaptive),
         strides=list(network.strides),
         style_size=network.style_size,
-        styles=list(state.get("styles", ())),
+        styles=styles or [],
         made_with=f"impasto {__version__}",
-        licence="MIT",
-        training=state["stages"],
-        encoder="vgg19" if kind == "adain" else None,
+        encoder="vgg19" if elsewhere else None,
         external=external,
         fingerprint=fingerprint(made),
+        **told,
     )
     card.write(made)
     if card.styles:
@@ -258,49 +285,45 @@ def _write(state: dict[str, Any], made: Path, name: str, gallery: Path | None) -
     stylizer = GraphStylizer(find_model(made), engine="onnxruntime")
     if gallery is not None and not card.styles:
         card = replace(card, gallery=f"{len(paintings())} public-domain paintings, short side {STYLE_SIZE}")
-        styles = {painting: stylizer.style(_find_picture(gallery, painting)) for painting in paintings()}
-        vectors = {painting: style.tensor.astype(np.float16) for painting, style in styles.items()}
+        taken = {painting: stylizer.style(_find_picture(gallery, painting)) for painting in paintings()}
+        vectors = {painting: style.tensor.astype(np.float16) for painting, style in taken.items()}
         save_file(vectors, made / "gallery.safetensors")
     reference = paint_reference(stylizer).round(2).tolist()
-    replace(card, reach=measure_reach(stylizer), reference=reference).write(made)
+    reach = measure_reach(network.eval()) if network.in_parts else None
+    replace(card, reach=reach, reference=reference).write(made)
     for file in made.iterdir():
         file.chmod(0o644)  # safetensors makes its files for their owner alone
 
 
-def measure_reach(stylizer: GraphStylizer) -> int:
-    """Measures how far a model sees: pixels from a cut to the last one that depends on what is beyond, for tiles.
+@torch.inference_mode()
+def measure_reach(network: Network) -> int:
+    """Measures how far a network sees: pixels from a cut to the last one that depends on what is beyond, for tiles.
 
     An impulse test: one half of a picture of noise gives way to other noise, and it is seen how far into the other
     half the painting changes, in all four directions. The statistics stay what they are, and the cut is where a tile
-    may begin, at a multiple of the strides.
+    may begin, at a multiple of the strides. Nothing is clamped: what a poor network paints may be black all over.
     """
-    stride = max(stylizer.model.strides)
+    stride = max(network.strides)
     middle, length = 32 * stride, 64 * stride
-    before, after = np.random.default_rng(0).random((2, 1, 3, 4 * stride, length), np.float32)
-    style = next(iter(stylizer.gallery.values())).tensor[None] if stylizer.gallery else stylizer.any_style
-    plain = Inputs(
-        before,
-        style,
-        mask=np.ones((1, 1, 1, 1), np.float32),
-        strength=np.array(1, np.float32),
-        stats=np.ones((1, stylizer.model.stats_size), np.float32),
-        inertia=np.zeros(stylizer.model.stats_size, np.float32),
-    )
-    _, stats = stylizer.engine.run(plain)
-    fixed = plain._replace(stats=stats, inertia=np.ones_like(plain.inertia))
+    before, after = torch.rand(2, 1, 3, 4 * stride, length, generator=torch.Generator().manual_seed(0))
+    style = network.styles()[:1] if network.own_styles else torch.ones(1, network.style_size)
+    strength = torch.tensor(1.0)
+    observed = network.control(style, None, strength, None, None)
+    network(before, observed)
+    stats = observed.used()
 
-    def paint(image: np.ndarray, turned: bool) -> np.ndarray:
-        inputs = fixed._replace(image=np.ascontiguousarray(image.swapaxes(2, 3)) if turned else image)
-        result = stylizer.engine.run(inputs)[0]
-        return result.swapaxes(2, 3) if turned else result
+    def paint(image: Tensor, turned: bool) -> Tensor:
+        control = network.control(style, None, strength, stats, torch.ones(stats.shape[1]))
+        painted: Tensor = network(image.mT if turned else image, control)
+        return painted.mT if turned else painted
 
     reach = 0
     for turned in (False, True):
         unchanged = paint(before, turned)
         for half in (slice(middle, None), slice(middle)):
-            changed = before.copy()
+            changed = before.clone()
             changed[..., half] = after[..., half]
-            seen = np.flatnonzero((paint(changed, turned) != unchanged).any((0, 1, 2)))
+            seen = (paint(changed, turned) != unchanged).flatten(0, 2).any(0).nonzero()
             reach = max(reach, middle - int(seen[0]) if half.start else int(seen[-1]) + 1 - middle)
     return reach
 

@@ -19,7 +19,7 @@ from impasto.export.formats import Run, Size
 from impasto.graph import GraphStylizer
 from impasto.style import Style
 
-_PHOTO = Path(__file__).parents[1] / "app" / "static" / "astronaut.jpg"
+_PHOTO = Path(__file__).parents[1] / "app" / "web" / "astronaut.jpg"
 
 
 @dataclass(frozen=True)

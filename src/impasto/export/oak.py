@@ -2,7 +2,7 @@
 
 RVC2 (Myriad X, most OAK cameras) is compiled for by OpenVINO 2022.3, the last with the MYRIAD plug-in, RVC4 by
 Qualcomm's SNPE. Neither is here: what is written is run by ONNX Runtime and OpenVINO on the processor, and by PyTorch
-in half precision, the chips' arithmetic. docs/oak.md says more.
+in half precision, the chips' arithmetic. docs/guide/oak.md says more.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def write_oak(
         {name: f"{shape}" + " of blue, green, red in 0..255" * (name == "image") for name, shape in shapes.items()},
         {"painted": "the same"},
         checks,
-        "the compilers that make .blob (RVC2) and .dlc (RVC4) of it, and a camera; see docs/oak.md",
+        "the compilers that make .blob (RVC2) and .dlc (RVC4) of it, and a camera; see docs/guide/oak.md",
     )
     return exported, estimate(counter.get_total_flops() / 1e9)
 

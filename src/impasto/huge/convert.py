@@ -81,6 +81,8 @@ def stylize_file(
             disk of `out`, six bytes for each pixel, one more for alpha, and one for each mask.
     """
     controls, quality = change_controls(controls, changes), read_whole(1, 100, quality=quality)
+    if controls.plain:
+        raise ImpastoError("plain paints a picture in one piece, and huge ones go in strips: leave out one of the two")
     if not isinstance(painter, GraphStylizer):
         raise ImpastoError(f"{painter.name} cannot paint by strips: scale the photo down (--max-size), or take a model")
     inputs = [Path(path) for path in (photo, *(masks or ()))]

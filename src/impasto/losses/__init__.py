@@ -10,6 +10,7 @@ with explain_missing(__name__):
     from impasto.losses.style import (
         STYLE_LOSSES,
         Coral,
+        ExactGaussianMMD,
         GaussianMMD,
         Gram,
         Histogram,
@@ -28,6 +29,7 @@ with explain_missing(__name__):
 __all__ = [
     "STYLE_LOSSES",
     "Coral",
+    "ExactGaussianMMD",
     "GaussianMMD",
     "Gram",
     "Histogram",

@@ -46,11 +46,16 @@ def open_method(name: str, threads: int | None, options: dict[str, Any]) -> Styl
 
     Args:
         threads: processor threads; None leaves one for each physical core.
-        options: fields of the method's `Options`; text is read as what the field takes.
+        options: fields of the method's `Options`; text is read as what the field takes. And `preset`, a name of several
+            that go together, which the others go before.
     """
-    kind = method_options(name)
+    kind, presets, options = method_options(name), _method(name).presets, dict(options)
     hints = get_type_hints(kind)
-    known = [field.name for field in fields(kind)]
+    known = [field.name for field in fields(kind)] + ["preset"] * bool(presets)
+    if presets and (preset := options.pop("preset", None)) is not None:
+        if preset not in presets:
+            raise ImpastoError(f"{name} has no preset {preset}: choose {', '.join(presets)}")
+        options = {**presets[preset], **options}
     if unknown := [option for option in options if option not in known]:
         raise ImpastoError(f"{name} has no option {unknown[0]}: it has {', '.join(known)}")
     values = {option: _read(f"{name}: {option}", value, hints[option]) for option, value in options.items()}

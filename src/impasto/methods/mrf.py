@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.image import Picture, Pixels
 from impasto.losses import PatchLoss
-from impasto.methods.base import SMALLEST, Method
+from impasto.methods.base import SMALLEST, Before, Method
 from impasto.methods.optimise import Descent, optimise
 from impasto.nets.patches import CHUNK
 
@@ -70,13 +71,16 @@ class MRF(Method):
         regions: Tensor | None,
         strength: float,
         alpha: Tensor | None = None,
+        before: Sequence[Before] = (),
     ) -> Tensor:
         """See :meth:`Method.render`."""
         options = self.options
         return optimise(
             self.encoder, content, [(self._versions(picture), weight) for picture, weight in styles], regions, strength,
-            alpha, loss=PatchLoss(options.stride, options.chunk), taps=(2, 3),
+            alpha, loss=PatchLoss(options.stride, options.chunk), content_layers=["relu4_1"],
+            style_layers={"relu3_1": 1.0, "relu4_1": 1.0},
             weights=(options.content_weight, options.style_weight), options=options, label=self.name,
+            before=before,
         )  # fmt: skip
 
     def _versions(self, style: Picture) -> list[Picture]:

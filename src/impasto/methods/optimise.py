@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,7 +20,7 @@ from impasto.checks import make_folder, require_at_least
 from impasto.image import Picture, read_image, to_float, to_uint8, write_image
 from impasto.interrupt import StopRequest
 from impasto.losses import StyleLoss, Summary, content_loss, total_variation
-from impasto.methods.base import SMALLEST
+from impasto.methods.base import SMALLEST, Before
 from impasto.nets.vgg import Encoder
 from impasto.progress import track
 
@@ -47,6 +47,9 @@ class Descent:
         snapshots: a folder for intermediate pictures, or None. The next photo's replace them.
         every: iterations between snapshots.
         seed: of the noise.
+        temporal_weight: of the distance to the frames before, in a clip (Ruder et al. 2016); 0 optimises each for
+            itself.
+        history: how far back these lie, in frames.
     """
 
     iterations: int = 300
@@ -58,15 +61,18 @@ class Descent:
     snapshots: str | Path | None = None
     every: int = 50
     seed: int = 0
+    temporal_weight: float = 300.0
+    history: tuple[int, ...] = (1, 2, 4)
 
     def __post_init__(self) -> None:
         require_at_least(1, iterations=self.iterations, levels=self.levels or 1, every=self.every)
+        require_at_least(1, history=min(self.history, default=0))
         require_at_least(SMALLEST, coarsest=self.coarsest)
-        require_at_least(0, tv_weight=self.tv_weight)
+        require_at_least(0, tv_weight=self.tv_weight, temporal_weight=self.temporal_weight)
 
 
 class _Term(NamedTuple):
-    """A style to come near to: its share of the style loss, its region at each tap, its summary at each tap."""
+    """A style to come near to: its share of the style loss, its region and its summary at each layer."""
 
     share: float
     regions: Sequence[Tensor | None]
@@ -82,12 +88,15 @@ def optimise(
     alpha: Tensor | None,
     *,
     loss: StyleLoss,
-    taps: Sequence[int],
+    content_layers: Sequence[str],
+    style_layers: Mapping[str, float],
     weights: tuple[float, float],
+    softness: float = 0.0,
     options: Descent,
     label: str,
+    before: Sequence[Before] = (),
 ) -> Tensor:
-    """Minimises w_c L_content + w_s sum over the taps of L_style + w_tv L_tv over the pixels of a picture.
+    """Minimises w_c L_content + w_s sum over the layers of w_l L_style + w_tv L_tv over the pixels of a picture.
 
     Several styles are mixed in their summaries where the loss allows that, else in their losses. Regions have a loss
     each, in proportion to their area. Strength moves the summaries from the content's own towards the styles' where the
@@ -96,80 +105,87 @@ def optimise(
     Args:
         content: [1, 3, H, W] in 0..1.
         styles: for each its picture, or several versions of it, and its weight.
-        regions, strength, alpha: as in :meth:`impasto.methods.base.Method.render`.
-        loss: L_style, at one tap.
-        taps: numbers of the taps where it is taken, 0 for relu1_1 to 3 for relu4_1. L_content is at relu4_1.
+        regions, strength, alpha, before: as in :meth:`impasto.methods.base.Method.render`.
+        loss: L_style, at one layer.
+        content_layers: where L_content is taken, the mean of all.
+        style_layers: where L_style is taken, each with its w_l.
         weights: w_c and w_s.
+        softness: k: the sum L of the style losses counts as k log(1 + L / k), or, for 0, as L.
         options: w_tv and how to go down.
         label: what to call it while it runs.
     """
     content_weight, style_weight = weights
+    layers = {*content_layers, *style_layers}
     tv_weight = options.tv_weight / (1.0 if alpha is None else alpha.mean().item())  # a mean over what is seen
 
     def objective(content: Tensor, scale: float) -> Objective:
         with torch.no_grad():
-            own = encoder.taps(content)
-            terms = _terms(loss, taps, own, [(_summaries(v, scale), w) for v, w in styles], regions, strength, alpha)
-            shares = spread(alpha, own[-1])
+            own = encoder.features(content, layers)
+            terms = _terms(loss, [own[layer] for layer in style_layers],
+                           [(_summaries(v, scale), w) for v, w in styles], regions, strength, alpha)  # fmt: skip
+            targets = [(layer, own[layer], spread(alpha, own[layer])) for layer in content_layers]
 
         def total(picture: Tensor) -> Tensor:
-            seen = encoder.taps(picture)
-            style = [
-                term.share * loss.distance(seen[tap], summary, region)
+            seen = encoder.features(picture, layers)
+            content = [content_loss(seen[layer], target, shares) for layer, target, shares in targets]
+            parts = [
+                term.share * weight * loss.distance(seen[layer], summary, region)
                 for term in terms
-                for tap, summary, region in zip(taps, term.summaries, term.regions, strict=True)
+                for (layer, weight), summary, region in zip(
+                    style_layers.items(), term.summaries, term.regions, strict=True
+                )
             ]
+            style = torch.stack(parts).sum()
             return (
-                content_weight * content_loss(seen[-1], own[-1], shares)
-                + style_weight * torch.stack(style).sum()
+                content_weight * torch.stack(content).mean()
+                + style_weight * (softness * torch.log1p(style / softness) if softness else style)
                 + tv_weight * total_variation(picture)
             )
 
         return total
 
     def _summaries(versions: Sequence[Picture], scale: float) -> list[Summary]:
-        found: list[Summary] = [()] * len(taps)
+        found: list[Summary] = [()] * len(style_layers)
         for version in versions:
             picture = torch.from_numpy(to_float(version.pixels)).to(content.device)
-            seen = encoder.taps(rescale(picture, scale))
+            seen = encoder.features(rescale(picture, scale), style_layers)
             shares = None if version.alpha is None else torch.from_numpy(weigh(version.alpha)).to(content.device)
             found = [
-                summary + loss.summary(seen[tap], spread(shares, seen[tap]))
-                for summary, tap in zip(found, taps, strict=True)
+                summary + loss.summary(seen[layer], spread(shares, seen[layer]))
+                for summary, layer in zip(found, style_layers, strict=True)
             ]
         return found
 
-    return descend(content, objective, options, label)
+    return descend(content, objective, options, label, before)
 
 
 def _terms(
     loss: StyleLoss,
-    taps: Sequence[int],
     own: Sequence[Tensor],
     styles: Sequence[tuple[list[Summary], float]],
     regions: Tensor | None,
     strength: float,
     alpha: Tensor | None,
 ) -> list[_Term]:
-    """The styles as terms of the loss, whose shares sum to 1, or to the strength."""
-    whole = [spread(alpha, own[tap]) for tap in taps]
+    """The styles as terms of the loss, whose shares sum to 1, or to the strength; `own` are the style layers."""
+    whole = [spread(alpha, features) for features in own]
     terms = [_Term(weight, whole, summaries) for summaries, weight in styles]
     if regions is not None:
         regions = regions if alpha is None else regions * alpha
         areas = (regions.sum((1, 2, 3)) / regions.sum()).tolist()
         terms = [
-            _Term(area, [spread(region[None], own[tap]) for tap in taps], summaries)
+            _Term(area, [spread(region[None], features) for features in own], summaries)
             for area, region, (summaries, _) in zip(areas, regions, styles, strict=True)
         ]
     elif loss.mixes:
-        mixed = [_mixed([summaries[at] for summaries, _ in styles], [w for _, w in styles]) for at in range(len(taps))]
+        mixed = [_mixed([summaries[at] for summaries, _ in styles], [w for _, w in styles]) for at in range(len(own))]
         terms = [_Term(1.0, whole, mixed)]
     if not loss.mixes:
         return [term._replace(share=strength * term.share) for term in terms]
     return [
         term._replace(summaries=[
-            _mixed([loss.summary(own[tap], region), summary], [1 - strength, strength])
-            for tap, region, summary in zip(taps, term.regions, term.summaries, strict=True)
+            _mixed([loss.summary(features, region), summary], [1 - strength, strength])
+            for features, region, summary in zip(own, term.regions, term.summaries, strict=True)
         ])
         for term in terms
     ]  # fmt: skip
@@ -183,8 +199,14 @@ def _mixed(summaries: Sequence[Summary], weights: Sequence[float]) -> Summary:
     )
 
 
-def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], options: Descent, label: str) -> Tensor:
-    """Optimises a picture, level by level.
+def descend(
+    content: Tensor,
+    objective: Callable[[Tensor, float], Objective],
+    options: Descent,
+    label: str,
+    before: Sequence[Before] = (),
+) -> Tensor:
+    """Optimises a picture, level by level; a frame after others at the last level alone, from the one before it.
 
     Ctrl-C ends it with the best picture so far.
 
@@ -192,6 +214,7 @@ def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], op
         content: [1, 3, H, W] in 0..1.
         objective: makes the objective of a level from the content at that size, and its scale in 0..1.
         label: what to call it while it runs.
+        before: what the frame is held to, see :func:`hold`.
 
     Returns:
         The picture with the lowest loss, [1, 3, H, W].
@@ -200,20 +223,37 @@ def descend(content: Tensor, objective: Callable[[Tensor, float], Objective], op
         make_folder(Path(options.snapshots))
     height, width = content.shape[2:]
     levels = options.levels or 1 + max(0, round(math.log2(min(height, width) / options.coarsest)))
-    picture, done = None, 0
+    picture, done = before[0].painting if before else None, 0
     with StopRequest(signal.SIGINT) as stop:
-        for level in range(levels):
+        for level in range(levels - 1 if before else 0, levels):
             scale = 0.5 ** (levels - 1 - level)
             small = rescale(content, scale)
             start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
             steps = max(1, options.iterations >> level)
-            picture = _minimise(objective(small, scale), start, steps, done, options, label, stop)
+            aim = hold(objective(small, scale), before, options.temporal_weight)
+            picture = _minimise(aim, start, steps, done, options, label, stop)
             done += steps
             if stop.asked:
                 print(f"impasto: {label} stopped, this is the best so far", file=sys.stderr)
                 break
     assert picture is not None  # there is one level at least
     return _to_size(picture, height, width)
+
+
+def hold(objective: Objective, before: Sequence[Before], weight: float) -> Objective:
+    """Adds to an objective the distance to the frames before: weight sum over j of mean c_j (x - p_j)^2.
+
+    The temporal loss of Ruder, Dosovitskiy and Brox 2016: p_j is a frame as it was painted, moved along
+    the optical flow, and c_j where it counts, both those of `before`.
+    """
+    if not before:
+        return objective
+
+    def total(picture: Tensor) -> Tensor:
+        kept = [(frame.weight * (picture - frame.painting).square()).mean() for frame in before]
+        return objective(picture) + weight * torch.stack(kept).sum()
+
+    return total
 
 
 def _minimise(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from impasto.checks import require_at_least
 from impasto.image import Picture, to_float
 from impasto.losses import MeanStd, total_variation
-from impasto.methods.base import Method
+from impasto.methods.base import Before, Method
 from impasto.methods.optimise import Descent, Objective, descend, rescale, spread
 from impasto.model import find_model
 from impasto.nets import load_network
@@ -68,9 +69,31 @@ class StyleSwap(Method):
         self.options = options
         self._taps = 3 if options.layer == "relu3_1" else 4
         if options.inverse == "network":
-            network = load_network(find_model(_INVERSE[options.layer]))
-            assert isinstance(network, AdaIN)
-            self._decoder = network.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            _ = self._decoder  # now, and not when there is something to paint
+
+    @cached_property
+    def _decoder(self) -> nn.Module:
+        network = load_network(find_model(_INVERSE[self.options.layer]))
+        assert isinstance(network, AdaIN)
+        return network.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+    def decode(self, features: Tensor) -> Tensor:
+        """The picture [1, 3, H, W] that a trained decoder makes of features."""
+        decoded: Tensor = self._decoder(features)
+        return decoded
+
+    def swap_in(self, own: Tensor, style: Tensor, alpha: Tensor | None = None) -> Tensor:
+        """The features of a photo with each patch replaced by its best match among a style's, see the paper's eq. 2.
+
+        Args:
+            own, style: features [1, C, any, any].
+            alpha: None, or by how much the photo's count, [1, 1, h, w].
+        """
+        return swap(own, Patches([style], self.options.stride), self._matches(own, style, alpha))
+
+    @property
+    def looks_back(self) -> Sequence[int]:  # type: ignore[override]
+        return super().looks_back if self.options.inverse == "optimise" else ()
 
     def render(
         self,
@@ -79,31 +102,22 @@ class StyleSwap(Method):
         regions: Tensor | None,
         strength: float,
         alpha: Tensor | None = None,
+        before: Sequence[Before] = (),
     ) -> Tensor:
         """See :meth:`Method.render`."""
+        swapped = partial(self._swapped, styles=styles, regions=regions, strength=strength, alpha=alpha)
         if self.options.inverse == "optimise":
-
-            def objective(small: Tensor, scale: float) -> Objective:
-                return self._objective(small, scale, styles, regions, strength, alpha)
-
-            return descend(content, objective, self.options, self.name)
+            return descend(
+                content, lambda small, scale: self._objective(swapped(small, scale)), self.options, self.name, before
+            )
         with torch.inference_mode():
-            decoded: Tensor = self._decoder(self._swapped(content, 1.0, styles, regions, strength, alpha))
+            decoded: Tensor = self.decode(swapped(content, 1.0))
             return decoded[..., : content.shape[2], : content.shape[3]]  # VGG-19 rounds sizes up to multiples of 8
 
-    def _objective(
-        self,
-        content: Tensor,
-        scale: float,
-        styles: list[tuple[Picture, float]],
-        regions: Tensor | None,
-        strength: float,
-        alpha: Tensor | None,
-    ) -> Objective:
+    def _objective(self, target: Tensor) -> Objective:
         """|Phi(x) - swapped|^2 + tv_weight TV(x), eq. 3 of the paper, averaged."""
-        target = self._swapped(content, scale, styles, regions, strength, alpha)
         return lambda picture: (
-            F.mse_loss(self._features(picture), target) + self.options.tv_weight * total_variation(picture)
+            F.mse_loss(self.encode(picture), target) + self.options.tv_weight * total_variation(picture)
         )
 
     @torch.no_grad()
@@ -116,8 +130,8 @@ class StyleSwap(Method):
         strength: float,
         alpha: Tensor | None,
     ) -> Tensor:
-        """The features that the picture shall have."""
-        own = self._features(content)
+        """The features that the picture shall have, at a scale: there those of the style are others, too."""
+        own = self.encode(content)
         shares = [torch.tensor(weight, device=own.device) for _, weight in styles]
         if regions is not None:
             areas = F.interpolate(regions, own.shape[2:], mode="area")
@@ -125,9 +139,7 @@ class StyleSwap(Method):
         target = torch.zeros_like(own)
         for (style, _), share in zip(styles, shares, strict=True):
             picture = rescale(torch.from_numpy(to_float(style.pixels)).to(own.device), scale)
-            features = self._features(picture)
-            index = self._matches(own, features, spread(alpha, own))
-            target += share * swap(own, Patches([features], self.options.stride), index)
+            target += share * self.swap_in(own, self.encode(picture), spread(alpha, own))
         return torch.lerp(own, target, strength)
 
     def _matches(self, own: Tensor, style: Tensor, alpha: Tensor | None) -> Tensor:
@@ -136,7 +148,8 @@ class StyleSwap(Method):
         patches = Patches([style], self.options.stride)
         return best_matches(own, patches, chunk=self.options.chunk, each=self._watched)
 
-    def _features(self, picture: Tensor) -> Tensor:
+    def encode(self, picture: Tensor) -> Tensor:
+        """The features of a picture [1, 3, H, W] whose patches are swapped."""
         features: Tensor = self.encoder.taps(picture, self._taps)[-1]
         return features
 

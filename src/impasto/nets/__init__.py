@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ with explain_missing(__name__):
 
 if TYPE_CHECKING:
     from impasto.model import Model
+
+# The threads of OpenMP do not come along into a forked process, where whoever counts on them waits for ever.
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def make_network(kind: str, arguments: Mapping[str, Any] | None = None) -> Network:

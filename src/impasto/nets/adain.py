@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
-from impasto.nets.norm import Adapt, Network
+from impasto.nets.norm import Adapt, Control, Network, restate
 from impasto.nets.vgg import Encoder
 
 DecoderKind = Literal["adain", "concat", "bn", "in"]
@@ -68,6 +70,41 @@ class Decoder(nn.Sequential):
         )  # fmt: skip
 
 
+class DecoderControl(Control):
+    """Run-time controls of a decoder with instance normalisation, whose statistics belong to those of the picture."""
+
+    def normalise(self, features: Tensor, layer: nn.InstanceNorm2d) -> Tensor:
+        """Runs instance normalisation, where each region has statistics of its own and tiles share the picture's."""
+        share, own = self._content(features)
+        channels = int(features.shape[1])
+        standard = torch.cat([torch.zeros_like(own[:, :channels]), torch.ones_like(own[:, channels:])], 1)
+        return restate(features, share, own, standard) * layer.weight[:, None, None] + layer.bias[:, None, None]
+
+
+class BesideControl(Control):
+    """Run-time controls of the decoder that sees features of content and style side by side.
+
+    Its style tensor is a style picture's feature maps, [K, C * SIDE * SIDE], which are laid over the picture at the
+    scale of training, mirrored again and again. Strength goes there from the content's own features.
+    """
+
+    SIDE = 32
+
+    def __call__(self, features: Tensor) -> Tensor:
+        share, _ = self._content(features)
+        channels, (height, width) = int(features.shape[1]), features.shape[2:]
+        maps = self._style.view(-1, channels, self.SIDE, self.SIDE)
+        maps = maps[:, :, self._mirror(height, features)][..., self._mirror(width, features)]
+        styles = torch.lerp(features, maps, self._strength)
+        return torch.cat([features, (share * styles).sum(0, keepdim=True)], 1)
+
+    def _mirror(self, length: int, like: Tensor) -> Tensor:
+        """The numbers 0, 1 ... SIDE - 1, SIDE - 1 ... 1, 0, 0, 1 ... up to a length."""
+        last = self.SIDE - 1
+        numbers = torch.arange(length, device=like.device) % (2 * self.SIDE)
+        return torch.minimum(numbers, 2 * last + 1 - numbers)
+
+
 class AdaIN(Network):
     """T(c, s) = g(AdaIN(f(c), f(s))), eq. 9 to 11 of Huang and Belongie 2017.
 
@@ -87,17 +124,52 @@ class AdaIN(Network):
         if layer not in LAYERS:
             raise ImpastoError(f"no layer {layer}: choose {', '.join(LAYERS)}")
         self.arguments = {"decoder": decoder, "layer": layer}
-        self.depth, channels = LAYERS[layer]
-        self.adaptive = (channels,)
-        self.strides = (2 ** (self.depth - 1),)
+        self.kind = decoder
+        self.depth, self._channels = LAYERS[layer]
         self.encoder = Encoder()
         self.decoder = Decoder(decoder, layer)
+        stride = 2 ** (self.depth - 1)
+        layers = [(self._channels, stride)]
+        for module in self.decoder:
+            if isinstance(module, nn.Upsample):
+                stride //= 2
+            elif isinstance(module, nn.InstanceNorm2d):
+                layers.append((module.num_features, stride))
+        self.adaptive, self.strides = (tuple(column) for column in zip(*layers, strict=True))
+        self.in_parts = decoder != "concat"
+
+    @property
+    def style_size(self) -> int:
+        """S: the statistics of the layer; for "concat" the feature maps of a picture of 8 or 4 times 32 pixels."""
+        return self._channels * (BesideControl.SIDE**2 if self.kind == "concat" else 2)
+
+    @property
+    def takes_statistics(self) -> bool:
+        return self.kind in ("adain", "bn")
+
+    def style_from(self, statistics: Tensor, pictures: Tensor) -> Tensor:
+        """See :meth:`Network.style_from`; those of the decoder's own layers are no part of a style."""
+        if self.kind == "concat":
+            side = BesideControl.SIDE * self.strides[0]
+            small = F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False)
+            return self.encoder.taps(small, self.depth)[-1].flatten(1) + 0 * statistics.mean()  # an input of the graph
+        return statistics[:, : self.style_size] + 0 * pictures.mean()
+
+    def control(
+        self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
+    ) -> Control:
+        kinds = {"concat": BesideControl, "in": DecoderControl}
+        return kinds.get(self.kind, Control)(style, mask, strength, stats, inertia)
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
         """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""
         features = adapt(self.encoder.taps(image, self.depth)[-1])
-        decoded: Tensor = self.decoder(features)
-        return decoded[..., : image.shape[2], : image.shape[3]]  # the encoder rounds sizes up to multiples of 8
+        for module in self.decoder:
+            if isinstance(adapt, DecoderControl) and isinstance(module, nn.InstanceNorm2d):
+                features = adapt.normalise(features, module)
+            else:
+                features = module(features)
+        return features[..., : image.shape[2], : image.shape[3]]  # the encoder rounds sizes up to multiples of 8
 
     def train(self, mode: bool = True) -> AdaIN:
         super().train(mode)

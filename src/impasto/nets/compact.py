@@ -226,7 +226,7 @@ class Compact(Network):
         head = self.style_head
         _follow(head.seen_mean, head.seen_std, _in_a_row(seen))
 
-    def adapt_to(self, style: Tensor, strength: float = 1.0) -> Transfer:
+    def adapt_to(self, style: Tensor, strength: float | Tensor = 1.0) -> Transfer:
         """See :meth:`Network.adapt_to`."""
         return Transfer(style, self.floor, strength)
 

@@ -39,16 +39,15 @@ class Block(nn.Module):
         return features + change
 
 
-class Feedforward(Network):
-    """The transform network: to a quarter of the size, residual blocks there, and back.
+class RowNetwork(Network):
+    """A network each of whose styles is a row of the shifts and scales that follow its normalisations.
 
-    Johnson's 9x9 convolutions and first strided one are a pixel unshuffle and 3x3 convolutions at half the size, which
-    a CPU runs several times as fast; his transposed convolutions, which leave a checkerboard, are linear up-sampling.
+    What derives from it sets `adaptive` and `strides` and then calls :meth:`make_rows`.
 
     Args:
         styles: N, the number of styles it learns.
-        norm: "instance"; or, for the comparison, "batch" or "renorm" (batch renormalisation, Ioffe 2017).
-        width: channels at half the size; twice as many at a quarter.
+        norm: "instance", "batch" or "renorm" (batch renormalisation, Ioffe 2017).
+        width: channels of the first layer.
         blocks: number of residual blocks.
 
     Attributes:
@@ -57,12 +56,11 @@ class Feedforward(Network):
         population: [T], running statistics of the features, which batch normalisation runs with once trained.
     """
 
-    description = "a transform network for the one style it was trained on"
     choices: ClassVar[tuple[str, ...]] = ("norm", "width")
     own_styles = True
     population: Tensor
 
-    def __init__(self, styles: int = 1, norm: Norm = "instance", width: int = 32, blocks: int = 5) -> None:
+    def __init__(self, styles: int, norm: Norm, width: int, blocks: int) -> None:
         super().__init__()
         if norm not in NORMS:
             raise ImpastoError(f"no normalisation {norm}: choose {', '.join(NORMS)}")
@@ -70,17 +68,13 @@ class Feedforward(Network):
             raise ImpastoError(f"styles, width and blocks must be 1 or more, not {styles}, {width} and {blocks}")
         self.arguments = {"styles": styles, "norm": norm, "width": width, "blocks": blocks}
         self.norm = norm
-        self.adaptive = (width, *[2 * width] * (1 + 2 * blocks), width)
-        self.strides = (2, *[4] * (1 + 2 * blocks), 2)
-        self.down_half = convolution(12, width)
-        self.down_quarter = convolution(width, 2 * width, 2)
-        self.blocks = nn.ModuleList(Block(2 * width) for _ in range(blocks))
-        self.up_half = Double(2 * width, width)
-        self.paint_half = convolution(width, width)
-        self.to_picture = DoubleToPicture(width, 3)
+
+    def make_rows(self) -> None:
+        """Makes the rows of all styles."""
         # Not all alike, so that the shared weights have something to tell styles by.
-        self.rows = nn.ParameterList(0.3 / _UNIT * torch.randn(self.style_size) for _ in range(styles))
-        if norm != "instance":
+        styles = range(self.arguments["styles"])
+        self.rows = nn.ParameterList(0.3 / _UNIT * torch.randn(self.style_size) for _ in styles)
+        if self.norm != "instance":
             self.register_buffer("population", self._standard())
 
     def _standard(self) -> Tensor:
@@ -109,8 +103,7 @@ class Feedforward(Network):
         style = self._tensors()[which]
         if self.norm == "instance":
             return Transfer(style)
-        loosened = min(1.0, max(0.0, 4 * done - 0.25)) if self.norm == "renorm" else 0.0
-        return BatchTransfer(style, self.population, 1 + 2 * loosened, 5 * loosened)
+        return BatchTransfer(style, self.population, *(renorm_limits(done) if self.norm == "renorm" else (1.0, 0.0)))
 
     def control(
         self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
@@ -122,6 +115,34 @@ class Feedforward(Network):
         population = self.population[None] if stats is None else self.population + 0 * stats
         inertia = torch.ones_like(self.population) if inertia is None else 1 + 0 * inertia
         return Control(style, mask, strength, population, inertia)
+
+
+class Feedforward(RowNetwork):
+    """The transform network: to a quarter of the size, residual blocks there, and back.
+
+    Johnson's 9x9 convolutions and first strided one are a pixel unshuffle and 3x3 convolutions at half the size, which
+    a CPU runs several times as fast; his transposed convolutions, which leave a checkerboard, are linear up-sampling.
+
+    Args:
+        styles: N, the number of styles it learns.
+        norm: "instance"; or, for the comparison, "batch" or "renorm" (batch renormalisation, Ioffe 2017).
+        width: channels at half the size; twice as many at a quarter.
+        blocks: number of residual blocks.
+    """
+
+    description = "a transform network for the one style it was trained on"
+
+    def __init__(self, styles: int = 1, norm: Norm = "instance", width: int = 32, blocks: int = 5) -> None:
+        super().__init__(styles, norm, width, blocks)
+        self.adaptive = (width, *[2 * width] * (1 + 2 * blocks), width)
+        self.strides = (2, *[4] * (1 + 2 * blocks), 2)
+        self.down_half = convolution(12, width)
+        self.down_quarter = convolution(width, 2 * width, 2)
+        self.blocks = nn.ModuleList(Block(2 * width) for _ in range(blocks))
+        self.up_half = Double(2 * width, width)
+        self.paint_half = convolution(width, width)
+        self.to_picture = DoubleToPicture(width, 3)
+        self.make_rows()
 
     def forward(self, image: Tensor, adapt: Adapt) -> Tensor:
         """Images [N, 3, H, W] in 0..1 to images of the same size (not clamped)."""
@@ -141,6 +162,19 @@ class ConditionalNet(Feedforward):
 
     description = "a transform network with conditional instance normalisation, for the styles it was trained on"
     choices = ("width",)
+
+
+def renorm_limits(done: float) -> tuple[float, float]:
+    """Tells the limits of r and d in batch renormalisation after a share of the training, 0..1.
+
+    Those of Ioffe 2017, section 4, with 160,000 steps for a whole training: plain batch normalisation for 5,000; then
+    they grow evenly, that of r to 3 at 40,000 steps, that of d to 5 at 25,000.
+
+    >>> renorm_limits(5 / 160), renorm_limits(25 / 160), renorm_limits(40 / 160)
+    ((1.0, 0.0), (2.142857142857143, 5.0), (3.0, 5.0))
+    """
+    beyond = max(0.0, 160 * done - 5)  # thousands of steps
+    return 1 + 2 * min(1.0, beyond / 35), 5 * min(1.0, beyond / 20)
 
 
 class BatchTransfer:

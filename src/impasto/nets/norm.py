@@ -40,6 +40,8 @@ class Network(nn.Module):
         adaptive: channels of each adaptive layer, in the order the network comes to them.
         strides: of each adaptive layer, pixels of the picture from one feature to the next.
         arguments: what it was made with, so that the same can be made again.
+        in_parts: whether what it makes of a part of a picture depends on nothing but that, its surroundings and the
+            picture's statistics, so that a large one can be painted by tiles.
     """
 
     description: ClassVar[str]
@@ -49,6 +51,12 @@ class Network(nn.Module):
     adaptive: tuple[int, ...]
     strides: tuple[int, ...]
     arguments: Mapping[str, Any] = MappingProxyType({})
+    in_parts: bool = True
+
+    @property
+    def takes_statistics(self) -> bool:
+        """Whether the statistics of a picture are its style, as they stand."""
+        return type(self).style_from is Network.style_from
 
     @property
     def style_size(self) -> int:
@@ -68,9 +76,9 @@ class Network(nn.Module):
         """
         return statistics
 
-    def adapt_to(self, style: Tensor) -> Transfer:
-        """The `adapt` that gives each picture of a batch a style of [N, S]: training."""
-        return Transfer(style)
+    def adapt_to(self, style: Tensor, strength: float | Tensor = 1.0) -> Transfer:
+        """The `adapt` that gives each picture of a batch a style of [N, S] at a strength, see :class:`Transfer`."""
+        return Transfer(style, strength=strength)
 
     def control(
         self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
@@ -115,17 +123,21 @@ def feature_statistics(features: Tensor, eps: float = EPS) -> tuple[Tensor, Tens
     return mean, std
 
 
-def adain(content: Tensor, mean: Tensor, std: Tensor, floor: Tensor | None = None) -> Tensor:
+def adain(
+    content: Tensor, mean: Tensor, std: Tensor, floor: Tensor | None = None, strength: float | Tensor = 1.0
+) -> Tensor:
     """Adaptive instance normalisation (Huang and Belongie 2017, eq. 8): std * (x - mean(x)) / std(x) + mean.
 
     Args:
         content: features [N, C, H, W].
         mean, std: the style's feature statistics [N, C].
         floor: see :func:`above_floor`.
+        strength: 0 keeps the content's own statistics, 1 takes the style's; one for all, or [N, 1].
     """
     own_mean, own_std = feature_statistics(content)
     if floor is not None:
         std = above_floor(std, own_std, floor)
+    mean, std = torch.lerp(own_mean, mean, strength), torch.lerp(own_std, std, strength)
     scale = std / own_std
     shift = mean - own_mean * scale
     return content * scale[..., None, None] + shift[..., None, None]
@@ -164,10 +176,10 @@ class Transfer:
     Args:
         style: [N, S], for features [N, C, H, W].
         floor: [S / 2], see :func:`above_floor`.
-        strength: 0 keeps the features' own statistics, 1 takes the style's.
+        strength: 0 keeps the features' own statistics, 1 takes the style's; one for all, or [N, 1].
     """
 
-    def __init__(self, style: Tensor, floor: Tensor | None = None, strength: float = 1.0) -> None:
+    def __init__(self, style: Tensor, floor: Tensor | None = None, strength: float | Tensor = 1.0) -> None:
         self._style, self._floor, self._strength = style, floor, strength
         self._at = 0
 
@@ -175,8 +187,8 @@ class Transfer:
         channels, at = features.shape[1], self._at
         self._at += channels
         mean, std = torch.split(self._style[:, 2 * at : 2 * at + 2 * channels], channels, 1)
-        adapted = adain(features, mean, std, None if self._floor is None else self._floor[at : at + channels])
-        return adapted if self._strength == 1 else torch.lerp(features.to(adapted.dtype), adapted, self._strength)
+        floor = None if self._floor is None else self._floor[at : at + channels]
+        return adain(features, mean, std, floor, self._strength)
 
 
 class Control:

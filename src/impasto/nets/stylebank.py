@@ -5,19 +5,23 @@ of 3 x 3, so its style tensor is those filters, flattened. Convolution is linear
 tensors gives the same weighted mean of stylised features: the paper's linear fusion, exactly.
 
 Every convolution but the last is followed by instance normalisation and ReLU, as in the paper. Sizes are doubled by
-linear interpolation before a convolution; the paper's fractionally strided convolution leaves a checkerboard.
+linear interpolation before a convolution, unless the paper's fractionally strided convolution is asked for, which
+leaves a checkerboard.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import ImpastoError
-from impasto.nets.norm import Control, Network, adain, restate
+from impasto.nets.norm import Control, Network, adain, resize_mask
+
+Upsampling = Literal["linear", "strided"]
+UPSAMPLINGS: tuple[Upsampling, ...] = get_args(Upsampling)
 
 
 class BankAdapt(Protocol):
@@ -58,23 +62,31 @@ class Banks(Plain):
 class BankControl(Control):
     """All run-time controls for one picture and K banks; arguments as in :class:`~impasto.nets.norm.Control`.
 
-    Regions have normalisation statistics of their own, and each pixel of the bank layer blends what its regions' banks
-    make of it (the paper's region-specific fusion). Strength goes from the plain features to those.
+    Region-specific fusion (Chen et al. 2017): sum over k of K_k * (M_k F), with F the features of the one
+    whole picture, M_k the share of region k in each of their pixels. Statistics are the whole picture's, in each of
+    their K rows. Strength goes from the plain features to those.
     """
 
+    def __init__(
+        self, style: Tensor, mask: Tensor | None, strength: Tensor, stats: Tensor | None, inertia: Tensor | None
+    ) -> None:
+        super().__init__(style, None if mask is None else mask.sum(0, keepdim=True), strength, stats, inertia)
+        self._regions = mask
+
     def __call__(self, features: Tensor) -> Tensor:
-        share, own = self._content(features)
-        channels = int(features.shape[1])
-        standard = torch.cat([torch.zeros_like(own[:, :channels]), torch.ones_like(own[:, channels:])], 1)
-        return restate(features, share, own, standard)
+        _, own = self._content(features)
+        mean, std = own[:1, :, None, None].chunk(2, dim=1)
+        return (features - mean) / std
 
     def convolve(self, features: Tensor) -> Tensor:
         height, width = features.shape[2:]
-        weight = self._weight(features)
-        share = weight / weight.sum(0, keepdim=True)
         channels = int(features.shape[1])  # a plain number also while the graph is being traced
-        painted = (self._style.view(-1, 9 * channels) @ _windows(features)).view(-1, channels, height, width)
-        return torch.lerp(features, (share * painted).sum(0, keepdim=True), self._strength)
+        masked = features
+        if self._regions is not None:
+            weight = resize_mask(self._regions, height, width)
+            masked = features * (weight / weight.sum(0, keepdim=True))
+        painted = self._style.view(-1, channels, 9 * channels) @ _windows(masked)
+        return torch.lerp(features, painted.sum(0).view(1, channels, height, width), self._strength)
 
 
 def identity_bank(channels: int) -> Tensor:
@@ -88,28 +100,41 @@ def as_filters(style: Tensor, channels: int) -> Tensor:
 
 
 def _windows(features: Tensor) -> Tensor:
-    """The 3 x 3 windows around every pixel of [1, C, H, W], as columns [9 C, H W].
+    """The 3 x 3 windows around every pixel of [K, C, H, W], as columns [K, 9 C, H W].
 
     With them a convolution is a matrix product, which every engine runs with filters that come in from outside.
     """
-    padded = F.pad(features, (1, 1, 1, 1), mode="reflect")[0]
+    padded = F.pad(features, (1, 1, 1, 1), mode="reflect")
     shifts = (slice(0, -2), slice(1, -1), slice(2, None))
-    taps = [padded[:, rows, columns].flatten(1) for rows in shifts for columns in shifts]
-    return torch.stack(taps, 1).flatten(0, 1)
+    taps = [padded[:, :, rows, columns].flatten(2) for rows in shifts for columns in shifts]
+    return torch.stack(taps, 2).flatten(1, 2)
 
 
 class _Layer(nn.Module):
-    """Convolution, instance normalisation with a learnt scale and shift, ReLU."""
+    """Convolution, instance normalisation with a learnt scale and shift, ReLU.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    Args:
+        convolution: without a bias, which the normalisation would take away again.
+        channels: that come out of it.
+    """
+
+    def __init__(self, convolution: nn.Module, channels: int) -> None:
         super().__init__()
-        # No bias: the normalisation would take it away again.
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode="reflect", bias=False)
-        self.scale = nn.Parameter(torch.ones(outputs, 1, 1))
-        self.shift = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.convolution = convolution
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, features: Tensor, adapt: BankAdapt) -> Tensor:
         return F.relu(adapt(self.convolution(features)) * self.scale + self.shift)
+
+
+def _layer(inputs: int, outputs: int, kernel: int, stride: int = 1) -> _Layer:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode="reflect", bias=False)
+    return _Layer(convolution, outputs)
+
+
+def _strided_half(inputs: int, outputs: int) -> _Layer:
+    return _Layer(nn.ConvTranspose2d(inputs, outputs, 3, 2, padding=1, output_padding=1, bias=False), outputs)
 
 
 class StyleBank(Network):
@@ -118,25 +143,31 @@ class StyleBank(Network):
     Args:
         styles: how many.
         width: channels at full size; twice as many at half size, and four times (C) at a quarter. The paper has 32.
+        upsampling: "linear" interpolation before a convolution, or "strided", the paper's convolution with a stride
+            of one half.
     """
 
     description = "an auto-encoder with a bank of filters for each of the styles it was trained on"
-    choices = ("width",)
+    choices: ClassVar[tuple[str, ...]] = ("width", "upsampling")
     own_styles = True
 
-    def __init__(self, styles: int = 1, width: int = 16) -> None:
+    def __init__(self, styles: int = 1, width: int = 16, upsampling: Upsampling = "linear") -> None:
         super().__init__()
         if min(styles, width) < 1:
             raise ImpastoError(f"styles and width must be 1 or more, not {styles} and {width}")
-        self.arguments = {"styles": styles, "width": width}
+        if upsampling not in UPSAMPLINGS:
+            raise ImpastoError(f"no upsampling {upsampling}: choose {' or '.join(UPSAMPLINGS)}")
+        self.arguments = {"styles": styles, "width": width, "upsampling": upsampling}
         self.adaptive = (width, 2 * width, 4 * width, 2 * width, width)
         self.strides = (1, 2, 4, 2, 1)
         self.down = nn.ModuleList(
-            [_Layer(3, width, 9), _Layer(width, 2 * width, 3, 2), _Layer(2 * width, 4 * width, 3, 2)]
+            [_layer(3, width, 9), _layer(width, 2 * width, 3, 2), _layer(2 * width, 4 * width, 3, 2)]
         )
         #: For each style its tensor [S]. They begin as the identity: every style starts from the reconstruction.
         self.banks = nn.ParameterList(identity_bank(4 * width).flatten() for _ in range(styles))
-        self.up = nn.ModuleList([_Layer(4 * width, 2 * width, 3), _Layer(2 * width, width, 3)])
+        up = ((4 * width, 2 * width), (2 * width, width))
+        self.interpolates = upsampling == "linear"
+        self.up = nn.ModuleList(_layer(*sides, 3) if self.interpolates else _strided_half(*sides) for sides in up)
         self.to_picture = nn.Conv2d(width, 3, 9, 1, 4, padding_mode="reflect")
 
     @property
@@ -168,7 +199,8 @@ class StyleBank(Network):
             features = layer(features, adapt)
         features = adapt.convolve(features)
         for layer in self.up:
-            doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-            features = layer(doubled, adapt)
+            if self.interpolates:
+                features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+            features = layer(features, adapt)
         painted: Tensor = self.to_picture(features) + 0.5
         return painted[..., :height, :width]

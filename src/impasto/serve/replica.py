@@ -110,7 +110,7 @@ def application(options: Options) -> serve.Application:
 
 
 class Replica:
-    """A replica: the HTTP API with one model. The page is not there, since its visits would need the same replica.
+    """A replica: the HTTP API with one model. Page and clips are not there: a clip's job lives in one process.
 
     Args:
         options: of :class:`Options`.
@@ -124,7 +124,12 @@ class Replica:
         self._desk = DeskClient(desk, self._name, made.limits.styles)
         user, _, password = (made.auth or "").partition(":")
         self._app = build(
-            self._painter, made.limits, auth=(user, password) if made.auth else None, page=False, uploaded=self._desk
+            self._painter,
+            made.limits,
+            auth=(user, password) if made.auth else None,
+            page=False,
+            clips=False,
+            uploaded=self._desk,
         )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -109,8 +109,11 @@ class AdaINTask(StyleTransferTask):
 
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        features, size = self._features(content), content.shape[2:]
-        styles = [one[None].expand_as(features) for one in self._features(style)]
-        targets = [adain(features, *feature_statistics(one)) for one in styles]
-        painted = [self.decode(network, features, *pair, size) for pair in zip(styles, targets, strict=True)]
-        return grid(content, style, torch.cat(painted))
+        return grid(content, style, torch.cat([self.paint(network, content, one[None]) for one in style]))
+
+    @torch.no_grad()
+    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        """Paints pictures [N, 3, H, W] in the style of one [1, 3, H, W] with a decoder, which is left as it was."""
+        features, looks = self._features(content), self._features(style)
+        target = adain(features, *(part.expand(len(features), -1) for part in feature_statistics(looks)))
+        return self.decode(network, features, looks.expand_as(features), target, content.shape[2:])

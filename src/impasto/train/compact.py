@@ -20,6 +20,7 @@ from impasto.train.augment import smooth_pictures
 from impasto.train.task import (
     StyleTransferTask,
     grid,
+    nothing,
     pair_statistics,
     repeat,
     roll_pairings,
@@ -55,7 +56,7 @@ class CompactTask(StyleTransferTask):
         again = self.network(pictures, observe).float()
         identity = F.mse_loss(again, pictures)
         if step < self.settings.encoder_steps + self.settings.autoencoder_steps:
-            unused = _nothing(self.network.style_head, self.network.style_encoder)
+            unused = nothing(self.network.style_head, self.network.style_encoder)
             return {"loss": F.l1_loss(again, pictures) + 2 * identity + unused, "identity": identity}
         times = self.settings.pairings
         with torch.no_grad():
@@ -119,7 +120,7 @@ class CompactTask(StyleTransferTask):
         seen = self.network.style_encoder(pictures)
         self.network.remember_seen([features[:styles] for features in seen])
         guess = measure_guess(seen, taps)
-        return {"loss": guess + _nothing(self.network), "guess": guess}
+        return {"loss": guess + nothing(self.network), "guess": guess}
 
     @torch.no_grad()
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
@@ -151,8 +152,3 @@ def _halve(pictures: Tensor) -> Tensor:
 
 def _double(pictures: Tensor) -> Tensor:
     return F.interpolate(pictures, scale_factor=2, mode="bicubic", antialias=True)
-
-
-def _nothing(*modules: nn.Module) -> Tensor:
-    """0, with a gradient of 0 for all parameters: of several processes, each waits for a gradient of every one."""
-    return 0 * torch.stack([parameter.sum() for module in modules for parameter in module.parameters()]).sum()

@@ -3,20 +3,23 @@
 Johnson et al. 2016 with one style, Dumoulin et al. 2017 with N: every picture of a batch is painted in one of the
 styles at random, and judged by
 
-* content: MSE of relu4_1 to the photo's own features (our VGG-19 ends there; Johnson took a layer a little before);
-* style: the sum over relu1_1, 2_1, 3_1 and 4_1 of ||G(x) - G(s)|| / ||G(s)||, with G the Gram matrix. The papers take
-  the squared distance; but Gram matrices of quiet pictures are ten times smaller than those of loud ones, and with the
-  squares, as they are or as a quotient, one kind would drown the other;
+* content: MSE of relu4_1 of the normalised VGG-19, or of a layer of VGG-16 as in the papers, to the photo's own;
+* style: the sum over four layers of ||G(x) - G(s)|| / ||G(s)||, with G the Gram matrix. The papers take the squared
+  distance, which is to be had as "gram-squared"; but Gram matrices of quiet pictures are ten times smaller than those
+  of loud ones, and with the squares, as they are or as a quotient, one kind would drown the other;
 * tv: total variation, against noise;
+* adversarial, if wanted: whether a critic of patches, trained at the same time, tells it from crops of the style
+  picture, see :mod:`impasto.nets.critic`;
 * identity: MSE of one unstyled picture of the batch, so that strength 0 is the photo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +30,16 @@ from impasto.errors import ImpastoError
 from impasto.image import read_image, resize_short_side, to_float
 from impasto.losses import content_loss, gram, total_variation
 from impasto.model import find_model
-from impasto.nets.feedforward import Feedforward
+from impasto.nets.critic import Critic, adversarial_loss
+from impasto.nets.feedforward import RowNetwork
 from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.networks import FeedforwardSettings
 from impasto.place import find_pictures
-from impasto.train.task import Task, grid, start_network
+from impasto.train.task import Task, grid, nothing, start_network
+
+#: Where a critic looks at pictures, as Li and Wand's does.
+CRITICISED = "relu3_1"
 
 
 def style_pictures(sources: Sequence[str], size: int) -> dict[str, Tensor]:
@@ -54,24 +61,40 @@ def style_pictures(sources: Sequence[str], size: int) -> dict[str, Tensor]:
     return pictures
 
 
+class LossLayers(NamedTuple):
+    """Layers of a loss network at which content and style are compared."""
+
+    content: str
+    style: tuple[str, ...]
+
+    @property
+    def last(self) -> str:
+        return max(self.content, *self.style)
+
+
 class FeedforwardTask(Task):
     """Trains a feed-forward network in its last styles, those whose pictures are given.
 
     Args:
-        kind: "feedforward", "cin" or "stylebank".
+        kind: "feedforward", "johnson", "cin" or "stylebank".
         network: as many of its parameters as require a gradient are trained.
-        encoder: the normalised VGG-19.
+        encoder: the loss network that the settings name.
         settings: of the run.
         styles: names of all its styles, in the order of its rows.
         pictures: [1, 3, H, W] in 0..1, one for each of the last rows.
     """
 
+    #: By loss network; those of VGG-16 are Johnson's.
+    layers: ClassVar[Mapping[str, LossLayers]] = MappingProxyType({
+        "vgg19": LossLayers("relu4_1", ("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
+        "vgg16": LossLayers("relu2_2", ("relu1_2", "relu2_2", "relu3_3", "relu4_3")),
+    })  # fmt: skip
     settings: FeedforwardSettings
 
     def __init__(
         self,
         kind: str,
-        network: Feedforward | StyleBank,
+        network: RowNetwork | StyleBank,
         encoder: Encoder,
         settings: FeedforwardSettings,
         styles: Sequence[str],
@@ -83,11 +106,20 @@ class FeedforwardTask(Task):
         self.encoder = encoder
         self.first = len(styles) - len(pictures)
         self.pictures = pictures
+        self.compared = self.layers[settings.loss_network]
         with torch.no_grad():
-            grams = [[gram(tap)[0] for tap in encoder.taps(picture)] for picture in pictures]
+            grams = [
+                [gram(features)[0] for features in encoder.features(picture, self.compared.style).values()]
+                for picture in pictures
+            ]
         self.targets = nn.ParameterList(
             nn.Parameter(torch.stack(layer), requires_grad=False) for layer in zip(*grams, strict=True)
         )
+        if settings.adversarial_weight:
+            with torch.no_grad():
+                found = [encoder.features(picture, [CRITICISED])[CRITICISED] for picture in pictures]
+            spread = torch.stack([features.var((2, 3)) for features in found]).mean().sqrt().item()
+            self.rival = Critic(found[0].shape[1], spread, len(pictures))
 
     @classmethod
     def make(
@@ -108,10 +140,10 @@ class FeedforwardTask(Task):
         names = list(pictures)
         if add and style:
             raise ImpastoError("--style and --add: the model of --start brings its styles with it, leave --style out")
-        if kind == "feedforward" and (add or len(names) != 1):
-            raise ImpastoError(f"feedforward is one network for one style, not {len(names)}: train cin for several")
+        if kind in ("feedforward", "johnson") and (add or len(names) != 1):
+            raise ImpastoError(f"{kind} is one network for one style, not {len(names)}: train cin for several")
         network = start_network(kind, start, {**arguments, "styles": len(names)} if start is None else arguments)
-        assert isinstance(network, Feedforward | StyleBank)
+        assert isinstance(network, RowNetwork | StyleBank)
         if start is not None:
             known = find_model(start).trained_styles
             if add:
@@ -129,7 +161,8 @@ class FeedforwardTask(Task):
                 names, pictures = known, {name: pictures[name] for name in known}
         if not add:
             network.requires_grad_(True)
-        return cls(kind, network, load_encoder(), settings, names, list(pictures.values()))
+        encoder = load_encoder(network=settings.loss_network, last=cls.layers[settings.loss_network].last)
+        return cls(kind, network, encoder, settings, names, list(pictures.values()))
 
     def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
         which = self.draw(len(content), generator)
@@ -140,31 +173,58 @@ class FeedforwardTask(Task):
             unstyled = self.network(content[:1], lambda features: features).float()
             losses["identity"] = F.mse_loss(unstyled, content[:1])
         if step < self.settings.autoencoder_steps:
-            return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values()]).sum(), **losses}
-        return self.weigh({**losses, **self.perceptual(painted, content, which)})
+            idle = [] if self.rival is None else [nothing(self.rival)]
+            return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values(), *idle]).sum(), **losses}
+        return self.weigh({**losses, **self.perceptual(painted, content, which, generator)})
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """[count], the number of the style, among those with a picture, for each photo of a batch."""
         return torch.randint(len(self.pictures), (count,), generator=generator)
 
-    def perceptual(self, painted: Tensor, content: Tensor, which: Tensor) -> dict[str, Tensor]:
+    def perceptual(
+        self, painted: Tensor, content: Tensor, which: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """What photos [N, 3, H, W] painted in the styles of these numbers [N] lose."""
+        content_layer, style_layers = self.compared
         with torch.no_grad():
-            features = self.encoder(content)
-        taps = self.encoder.taps(painted)
-        return {
-            "content": content_loss(taps[-1], features),
-            "style": self.style_loss(taps, which),
+            features = self.encoder.features(content, [content_layer])[content_layer]
+        seen = self.encoder.features(painted, {content_layer, *style_layers, CRITICISED})
+        losses = {
+            "content": content_loss(seen[content_layer], features),
+            "style": self.style_loss([seen[layer] for layer in style_layers], which),
             "tv": total_variation(painted),
         }
+        if self.rival is not None:
+            with torch.no_grad():
+                crops = self.crop_styles(which, painted.shape[-1], generator)
+                real = self.encoder.features(crops, [CRITICISED])[CRITICISED]
+            losses["adversarial"] = adversarial_loss(self.rival, real.float(), seen[CRITICISED].float(), which)
+        return losses
 
-    def style_loss(self, taps: Sequence[Tensor], which: Tensor) -> Tensor:
-        """Mean over the batch of the summed relative distances of the Gram matrices to those of the styles."""
+    def crop_styles(self, which: Tensor, side: int, generator: torch.Generator) -> Tensor:
+        """Draws crops of the style pictures of these numbers [N]: [N, 3, side, side], smaller where a picture is."""
+        side = min(side, *(edge for picture in self.pictures for edge in picture.shape[2:]))
+        crops = []
+        for number, place in zip(which.tolist(), torch.rand(len(which), 2, generator=generator).tolist(), strict=True):
+            picture = self.pictures[number]
+            spaces = zip(place, picture.shape[2:], strict=True)
+            top, left = (int(share * (edge - side + 1)) for share, edge in spaces)
+            crops.append(picture[..., top : top + side, left : left + side])
+        return torch.cat(crops).to(which.device)
+
+    def style_loss(self, features: Sequence[Tensor], which: Tensor) -> Tensor:
+        """Mean over the batch of the distances of the Gram matrices to those of the styles, summed over the layers.
+
+        ||G(x) - G(s)|| / ||G(s)||; or ||G(x) - G(s)||^2 / C^2 (Johnson et al. 2016, whose G is G / C here).
+        """
         losses = []
-        for tap, target in zip(taps, self.targets, strict=True):
+        for own, target in zip(map(gram, features), self.targets, strict=True):
             wanted = target[which]
-            distance = torch.linalg.matrix_norm(gram(tap) - wanted) / torch.linalg.matrix_norm(wanted)
-            losses.append(distance.mean())
+            if self.settings.style_loss == "gram-squared":
+                losses.append(F.mse_loss(own, wanted))
+            else:
+                distance = torch.linalg.matrix_norm(own - wanted) / torch.linalg.matrix_norm(wanted)
+                losses.append(distance.mean())
         return torch.stack(losses).sum()
 
     @torch.no_grad()

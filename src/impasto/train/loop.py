@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from impasto.checks import make_folder
@@ -111,13 +111,15 @@ class _Run:
             task.prepare(photos, paintings or photos)
         if state is None:
             task.begin(photos, paintings or photos)
-        optimiser = _make_optimiser(task.network, settings)
+        optimiser = _make_optimiser(task, settings)
         self._average = AveragedModel(task.network, multi_avg_fn=_ema(settings.ema))
         self._step, self._stages = 0, list(task.stages)
         if state is not None:
             task.network.load_state_dict(state["network"])
             self._average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
+            if task.rival is not None:
+                task.rival.load_state_dict(state["rival"])
             self._step, self._stages = state["step"], state["stages"]
             task.memory = state.get("memory", {})
             torch.set_rng_state(state["random"]["torch"])
@@ -202,8 +204,8 @@ class _Run:
                     losses = self._wrapped(*next(source), self._step)
                 accelerator.backward(losses["loss"])
                 if accelerator.sync_gradients:
-                    task.adjust_gradients(self._step)
                     norm = accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
+                    task.adjust_gradients(self._step)  # after the clip, which would undo what it scales
                     if bool(torch.isfinite(norm)):
                         self._optimiser.step()
                     else:
@@ -250,6 +252,7 @@ class _Run:
             "network": task.network.state_dict(),
             "average": self._average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
+            "rival": task.rival.state_dict() if task.rival else None,
             "memory": task.memory,
             "random": {"torch": torch.get_rng_state()},
             "stages": [*self._stages, record],
@@ -259,7 +262,7 @@ class _Run:
         self._writer.flush()
 
 
-def _make_optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _make_optimiser(task: Task, settings: Settings) -> torch.optim.Optimizer:
     """Adam, or Muon (Jordan et al. 2024) with steps of Adam's size and Adam for what is no matrix.
 
     Muon makes the update of a matrix (a convolution is one, of outputs by all else) orthogonal: all directions alike,
@@ -267,7 +270,7 @@ def _make_optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optim
     matrix times its transpose, which is small, and in float32: some processors multiply float16, which is the package's
     choice, so slowly that a step took thirty times as long.
     """
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     if settings.optimiser == "adam":
         return torch.optim.Adam(trained, settings.lr)
     from pytorch_optimizer import Muon

@@ -32,6 +32,7 @@ class Task(nn.Module):
     Attributes:
         kind: the network's name in :data:`impasto.networks.NETWORKS`.
         network: holds what is trained: those of its parameters that require a gradient.
+        rival: what is trained against it, if anything; kept in the checkpoint, and no part of a model.
         settings: of the run.
         arguments: what the network was made with.
         styles: names of the styles that the network itself learns; empty where any picture will do.
@@ -49,6 +50,7 @@ class Task(nn.Module):
         super().__init__()
         self.settings = settings
         self.memory: dict[str, Tensor] = {}
+        self.rival: nn.Module | None = None
 
     @classmethod
     def make(
@@ -78,7 +80,7 @@ class Task(nn.Module):
         return style
 
     def adjust_gradients(self, step: int) -> None:
-        """Called between the backward pass and the optimiser's step."""
+        """Called with the clipped gradients, before the optimiser's step."""
 
     def preview(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         """Shows what the network makes of a few pairs: [3, H, W] in 0..1."""
@@ -88,6 +90,11 @@ class Task(nn.Module):
         """Adds under "loss" the sum of losses, each weighted by the setting of its name: "content", "style", ..."""
         weighted = [getattr(self.settings, f"{name}_weight") * loss for name, loss in losses.items()]
         return {"loss": torch.stack(weighted).sum(), **losses}
+
+
+def nothing(*modules: nn.Module) -> Tensor:
+    """0, with a gradient of 0 for all parameters: of several processes, each waits for a gradient of every one."""
+    return 0 * torch.stack([parameter.sum() for module in modules for parameter in module.parameters()]).sum()
 
 
 def repeat(batch: Tensor, times: int) -> Tensor:

@@ -180,27 +180,35 @@ def _read_pipe(path: Path) -> mmap.mmap | None:
         raise ImpastoError(f"cannot keep what comes through {path}: {reason(error, tempfile.gettempdir())}") from None
 
 
-class _Bytes(io.RawIOBase):
-    """Reads what came through a pipe, from a place of its own."""
+class Stretch(io.RawIOBase):
+    """What FFmpeg is given in place of a file: a length, and a place in it."""
 
-    def __init__(self, data: mmap.mmap, name: str) -> None:
-        self._data, self._at, self.name = data, 0, name
-
-    def readable(self) -> bool:
-        return True
+    def __init__(self, length: int = 0) -> None:
+        self.at, self.length = 0, length
 
     def seekable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self.at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, len(self._data))[whence]
-        return self._at
+        self.at = offset + (0, self.at, self.length)[whence]
+        return self.at
+
+
+class _Bytes(Stretch):
+    """Reads what came through a pipe, from a place of its own."""
+
+    def __init__(self, data: mmap.mmap, name: str) -> None:
+        super().__init__(len(data))
+        self._data, self.name = data, name
+
+    def readable(self) -> bool:
+        return True
 
     def readinto(self, buffer: Any) -> int:
-        taken = self._data[self._at : self._at + len(buffer)]
+        taken = self._data[self.at : self.at + len(buffer)]
         buffer[: len(taken)] = taken
-        self._at += len(taken)
+        self.at += len(taken)
         return len(taken)

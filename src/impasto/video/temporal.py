@@ -17,7 +17,7 @@ from impasto.image import ImageSource, Pixels
 from impasto.mask import read_masks, resize_regions
 from impasto.octaves import resize
 from impasto.stylizer import Memory, MixSource, Stylizer
-from impasto.video.flow import FlowEstimator, Motion, enlarge, to_grey, warp
+from impasto.video.flow import FlowEstimator, Motion, enlarge, find_consistent, to_grey, warp
 from impasto.video.people import PeopleTrack
 
 #: Share of the running content statistics in the next frame's: they follow a change within ten frames.
@@ -51,10 +51,14 @@ class _Seen(NamedTuple):
 
 @dataclass
 class _Shot:
-    """What a shot hands on from frame to frame: content statistics, the last frame as it was painted, and people."""
+    """What a shot hands on from frame to frame: content statistics, the last frame as it was painted, and people.
+
+    For a painter that looks back, the luma of the frames before, and these as they were painted, the last one first.
+    """
 
     memory: Memory
     last: Pixels | None = None
+    past: list[tuple[Pixels, Pixels]] = field(default_factory=list)
     people: PeopleTrack = field(default_factory=PeopleTrack)
 
 
@@ -69,7 +73,8 @@ class TemporalPainter:
     At a cut, or for a frame of another size, both begin anew. For one thread, or one that looks and one that paints.
 
     Args:
-        painter: model or method; a method has no content statistics, so only the flow steadies it.
+        painter: model or method. A method that optimises has no content statistics; it is shown the frames before,
+            moved along, and holds the next one to them, so that nothing needs to be mixed in.
         styles: as :meth:`Stylizer.stylize` takes them; they are taken once, here.
         controls, masks, changes: see :meth:`Stylizer.stylize`. A mask may select nothing. For keep_color "match" the
             frames are recoloured, not the style pictures.
@@ -98,7 +103,8 @@ class TemporalPainter:
         self._painter, self._controls, self._masks = painter, change_controls(controls, changes), masks
         self._mix = painter.mix(styles, style_size=self._controls.style_size)
         self._inertia, self._blend = inertia, blend
-        self._search = FlowEstimator() if blend else None
+        self._back = sorted(painter.looks_back) if blend else []
+        self._search = FlowEstimator(thorough=bool(self._back)) if blend else None
         self.cuts = 0
         self.reset()
 
@@ -118,7 +124,7 @@ class TemporalPainter:
             return Sight(cut=False, motion=None)
         if seen.shape != before.shape or np.minimum(seen.colors, before.colors).sum() < _CUT:
             return Sight(cut=True, motion=None)
-        if self._search is None:
+        if self._search is None or self._back:
             return Sight(cut=False, motion=None)
         return Sight(False, self._search(before.luma, seen.luma))
 
@@ -161,9 +167,32 @@ class TemporalPainter:
             people = self._shot.people.follow(small, controls.keep, sight.motion)
             coverage = plan.keep_people(coverage, cv2.resize(people, (frame.shape[1], frame.shape[0])))
         weights = None if alpha is None else resize(alpha, small.shape[:2])
+        if self._back:
+            luma = to_grey(small, max(small.shape))
+            self._shot.memory.before = self._look_back(luma)
         painted = self._painter.paint(small, plan, regions, self._shot.memory, alpha=weights)
+        if self._back:
+            self._shot.past = [(luma, painted), *self._shot.past][: max(self._back)]
         painted = self._steady(painted, sight.motion)
         return plan.finish(frame, add_detail(frame, painted, small), coverage, alpha)
+
+    def _look_back(self, luma: Pixels) -> list[tuple[Pixels, npt.NDArray[np.float32]]]:
+        """Finds what the next frame, of this luma, is held to, see :class:`impasto.stylizer.Memory`.
+
+        The long-term weights of Ruder et al. 2016: a frame counts where none that is nearer in time does.
+        """
+        before: list[tuple[Pixels, npt.NDArray[np.float32]]] = []
+        nearer: npt.NDArray[np.float32] | float = 0.0
+        for distance in self._back:
+            if distance > len(self._shot.past):
+                break
+            assert self._search is not None
+            then, painted = self._shot.past[distance - 1]
+            back, forth = self._search.estimate_both_ways(then, luma)
+            motion = enlarge(Motion(back, find_consistent(back, forth)), *painted.shape[:2])
+            before.append((warp(painted, motion.flow), np.asarray(np.maximum(motion.trust - nearer, 0), np.float32)))
+            nearer = motion.trust + nearer
+        return before
 
     def _steady(self, painted: Pixels, motion: Motion | None) -> Pixels:
         """Mixes the frame before into the painted one: painted + blend * share * trust * (the last, moved - painted).

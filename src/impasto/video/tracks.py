@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import av.error
 from av.stream import Discard, Disposition
 
 from impasto.video.clip import Clip
-from impasto.video.source import find_video_stream
+from impasto.video.source import Stretch, find_video_stream
 
 _FURTHEST = 1 << 60  # what is beyond is no time stamp; FFmpeg marks some that it does not know by such numbers
 _TIME_CODE = re.compile(r"\d\d:\d\d:\d\d(?P<drops>[:;.])(?P<frames>\d\d)")
@@ -84,28 +83,15 @@ class Trial:
         return self._count == 0 or len(self.refused) < self._count
 
 
-class _Nowhere(io.RawIOBase):
+class _Nowhere(Stretch):
     """A file to be written that nobody reads."""
-
-    def __init__(self) -> None:
-        self._at = self._end = 0
 
     def writable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._end)[whence]
-        return self._at
-
     def write(self, data: Any) -> int:
-        self._at += len(data)
-        self._end = max(self._end, self._at)
+        self.at += len(data)
+        self.length = max(self.length, self.at)
         return len(data)
 
 

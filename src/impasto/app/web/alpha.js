@@ -28,18 +28,27 @@ export function fill(picture) {
 }
 
 /**
- * The weights of pixels in statistics, of alpha as a grey picture, continued at its far ends to multiples of `stride`, as
- * the features are continued.
- * @returns {{weights: Float32Array, shape: [number, number]}} with height and width.
+ * The weights of pixels in statistics, one plane for each region, continued at their far ends to multiples of `stride`,
+ * as the features are continued. Of one size and grey, where there are any:
+ * @param {ImageData | null} alpha by which pixels count.
+ * @param {ImageData | null} share of the second of two regions; where there is none, all is one.
+ * @returns {{weights: Float32Array, shape: number[]}} with regions, 1, height and width.
  */
-export function weigh({ data, width, height }, stride) {
-  const shape = [height, width].map((side) => Math.ceil(side / stride) * stride);
-  const weights = new Float32Array(shape[0] * shape[1]);
-  for (let i = 0; i < weights.length; i++) {
-    const [y, x] = [Math.min(Math.floor(i / shape[1]), height - 1), Math.min(i % shape[1], width - 1)];
-    weights[i] = Math.max(data[4 * (y * width + x)] / 255, FLOOR);
+export function weigh(alpha, share, stride) {
+  const size = alpha ?? share;
+  if (!size) return { weights: new Float32Array([1]), shape: [1, 1, 1, 1] };
+  const [rows, columns] = [size.height, size.width].map((side) => Math.ceil(side / stride) * stride);
+  const count = rows * columns;
+  const weights = new Float32Array(count * (share ? 2 : 1));
+  for (let i = 0; i < count; i++) {
+    const [y, x] = [Math.min(Math.floor(i / columns), size.height - 1), Math.min(i % columns, size.width - 1)];
+    const at = 4 * (y * size.width + x);
+    const seen = alpha ? Math.max(alpha.data[at] / 255, FLOOR) : 1;
+    const second = share ? share.data[at] / 255 : 0;
+    weights[i] = seen * (1 - second);
+    if (share) weights[count + i] = seen * second;
   }
-  return { weights, shape };
+  return { weights, shape: [share ? 2 : 1, 1, rows, columns] };
 }
 
 /** Changes a picture to have the alpha of a grey one, if there is one. */
@@ -64,7 +73,8 @@ export function findVisible(picture) {
   return { left, top, right, bottom };
 }
 
-function isOpaque({ data }) {
+/** Whether all of a picture is seen. */
+export function isOpaque({ data }) {
   for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return false;
   return true;
 }

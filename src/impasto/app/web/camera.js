@@ -14,7 +14,7 @@ export class Camera {
 
   /**
    * Runs until it is stopped.
-   * @param {(frame: ImageBitmap) => Promise<void>} paint paints and shows a frame, which is its own.
+   * @param {(frame: ImageBitmap) => Promise<boolean>} paint paints and shows a frame, which is its own; false for none.
    * @param {(words: string) => void} say is told frames/s and the delay.
    */
   async run(paint, say) {
@@ -34,7 +34,9 @@ export class Camera {
       let shown = [];
       while (this.#stream === mine) {
         const taken = performance.now();
-        await paint(await createImageBitmap(this.#video));
+        const painted = await paint(await createImageBitmap(this.#video));
+        if (!painted && this.#stream === mine) say("The server is busy: waiting for it.");
+        if (!painted) continue;
         const now = performance.now();
         shown = [...shown.filter((then) => now - then < RECENT), now];
         const rate = shown.length > 1 ? (1000 * (shown.length - 1)) / (now - shown[0]) : 0;

@@ -1,63 +1,142 @@
-// The styles: radio buttons, each with a small picture, and a list for the second style of a mix.
+// The styles: a button each, with the painting on it; held or pointed at for a while, with your own photo in it.
 
-const THUMB = 256; // painted this large and shown at half of it: strokes come out finer
+const LINGER = 350; // ms of pointing or holding until a tile shows the photo
+const MOST = 4; // styles in one mix
 const EMPTY = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>";
-const grid = document.querySelector("#styles .grid");
-const second = document.querySelector("#second");
-const styles = new Map();
+const grid = document.querySelector("#styles");
+const rows = document.querySelector("#mix");
+const add = document.querySelector("#add");
+const make = (tag, properties, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
 
-/**
- * @typedef {import("./painter.js").Style} Style
- *
- * Shows a style: in front and chosen if it is the reader's own.
- * @param {{name: string, title: string, artist: string, style: Style, picture?: string}} painting
- */
-export function addStyle(painting, own = false) {
-  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
-  const label = make("label", { className: "style" });
-  const image = make("img", { alt: "", src: painting.picture ?? EMPTY });
-  const radio = make("input", { type: "radio", name: "style", value: painting.name, checked: own });
-  label.append(radio, image, painting.title, make("small", { textContent: painting.artist }));
-  grid[own ? "prepend" : "append"](label);
-  second.add(new Option(painting.title, painting.name), own ? 1 : null);
-  styles.set(painting.name, { ...painting, image });
-}
+export class Gallery {
+  #styles = new Map(); // by name: { title, tile, image, picture }
+  #mix = []; // [name, weight], the first one the newest that was chosen alone
+  #changed;
+  #thumb;
 
-/** Chooses a style by its name, or the first one. */
-export function choose(name) {
-  const radio = grid.querySelector(`input[value="${name}"]`) ?? grid.querySelector("input");
-  radio.checked = true;
-  const { offsetTop, offsetLeft } = radio.parentElement;
-  grid.scrollTo(offsetLeft - grid.offsetLeft - 8, offsetTop - grid.offsetTop - 8); // the page itself stays where it is
-}
+  /**
+   * @param {(settled: boolean) => void} changed is told when other styles or shares are chosen; settled unless a slider is
+   *   still held.
+   * @param {(name: string) => Promise<Blob>} thumb paints the photo in a style, small.
+   */
+  constructor(changed, thumb) {
+    this.#changed = changed;
+    this.#thumb = thumb;
+    add.addEventListener("click", () => { add.ariaPressed = String(add.ariaPressed !== "true"); });
+    grid.addEventListener("keydown", (event) => this.#step(event));
+  }
 
-/** What is chosen: styles with their shares, and their titles. `share` (0..1) is that of the second style. */
-export function chosen(share) {
-  const names = [grid.querySelector("input:checked").value, second.value].filter(Boolean);
-  const [one, other] = names.map((name) => styles.get(name));
-  return other
-    ? { styles: [[one.style, 1 - share], [other.style, share]], title: `${one.title} and ${other.title}` }
-    : { styles: [[one.style, 1]], title: one.title };
-}
+  /**
+   * Shows a style: in front, if it is the reader's own.
+   * @param {{name: string, title: string, by: string}} style
+   * @param {string} [picture] the address of its picture.
+   */
+  add({ name, title, by }, picture = null) {
+    const image = make("img", { alt: "", src: picture ?? `paintings/${name}.webp`, loading: "lazy" });
+    const tile = make("button", { type: "button", className: "style", value: name, ariaPressed: "false", tabIndex: -1 },
+      image, title, make("small", { textContent: by }));
+    grid[picture ? "prepend" : "append"](tile);
+    const style = { title, tile, image, picture: image.src };
+    this.#styles.set(name, style);
+    image.addEventListener("error", () => { // there is no picture of it: the photo painted in it has to do
+      if (image.src === EMPTY) return;
+      style.picture = image.src = EMPTY;
+      this.#preview(name);
+    });
+    tile.addEventListener("click", () => this.#press(name));
+    let waiting;
+    const linger = () => { waiting = setTimeout(() => this.#preview(name), LINGER); };
+    const leave = () => { clearTimeout(waiting); image.src = style.picture; };
+    tile.addEventListener("pointerenter", linger);
+    tile.addEventListener("pointerdown", linger);
+    tile.addEventListener("contextmenu", (event) => { if (event.pointerType === "touch") event.preventDefault(); });
+    for (const end of ["pointerleave", "pointercancel"]) tile.addEventListener(end, leave);
+  }
 
-/**
- * Paints the example in each style that has no picture yet, and keeps the results for the next visit.
- * @param {import("./studio.js").Studio} studio
- * @param {string} key of the model: the pictures of another one are not its.
- * @param {Blob} example the photo.
- * @param {() => Promise<void>} idle is waited for before each, so that nobody else has to wait.
- */
-export async function paintThumbs(studio, key, example, idle) {
-  const store = await globalThis.caches?.open(`impasto-thumbs-${key}`).catch(() => null);
-  const { pixels: photo } = await studio.call("decode", { source: example, size: THUMB });
-  const without = [...styles.values()].filter((style) => !style.picture);
-  const first = without.findIndex(({ name }) => name === grid.querySelector("input:checked").value);
-  // From the chosen one on, round to the one before it: that is what the reader looks at.
-  for (const { name, style, image } of [...without.slice(first), ...without.slice(0, first)]) {
-    const kept = await store?.match(`thumbs/${name}`);
-    if (!kept) await idle();
-    const blob = kept ? await kept.blob() : await studio.call("thumb", { photo, style });
-    image.src = URL.createObjectURL(blob);
-    if (!kept) await store?.put(`thumbs/${name}`, new Response(blob)).catch(() => {});
+  /** Whether there is a style of that name. */
+  has(name) {
+    return this.#styles.has(name);
+  }
+
+  /** What is chosen: [name, weight], and what it is called. */
+  get mix() {
+    return this.#mix;
+  }
+
+  get title() {
+    return this.#mix.map(([name]) => this.#styles.get(name).title).join(" and ");
+  }
+
+  /** Chooses a mix, without telling. */
+  set mix(mix) {
+    this.#mix = mix.map(([name, weight]) => [name, weight]);
+    for (const [name, { tile }] of this.#styles) {
+      tile.ariaPressed = String(mix.some(([chosen]) => chosen === name));
+      tile.tabIndex = name === mix[0][0] ? 0 : -1;
+    }
+    add.ariaPressed = "false";
+    add.disabled = mix.length >= MOST;
+    this.#showShares();
+  }
+
+  /** Brings the first chosen style into view; the page itself stays where it is. */
+  reveal() {
+    const { offsetTop, offsetLeft } = this.#styles.get(this.#mix[0][0]).tile;
+    grid.scrollTo(offsetLeft - grid.offsetLeft - 8, offsetTop - grid.offsetTop - 8);
+  }
+
+  /** Forgets what the tiles would show of the photo, since there is another one. */
+  forget() {
+    for (const style of this.#styles.values()) style.painted = null;
+  }
+
+  #press(name) {
+    const others = this.#mix.filter(([chosen]) => chosen !== name);
+    if (add.ariaPressed !== "true") this.mix = [[name, 50]];
+    else this.mix = others.length < this.#mix.length && others.length ? others : [...others, [name, 50]];
+    this.#styles.get(name).tile.tabIndex = 0;
+    this.#changed(true);
+  }
+
+  /** Goes from tile to tile by the arrow keys. */
+  #step(event) {
+    const tiles = [...grid.children];
+    const at = tiles.indexOf(document.activeElement);
+    const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -at, End: tiles.length - 1 - at };
+    const next = tiles[at + steps[event.key]];
+    if (!next) return;
+    event.preventDefault();
+    for (const tile of tiles) tile.tabIndex = tile === next ? 0 : -1;
+    next.focus();
+  }
+
+  #showShares() {
+    rows.hidden = this.#mix.length < 2;
+    rows.replaceChildren(...this.#mix.map((entry) => {
+      const { title } = this.#styles.get(entry[0]);
+      const slider = make("input", { type: "range", min: 5, max: 95, step: 5, value: entry[1], ariaLabel: `Share of ${title}` });
+      slider.addEventListener("input", () => { entry[1] = Number(slider.value); this.#changed(false); });
+      slider.addEventListener("change", () => this.#changed(true));
+      const remove = make("button", { type: "button", ariaLabel: `Without ${title}`, textContent: "✕" });
+      remove.addEventListener("click", () => { this.mix = this.#mix.filter((one) => one !== entry); this.#changed(true); });
+      return make("div", { className: "row" }, make("span", { textContent: title }), slider, remove);
+    }));
+  }
+
+  async #preview(name) {
+    const style = this.#styles.get(name);
+    try {
+      style.painted ??= this.#thumb(name).then((blob) => URL.createObjectURL(blob));
+      const painted = await style.painted;
+      if (style.picture === EMPTY) style.picture = painted;
+      if (style.tile.matches(":hover, :active") || style.picture === painted) style.image.src = painted;
+    } catch {
+      style.painted = null; // there is no photo yet, or the painter is busy elsewhere
+    }
   }
 }

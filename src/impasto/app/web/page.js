@@ -1,22 +1,29 @@
-// The page: what is chosen goes to the painter, what comes back is shown. The newest wish wins.
+// The page: what is chosen goes to the painter, in the browser or on the server, and what comes back is shown. While one
+// picture is under way only the last wish is kept.
 
+import { BrowserPainter } from "./browser.js";
+import { Brush } from "./brush.js";
 import { Camera } from "./camera.js";
-import { addStyle, choose, chosen, paintThumbs } from "./gallery.js";
+import { connectClip } from "./clip.js";
+import { Gallery } from "./gallery.js";
 import { chooseSizes } from "./octaves.js";
 import { Words } from "./pixels.js";
-import { Studio } from "./studio.js";
+import { ServerPainter } from "./server.js";
 
-const STYLE_SIZE = 512; // the short side that style pictures are scaled to, as in stylizer.py
-const PREVIEW = 1024; // long side of what the page shows; the download has the photo's own size
 const PATIENCE = 5000; // ms for the service worker to come
 const FIRST = "hokusai-great-wave";
+const MOST_STEPS = 50; // that can be undone
 const $ = (selector) => document.querySelector(selector);
 const picture = $("#picture");
-const query = new URLSearchParams(location.search); // ?engine=wasm or webgpu, ?threads=2
+// ?painter=browser or server, ?engine=wasm or webgpu, ?threads=2; ?camera&style=NAME&strength=0.7&stroke=2
+const query = new URLSearchParams(location.search);
 const camera = new Camera();
-let studio;
+const gallery = new Gallery(changed, (name) => painter.thumb(name));
+const brush = new Brush($("#brush"), () => ({ thickness: $("#thickness").value / 100, erase: isPressed("#erase") }), () => changed());
+let painter;
 let photo = null; // { source, name, before } and, once it is decoded, { pixels, width, height }
-let shown = null; // { name, after, before, whole }, see showPainted
+
+const isPressed = (selector) => $(selector).ariaPressed === "true";
 
 function say(words) {
   $("#said").textContent = words;
@@ -30,30 +37,100 @@ function complain(error) {
   $("#wrong").textContent = error instanceof Words ? error.message : `Something went wrong: ${error.message}`;
 }
 
-const wishes = () => ({
-  ...chosen($("#share").value / 100),
-  controls: {
-    strength: $("#strength").value / 100,
-    keepColors: $("#colors").checked,
-    strokeSize: 2 ** $("#stroke").value, // so that a step is the same change anywhere
-  },
-});
-
-function show(pixels) {
-  if (picture.width !== pixels.width || picture.height !== pixels.height) {
-    Object.assign(picture, { width: pixels.width, height: pixels.height });
-  }
-  picture.getContext("2d").putImageData(pixels, 0, 0);
+/** What is wished for now. */
+function wishes() {
+  const mask = gallery.mix.length === 2 ? brush.mask : null;
+  const weights = gallery.mix.map(([, weight]) => (mask ? 1 : weight)); // a mask says what goes where, and no shares do
+  const sum = weights.reduce((total, weight) => total + weight);
+  return {
+    mix: gallery.mix.map(([name], i) => [name, weights[i] / sum]),
+    mask,
+    controls: {
+      strength: $("#strength").value / 100,
+      keepColor: $("#colors").value,
+      strokeSize: 2 ** $("#stroke").value, // so that a step is the same change anywhere
+    },
+  };
 }
 
-/** Shows what was painted, of a photo (`before`) or a frame; `whole` is what the photo itself is painted of if larger. */
-function showPainted(after, title, name, before = null, whole = null) {
-  shown = { name, after, before, whole };
-  $("#compare").ariaPressed = "false";
-  $("#compare").disabled = !before;
-  $("#download").disabled = false;
-  picture.ariaLabel = `${name} in the style of ${title}`;
-  show(after);
+// What can be undone: all that says how to paint.
+
+const read = () => ({
+  mix: gallery.mix.map((entry) => [...entry]), drawing: brush.drawing,
+  strength: $("#strength").value, stroke: $("#stroke").value, colors: $("#colors").value,
+});
+const past = [];
+let now;
+
+/** Paints anew, and when the change is `settled` remembers how it was before. */
+function changed(settled = true) {
+  if (settled) {
+    past.push(now);
+    if (past.length > MOST_STEPS) past.shift();
+    now = read();
+    $("#undo").disabled = false;
+  }
+  showRegions();
+  repaint();
+}
+
+function undo() {
+  if (!past.length) return;
+  now = past.pop();
+  gallery.mix = now.mix;
+  brush.drawing = now.drawing;
+  for (const id of ["strength", "stroke", "colors"]) $(`#${id}`).value = now[id];
+  for (const id of ["strength", "stroke"]) tellValue(id);
+  $("#undo").disabled = !past.length;
+  showRegions();
+  repaint();
+}
+
+const VALUES = { strength: (value) => `${value} %`, stroke: (value) => `${Number((2 ** value).toFixed(2))} x` };
+
+function tellValue(id) {
+  $(`output[for=${id}]`).textContent = $(`#${id}`).ariaValueText = VALUES[id]($(`#${id}`).value);
+}
+
+/** Shows the brush where there is a photo and a second style to paint with it. */
+function showRegions() {
+  const possible = gallery.mix.length === 2 && !$("#photo-tab").hidden && Boolean(photo?.pixels);
+  $("#regions").hidden = !possible;
+  if (!possible) $("#brushing").ariaPressed = "false";
+  const on = isPressed("#brushing");
+  $("#brush").hidden = $("#brushes").hidden = !on;
+  $("#divide").disabled = on || !photo?.pixels;
+}
+
+/** Shows pixels or a picture on a canvas. */
+function show(canvas, shown) {
+  if (canvas.width !== shown.width || canvas.height !== shown.height) {
+    Object.assign(canvas, { width: shown.width, height: shown.height });
+  }
+  const context = canvas.getContext("2d");
+  if (shown instanceof ImageData) return context.putImageData(shown, 0, 0);
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  return context.drawImage(shown, 0, 0);
+}
+
+/** Shows a new photo, and as painted what it is: the painting comes in its place. */
+function showPhoto({ pixels }) {
+  $(".picture").style.setProperty("--ratio", pixels.width / pixels.height);
+  show($("#before"), pixels);
+  divide(0);
+  brush.reset(pixels);
+  gallery.forget();
+  now.drawing = null;
+  for (const step of past) step.drawing = null; // it was drawn on another photo
+}
+
+function divide(value) {
+  const slider = $("#divide");
+  slider.value = value;
+  slider.classList.toggle("rests", value <= 0);
+  slider.ariaValueText = value > 0 ? `The photo up to ${value} %` : "All painted";
+  const at = value >= 100 ? "100%" : value <= 0 ? "0%" : `calc((100% - 32px) * ${value / 100} + 16px)`;
+  $(".picture").style.setProperty("--cut", at);
 }
 
 let pace = 0; // ms for each pixel that the network painted last
@@ -71,7 +148,7 @@ async function tellLeft(size, { controls: { strokeSize } }, painted) {
   }, 1000);
   const result = await painted.finally(() => clearInterval(told));
   const took = performance.now() - start;
-  pace = took / work;
+  if (work) pace = took / work;
   return { result, took: Math.round(took) };
 }
 
@@ -87,16 +164,22 @@ function repaint() {
     wanted = false;
     const mine = photo;
     try {
-      const { source, name } = mine;
-      if (!mine.pixels) Object.assign(mine, await studio.call("choose", { source, size: PREVIEW }), { before: null });
-      const { title, ...wish } = wishes();
+      if (!mine.pixels) {
+        Object.assign(mine, await painter.choose(mine.source), { before: null });
+        if (mine !== photo) return;
+        showPhoto(mine);
+        showRegions();
+      }
+      const [wish, title] = [wishes(), gallery.title];
       const { pixels, width, height } = mine;
-      const { result, took } = await tellLeft({ width, height }, wish, studio.call("paint", wish));
-      if (mine !== photo || camera.on) return;
-      const scaled = width !== pixels.width;
-      showPainted(result, title, name, pixels, scaled ? { source, width, height, ...wish } : null);
-      say(`Painted in ${took} ms, ${pixels.width} x ${pixels.height} pixels` +
-        (scaled ? `; the download will have all ${width} x ${height}` : ""));
+      const { result, took } = await tellLeft({ width, height }, wish, painter.paint(wish));
+      if (mine !== photo) return;
+      show(picture, result);
+      picture.ariaLabel = `${mine.name} in the style of ${title}`;
+      $("#download").disabled = false;
+      const all = width ? `all ${width} x ${height}` : "the photo’s own size";
+      say(`Painted in ${took} ms, ${result.width} x ${result.height} pixels` +
+        (width !== result.width ? `; the download will have ${all}` : ""));
     } catch (error) {
       if (mine === photo && !mine.pixels) photo = mine.before; // what is no picture leaves the one before in its place
       complain(error);
@@ -106,32 +189,31 @@ function repaint() {
   });
 }
 
-async function setPhoto(source, name) {
-  if (camera.on) await toggleCamera(false);
-  photo = { source, name, before: photo };
+function setPhoto(source, name) {
+  chooseTab("photo");
+  photo = { source, name, before: photo?.pixels ? photo : photo?.before };
   say("Painting …");
   repaint();
 }
 
-async function toggleCamera(keep = true) {
-  if (camera.on) {
-    const last = await camera.stop();
-    if (keep) await setPhoto(last, "camera");
-    return;
-  }
+async function toggleCamera() {
+  if (camera.on) return void camera.stop();
   say("Asking for the camera …");
   $("#camera").disabled = true;
   try {
     await camera.run(async (frame) => {
-      Object.assign($("#camera"), { disabled: false, textContent: "Take this picture" });
-      const { title, ...wish } = wishes();
-      const pixels = await studio.call("frame", { frame, ...wish }, [frame]);
-      if (camera.on) showPainted(pixels, title, "camera");
+      Object.assign($("#camera"), { disabled: false, textContent: "Stop the camera" });
+      $("#snap").disabled = false;
+      const painted = await painter.frame(frame, wishes());
+      if (painted) show($("#live"), painted);
+      painted?.close?.();
+      return Boolean(painted);
     }, say);
   } catch (error) {
     complain(error);
   } finally {
     Object.assign($("#camera"), { disabled: false, textContent: "Start the camera" });
+    $("#snap").disabled = true;
   }
 }
 
@@ -140,28 +222,33 @@ let owned = 0;
 async function addOwn(file) {
   try {
     say("Taking the style …");
-    const style = await studio.call("take", { source: file, size: STYLE_SIZE });
-    const title = file.name.replace(/\.[^.]*$/, "") || "My own";
-    const name = `own-${++owned}`;
-    addStyle({ name, title, artist: "your own", style, picture: URL.createObjectURL(file) }, true);
+    const name = await painter.take(file);
+    const title = file.name.replace(/\.[^.]*$/, "") || `My own ${++owned}`;
+    if (!gallery.has(name)) gallery.add({ name, title, by: "your own" }, URL.createObjectURL(file));
+    gallery.mix = [[name, 50]];
+    gallery.reveal();
     say(`${title} is a style now.`);
-    repaint();
+    changed();
   } catch (error) {
     complain(error);
   }
 }
 
 async function download() {
-  const { name, after, whole } = shown;
+  const { name, width, height } = photo;
   $("#download").disabled = true;
   try {
-    const blob = whole ? await paintWhole(whole) : await studio.call("pack", { pixels: after });
+    await busy;
+    say("Painting all of it …");
+    const wish = wishes();
+    const { result, took } = await tellLeft({ width, height }, wish, painter.whole(wish));
     const link = Object.assign(document.createElement("a"), {
-      href: URL.createObjectURL(blob),
-      download: `${name.replace(/\.[^.]*$/, "")}-painted.png`,
+      href: URL.createObjectURL(result),
+      download: `${name.replace(/\.[^.]*$/, "")}-painted.${result.type.split("/")[1].replace("jpeg", "jpg")}`,
     });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    say(`Painted in ${took} ms, as large as the photo`);
   } catch (error) {
     complain(error);
   } finally {
@@ -169,38 +256,51 @@ async function download() {
   }
 }
 
-async function paintWhole({ width, height, ...given }) {
-  say("Painting all of it …");
-  const { result, took } = await tellLeft({ width, height }, given, studio.call("whole", given));
-  say(`Painted in ${took} ms, all ${width} x ${height} pixels`);
-  return result;
+const tabs = () => [...document.querySelectorAll("[role=tab]:not([hidden])")];
+
+function chooseTab(name) {
+  for (const tab of tabs()) {
+    const on = tab.id === `tab-${name}`;
+    Object.assign(tab, { ariaSelected: String(on), tabIndex: on ? 0 : -1 });
+    $(`#${tab.getAttribute("aria-controls")}`).hidden = !on;
+  }
+  if (name !== "camera" && camera.on) camera.stop();
+  showRegions();
 }
 
-function connect() {
+function connect(takeClip) {
   for (const waiting of document.querySelectorAll("[inert]")) waiting.inert = false;
-  const percent = (value) => `${value} %`;
-  const times = (value) => `${Number((2 ** value).toFixed(2))} x`;
-  for (const [id, tell] of Object.entries({ strength: percent, share: percent, stroke: times })) {
-    $(`#${id}`).addEventListener("input", ({ target }) => {
-      $(`output[for=${id}]`).textContent = target.ariaValueText = tell(target.value);
-      repaint();
-    });
+  for (const tab of tabs()) tab.addEventListener("click", () => { chooseTab(tab.id.slice(4)); say(""); });
+  $("[role=tablist]").addEventListener("keydown", ({ key }) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+    if (!step) return;
+    const next = tabs().at((tabs().indexOf(document.activeElement) + step) % tabs().length);
+    next.click();
+    next.focus();
+  });
+  for (const id of ["strength", "stroke"]) {
+    $(`#${id}`).addEventListener("input", () => { tellValue(id); changed(false); });
+    $(`#${id}`).addEventListener("change", () => { tellValue(id); changed(); });
   }
-  for (const id of ["colors", "styles"]) $(`#${id}`).addEventListener("change", repaint);
-  $("#second").addEventListener("change", () => { $("#mix").hidden = !$("#second").value; repaint(); });
+  $("#colors").addEventListener("change", () => changed());
   for (const [id, take] of [["photo", (file) => setPhoto(file, file.name)], ["own", addOwn]]) {
-    $(`#${id}`).addEventListener("change", (event) => {
-      event.stopPropagation();
-      if (event.target.files[0]) take(event.target.files[0]);
-      event.target.value = "";
+    $(`#${id}`).addEventListener("change", ({ target }) => {
+      if (target.files[0]) take(target.files[0]);
+      target.value = "";
     });
   }
-  $("#camera").addEventListener("click", () => toggleCamera());
+  $("#divide").addEventListener("input", ({ target }) => divide(Number(target.value)));
+  for (const id of ["brushing", "erase"]) {
+    $(`#${id}`).addEventListener("click", ({ target }) => { target.ariaPressed = String(!isPressed(`#${id}`)); showRegions(); });
+  }
+  $("#thickness").addEventListener("input", ({ target }) => { target.ariaValueText = `${target.value} % of the picture`; });
+  $("#clear").addEventListener("click", () => { brush.drawing = null; changed(); });
+  $("#undo").addEventListener("click", undo);
+  $("#camera").addEventListener("click", toggleCamera);
+  $("#snap").addEventListener("click", async () => setPhoto(await camera.stop(), "camera"));
   $("#download").addEventListener("click", download);
-  $("#compare").addEventListener("click", ({ target }) => {
-    const on = target.ariaPressed !== "true";
-    target.ariaPressed = String(on);
-    show(on ? shown.before : shown.after);
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "z" && !event.shiftKey) { event.preventDefault(); undo(); }
   });
   const stage = $("#stage");
   stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("over"); });
@@ -208,7 +308,9 @@ function connect() {
   const given = (event, files) => {
     if (!files?.length) return;
     event.preventDefault();
-    setPhoto(files[0], files[0].name);
+    const [file] = files;
+    if (takeClip && file.type.startsWith("video/")) { chooseTab("clip"); takeClip(file); }
+    else setPhoto(file, file.name);
   };
   stage.addEventListener("drop", (event) => {
     stage.classList.remove("over");
@@ -239,37 +341,56 @@ async function keep() {
   }
 }
 
-function tellHow({ engine, threads, lacking }) {
-  const processor = `the processor, by WebAssembly with ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  const why = [lacking, crossOriginIsolated ? "" : "more threads need a page over https"].filter(Boolean).join("; ");
-  $("#about").textContent = engine === "webgpu"
-    ? "Painted by the graphics card, through WebGPU."
-    : `Painted by ${processor}${why ? `: ${why}` : ""}.`;
+/** What paints, of what there is at this address. */
+async function choosePainter() {
+  const site = await fetch("page.json").then((answer) => answer.json());
+  const inBrowser = !site.server || (site.browser && query.get("painter") === "browser");
+  const other = inBrowser ? site.server : site.browser;
+  if (other) {
+    const words = inBrowser ? "Let the server paint instead." : "Paint in this browser instead: nothing leaves this machine.";
+    Object.assign($("#other"), { hidden: false, href: inBrowser ? "?painter=server" : "?painter=browser", textContent: words });
+  }
+  if (!inBrowser) return new ServerPainter(site.limits);
+  if (!site.server) await keep();
+  const threads = Number(query.get("threads")) || Math.min(navigator.hardwareConcurrency, 8);
+  return new BrowserPainter({ engine: query.get("engine") ?? "auto", threads });
+}
+
+/** Chooses what the address says, else a style to begin with. */
+function readAddress([{ name }]) {
+  gallery.mix = [[[query.get("style"), FIRST, name].find((wanted) => gallery.has(wanted)), 50]];
+  if (query.has("strength")) $("#strength").value = 100 * query.get("strength");
+  if (query.has("stroke")) $("#stroke").value = Math.log2(query.get("stroke"));
+  for (const id of ["strength", "stroke"]) tellValue(id);
 }
 
 async function start() {
   const ready = $(".ready");
+  const asSource = query.has("camera") && query.has("style"); // a browser source, as OBS has them
+  document.body.classList.toggle("source", asSource);
   ready.hidden = false;
-  await keep();
-  const threads = Number(query.get("threads")) || Math.min(navigator.hardwareConcurrency, 8);
-  studio = new Studio({ engine: query.get("engine") ?? "auto", threads }, (done, total) => {
-    Object.assign(ready.querySelector("progress"), { max: total, value: done });
-    ready.querySelector("span").textContent = `${(done / 1e6).toFixed(1)} MB`;
-  }, tellHow);
   try {
-    const fetched = fetch("astronaut.jpg").then((response) => response.blob());
-    const [opened, example] = await Promise.all([studio.opened, fetched]);
-    for (const painting of opened.gallery) addStyle({ ...painting, artist: `${painting.artist}, ${painting.year}` });
-    choose(FIRST);
-    connect();
-    if (!photo) await setPhoto(example, "astronaut");
-    document.body.dataset.ready = opened.engine;
+    painter = await choosePainter();
+    const fetched = fetch("astronaut.jpg").then((answer) => answer.blob());
+    const styles = await painter.open((done, total) => {
+      Object.assign(ready.querySelector("progress"), { max: total, value: done });
+      ready.querySelector("span").textContent = `${(done / 1e6).toFixed(1)} MB`;
+    }, (words) => { $("#about").textContent = words; });
+    for (const style of styles) gallery.add(style);
+    if (!styles.length) throw new Words("This model comes without styles: start it with one that has some.");
+    readAddress(styles);
+    now = read();
+    $("#tab-clip").hidden = !painter.paintClip;
+    connect(painter.paintClip && connectClip(painter, wishes, { say, complain }));
     ready.hidden = true;
-    const idle = async () => {
-      do await busy; while (wanted);
-      while (camera.on) await new Promise((later) => setTimeout(later, 500));
-    };
-    await paintThumbs(studio, opened.key, example, idle);
+    if (query.has("camera")) {
+      chooseTab("camera");
+      toggleCamera();
+    } else {
+      gallery.reveal();
+      if (!photo) setPhoto(await fetched, "astronaut.jpg");
+    }
+    document.body.dataset.ready = painter.constructor.name;
   } catch (error) {
     ready.hidden = true;
     complain(error);

@@ -57,11 +57,31 @@ export function optimalMap(photo, painting, share) {
   };
 }
 
-/** A copy of a picture whose colours went through a map, where there is one. */
-export function recolor(picture, map) {
+/** The map that gives a picture of one palette the other: A = C^(1/2) S^(-1/2), C and S the covariances of both. */
+export function matchingMap(from, to) {
+  const back = rescale(from.covariance, (value) => 1 / Math.sqrt(Math.max(value, 1)));
+  const full = multiply(rescale(to.covariance, (value) => Math.sqrt(Math.max(value, 0))), back);
+  return { matrix: full, offset: full.map((line, row) => to.mean[row] - dot(line, from.mean)) };
+}
+
+/**
+ * A copy of a picture whose colours went through a map, if there is one; or through two, of which the second counts by
+ * the `share` (a grey picture) that its region has in each pixel.
+ */
+export function recolor(picture, [map, other], share = null) {
   const made = structuredClone(picture);
   if (!map) return made;
-  const { data } = made;
+  mapColors(made.data, map);
+  if (!other) return made;
+  const second = structuredClone(picture).data;
+  mapColors(second, other);
+  for (let i = 0; i < second.length; i++) {
+    made.data[i] += (second[i] - made.data[i]) * (share.data[i - (i % 4)] / 255);
+  }
+  return made;
+}
+
+function mapColors(data, map) {
   const [[rr, rg, rb], [gr, gg, gb], [br, bg, bb]] = map.matrix;
   const [r0, g0, b0] = map.offset;
   for (let i = 0; i < data.length; i += 4) {
@@ -70,7 +90,6 @@ export function recolor(picture, map) {
     data[i + 1] = gr * r + gg * g + gb * b + g0;
     data[i + 2] = br * r + bg * g + bb * b + b0;
   }
-  return made;
 }
 
 const matrix = (value) => [0, 1, 2].map((row) => [0, 1, 2].map((column) => value(row, column)));

@@ -3,11 +3,11 @@
 
 const KEPT = "impasto-site";
 const PAGE = [
-  "./", "page.css", "page.js", "camera.js", "gallery.js", "studio.js", "worker.js", "painter.js", "octaves.js",
-  "alpha.js", "palette.js", "pixels.js", "safetensors.js", "favicon.png",
+  "./", "page.json", "page.css", "page.js", "browser.js", "server.js", "gallery.js", "brush.js", "clip.js", "camera.js",
+  "worker.js", "model.js", "octaves.js", "alpha.js", "palette.js", "pixels.js", "safetensors.js", "favicon.png",
 ];
 // Files that are kept when they are asked for. Whatever else is at this address belongs to somebody else.
-const MORE = /^(index\.html|astronaut\.jpg|(ort|model)\/.+)$/;
+const MORE = /^(index\.html|astronaut\.jpg|(ort|model|paintings)\/.+)$/;
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();

@@ -1,14 +1,18 @@
-// All that takes time happens here, so that the page never freezes. Jobs come one at a time, in order.
+// All that takes time in the browser happens here, so that the page never freezes. Jobs come one at a time, in order.
 
 import { fill } from "./alpha.js";
+import { openModel } from "./model.js";
 import { chooseSizes, shrink } from "./octaves.js";
-import { openPainter } from "./painter.js";
 import { decode, Words } from "./pixels.js";
 
 const FRAME = { webgpu: 1280, wasm: 640 }; // long side of a camera's frames: what paints them has to keep up
-let painter;
+const PREVIEW = 1024; // long side of what the page shows; the download has the photo's own size
+const THUMB = 256; // painted this large and shown at half of it: strokes come out finer
+const STYLE_SIZE = 512; // the short side that style pictures are scaled to, as in controls.py
+const styles = new Map(); // what can be chosen, by name
 const memory = {};
-let photo; // { source, pixels, width, height } and, once they are painted, { key, octaves }
+let model;
+let photo; // { source, pixels, width, height } and, once they are painted, { key, octaves }; { thumb } once asked for
 
 const jobs = {
   /** Loads the model on the graphics card if there is one, else on the processor. */
@@ -18,31 +22,24 @@ const jobs = {
     const lacking = engine === "wasm" ? "" : await lacksWebGPU(engine === "webgpu");
     if (engine !== "wasm" && !lacking) {
       try {
-        const opened = await openPainter({ engine: "webgpu", threads: 1 }, progress);
-        painter = opened.painter;
-        return { gallery: opened.gallery, key: painter.card.fingerprint, engine: "webgpu", threads: 1, lacking };
+        return { ...begin(await openModel({ engine: "webgpu", threads: 1 }, progress)), engine: "webgpu", threads: 1 };
       } catch (error) {
         console.warn("WebGPU does not work here:", error);
         return { ...(await this.open({ engine: "wasm", threads })), lacking: "WebGPU does not work in this browser" };
       }
     }
-    const opened = await openPainter(processor, progress);
-    painter = opened.painter;
-    return { gallery: opened.gallery, key: painter.card.fingerprint, ...processor, lacking };
+    return { ...begin(await openModel(processor, progress)), ...processor, lacking };
   },
 
-  /** A picture as pixels, scaled so that its long side is at most `size`. */
-  decode: ({ source, size }) => decode(source, { long: size }),
-
-  /** Likewise, and it becomes the photo to paint. */
-  async choose({ source, size }) {
-    const decoded = await decode(source, { long: size });
+  /** Reads a photo, which becomes the one to paint: the pixels that are shown, and the size that it has. */
+  async choose({ source }) {
+    const decoded = await decode(source, { long: PREVIEW });
     photo = { source, ...decoded };
     return decoded;
   },
 
   /** That photo as it is when it is painted as large as it is, made small. */
-  async paint({ styles, controls }) {
+  async paint({ mix, controls, mask }) {
     const sizes = chooseSizes(photo, controls.strokeSize);
     if (sizes[0].height >= photo.pixels.height) sizes.length = 1; // what is finer would not be seen
     const key = JSON.stringify(sizes);
@@ -50,41 +47,50 @@ const jobs = {
       const { pixels } = photo.pixels.width < photo.width ? await decode(photo.source) : photo;
       Object.assign(photo, { key, octaves: shrink(fill(pixels).pixels, sizes) });
     }
-    return painter.paint(photo.pixels, styles, controls, null, photo.octaves);
+    return model.paint(photo.pixels, find(mix), controls, { octaves: photo.octaves, mask });
   },
 
-  /** A photo painted as large as it is, as a file. */
-  async whole({ source, styles, controls }) {
-    const { pixels } = await decode(source);
-    return this.pack({ pixels: await painter.paint(pixels, styles, controls) });
-  },
-
-  /** Pixels as a file. */
-  pack({ pixels, ...format }) {
-    const canvas = new OffscreenCanvas(pixels.width, pixels.height);
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
-    return canvas.convertToBlob(format); // a PNG where none is named
+  /** That photo painted as large as it is, as a PNG. */
+  async whole({ mix, controls, mask }) {
+    const { pixels } = await decode(photo.source);
+    return pack(await model.paint(pixels, find(mix), controls, { mask }));
   },
 
   /** A camera's frame, which is used up. */
-  async frame({ frame, styles, controls }) {
-    const { pixels } = await decode(frame, { long: FRAME[painter.engine] });
+  async frame({ frame, mix, controls }) {
+    const { pixels } = await decode(frame, { long: FRAME[model.engine] });
     frame.close();
-    return painter.paint(pixels, styles, controls, memory);
+    return model.paint(pixels, find(mix), controls, { memory });
   },
 
-  /** The style of a picture. */
-  async take({ source, size }) {
-    const { pixels } = await decode(source, { short: size });
-    return painter.take(pixels);
+  /** Takes the style of a picture, which can be chosen by that name from now on. */
+  async take({ source, name }) {
+    const { pixels } = await decode(source, { short: STYLE_SIZE });
+    styles.set(name, await model.take(pixels));
   },
 
-  /** A photo painted, as a small JPEG. */
-  async thumb({ photo, style }) {
-    const pixels = await painter.paint(photo, [[style, 1]], { strength: 1, strokeSize: 1 });
-    return this.pack({ pixels, type: "image/jpeg", quality: 0.85 });
+  /** That photo in one style, as a small JPEG. */
+  async thumb({ name }) {
+    photo.thumb ??= (await decode(photo.source, { long: THUMB })).pixels;
+    const pixels = await model.paint(photo.thumb, find([[name, 1]]), { strength: 1, strokeSize: 1, keepColor: "" });
+    return pack(pixels, { type: "image/jpeg", quality: 0.85 });
   },
 };
+
+function begin(opened) {
+  model = opened.model;
+  for (const { name, style } of opened.gallery) styles.set(name, style);
+  return { gallery: opened.gallery.map(({ name, title, artist, year }) => ({ name, title, by: `${artist}, ${year}` })) };
+}
+
+const find = (mix) => mix.map(([name, share]) => [styles.get(name), share]);
+
+/** Pixels as a file. */
+function pack(pixels, format) {
+  const canvas = new OffscreenCanvas(pixels.width, pixels.height);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas.convertToBlob(format); // a PNG where none is named
+}
 
 /** Why there is no use in WebGPU here, in words; nothing where there is. */
 async function lacksWebGPU(evenSoftware) {
