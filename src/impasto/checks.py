@@ -33,10 +33,10 @@ def plain(value: Any) -> Any:
 
 
 def make_plain(record: Any) -> None:
-    """Makes the numbers in the fields of a dataclass, frozen or not, Python's own, those in tuples too."""
+    """Makes the numbers in the fields of a dataclass, frozen or not, Python's own, those in plain tuples too."""
     for field in fields(record):
         value = getattr(record, field.name)
-        value = tuple(map(plain, value)) if isinstance(value, tuple) else plain(value)
+        value = tuple(map(plain, value)) if type(value) is tuple else plain(value)
         object.__setattr__(record, field.name, value)
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 
 from impasto.checks import SMALLEST, is_number, is_whole, make_plain, plain
+from impasto.color import Palette, palette_of
 from impasto.errors import ImpastoError
-from impasto.style import Style, blend, check_weights
+from impasto.image import ImageSource, read_image
+from impasto.people import People
+from impasto.style import Style, blend, check_weights, pack_palette
 
 KeepColor = Literal["match", "luminance"]
+#: Whose colours: those of the painting, those of the photo, or those of another picture.
+PaletteSource = Literal["painting", "photo"] | Palette | ImageSource
 
 #: Short side in pixels that style pictures are scaled to before their style is taken.
 STYLE_SIZE = 512
@@ -35,6 +40,13 @@ class Controls:
         keep_color: "match" recolours the style pictures to the photo's mean and covariance (Gatys et al. 2016; styles
             known only as vectors, and the frames of a clip, have the result recoloured instead); "luminance" keeps the
             photo's chroma; None takes the painting's colours.
+        palette: where the colours of the photo are moved to before it is painted: half the way to those of the
+            "painting"; "photo" leaves them where they are; and those of any other picture are taken in place of the
+            painting's: the photo's are moved to them, and the style pictures recoloured (where styles are known only as
+            vectors, and in the frames of a clip, what is painted is). A picture is read here, and becomes its
+            :class:`impasto.color.Palette`. It does not go with `keep_color`.
+        keep: "person" or "face": paint people, or their faces, less than the rest, see :mod:`impasto.people`.
+        keep_share: how much of the photo remains there, 0..1.
         stroke_size: how large strokes are in proportion to the picture, whatever the style: 1 as usual, 2 twice as
             large, 0.5 half as large, see :mod:`impasto.octaves`.
         style_size: pixels that the short side of a style's picture is scaled to (down or up) before its style is taken:
@@ -58,14 +70,24 @@ class Controls:
     keep_color: KeepColor | None = None
     stroke_size: float = 1.0
     style_size: int = STYLE_SIZE
+    palette: PaletteSource = "painting"
+    keep: People | None = None
+    keep_share: float = 1.0
     plain: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "palette", _read_palette(self.palette))
         make_plain(self)
         if not is_number(self.strength) or not 0 <= self.strength <= 1:
             raise ImpastoError(f"strength must be a number from 0 to 1, not {self.strength}")
         if self.keep_color not in (None, *get_args(KeepColor)):
             raise ImpastoError(f"keep_color must be match or luminance, not {self.keep_color}")
+        if self.keep_color is not None and self.palette != "painting":
+            raise ImpastoError("keep_color keeps the photo's colours, whatever the palette: leave one of them out")
+        if self.keep not in (None, *get_args(People)):
+            raise ImpastoError(f"keep must be person or face, not {self.keep}")
+        if not is_number(self.keep_share) or not 0 <= self.keep_share <= 1:
+            raise ImpastoError(f"keep_share must be a number from 0 to 1, not {self.keep_share}")
         low, high = STROKE_SIZES
         if not is_number(self.stroke_size) or not low <= self.stroke_size <= high:
             raise ImpastoError(f"stroke size must be a number from {low:g} to {high:g}, not {self.stroke_size}")
@@ -75,6 +97,22 @@ class Controls:
             raise ImpastoError("plain paints strokes as large as the network makes them: leave out the stroke size")
         check_style_size(self.style_size)
 
+    def identify(self) -> list[Any]:
+        """Tells these controls from others, but for their strength and what the styles show; ready for `json.dumps`."""
+        palette = pack_palette(self.palette).tolist() if isinstance(self.palette, Palette) else self.palette
+        return [self.keep_color, self.stroke_size, palette, self.keep, self.keep_share]
+
+
+def _read_palette(source: PaletteSource) -> PaletteSource:
+    """Takes the colours of a picture, by its alpha; all else is handed back."""
+    if isinstance(source, Palette) or (isinstance(source, str) and source in ("painting", "photo")):
+        return source
+    try:
+        picture = read_image(source)
+    except ImpastoError as error:
+        raise ImpastoError(f"the palette is painting, photo or a picture: {error}") from None
+    return palette_of(picture.pixels, picture.alpha)
+
 
 class LastingOptions(TypedDict, total=False):
     """Those fields of :class:`Controls`, as keyword arguments, that stay what they are over a clip."""
@@ -82,6 +120,9 @@ class LastingOptions(TypedDict, total=False):
     keep_color: KeepColor | None
     stroke_size: float
     style_size: int
+    palette: PaletteSource
+    keep: People | None
+    keep_share: float
 
 
 class ControlOptions(LastingOptions, total=False):
@@ -198,3 +239,16 @@ def read_range(text: str) -> tuple[float, float]:
         return float(low), float(high if dots else low)
     except ValueError:
         raise ImpastoError(f"strength must be a number or a range like 0.5..1, not {text}") from None
+
+
+def read_keep(text: str | None) -> LastingOptions:
+    """Reads what is painted less, and how much of it remains, from text like "face" or "person=0.7"."""
+    if text is None:
+        return {}
+    what, equals, share = text.partition("=")
+    try:
+        if what in get_args(People):
+            return {"keep": what, "keep_share": float(share) if equals else 1.0}  # type: ignore[typeddict-item]
+    except ValueError:
+        pass
+    raise ImpastoError(f"what is kept is person or face, or a share of it like face=0.7, not {text}")

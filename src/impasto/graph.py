@@ -11,7 +11,7 @@ import numpy as np
 
 from impasto.alpha import weigh
 from impasto.checks import SMALLEST
-from impasto.color import ColorMap, optimal_map, palette_of
+from impasto.color import ColorMap, Palette, optimal_map, palette_of
 from impasto.engine import Engine, Inputs, open_engine
 from impasto.errors import ImpastoError, first_line
 from impasto.image import Pixels, to_float, to_uint8
@@ -37,8 +37,8 @@ from impasto.tile import WHOLE, align_mask, cut_octave, paint_tiles
 if TYPE_CHECKING:
     from impasto.engine.onnxruntime import StyleSession
 
-#: How far the colours of a photo are moved to those of the painting before it is painted.
-PALETTE_SHARE = 0.5
+#: How far the colours of a photo are moved to those of the painting before it is painted, or of what they shall be.
+PALETTE_SHARE, OTHER_PALETTE_SHARE = 0.5, 1.0
 #: Pixels above which a second octave is painted by tiles, and their side.
 TILE_ABOVE, TILE = 3_000_000, 1024
 _REFERENCE_TOLERANCE = 4.0  # of 255, on means of 16 x 16 pixels
@@ -185,10 +185,14 @@ class GraphStylizer(Stylizer):
 
         There is none where colours are kept or the painting is plain, and where a style's are not known.
         """
+        controls, share = plan.controls, PALETTE_SHARE
         styles = plan.mix.styles if by_region else [plan.mix.blend()]
         palettes = [style.palette for style in styles]
-        share = PALETTE_SHARE * plan.controls.strength
-        if plan.controls.plain or plan.controls.keep_color is not None or None in palettes or not share:
+        if isinstance(controls.palette, Palette):
+            palettes, share = [controls.palette], OTHER_PALETTE_SHARE
+        share *= controls.strength
+        stays = controls.plain or controls.keep_color is not None or controls.palette == "photo"
+        if stays or None in palettes or not share:
             return []
         own = palette_of(photo[::3, ::3], None if alpha is None else alpha[::3, ::3])
         if memory is not None:

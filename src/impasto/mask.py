@@ -1,18 +1,22 @@
-"""Masks: which style goes where. Soft, one per style, each of the size of the photo."""
+"""Masks: which style goes where, and what of a picture a style is taken from. Soft, of the size of the picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from impasto.checks import is_whole, plain
 from impasto.color import luma
 from impasto.errors import ImpastoError
-from impasto.image import MAX_PIXELS, ImageSource, read_image
+from impasto.image import MAX_PIXELS, ImageSource, Picture, read_image
 
+#: Left, top, right and bottom of a part of a picture in pixels, as Pillow has them: the last two are outside.
+Box = tuple[int, int, int, int]
 _FLOOR = 1e-6  # weight where no mask is: shares stay defined, and statistics do not notice
 
 
@@ -90,8 +94,72 @@ def resize_regions(regions: npt.NDArray[np.float32], size: tuple[int, ...]) -> n
     return np.stack([np.asarray(layer) for layer in scaled])[:, None]
 
 
+def select_part(
+    picture: Picture, name: str, mask: ImageSource | None = None, box: Box | None = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Selects a part of a picture: by a mask, which becomes its alpha where it has none and weakens it where it has.
+
+    Args:
+        picture: of which part; errors call it `name`.
+        mask: see :func:`read_masks`, of the size of the picture; of at most `max_pixels`.
+        box: what is cut out then, pixels of the whole picture.
+
+    Raises:
+        ImpastoError: the box does not lie in the picture, or the mask cannot be read, is of another size or selects
+            nothing.
+
+    >>> grey = read_image(np.full((32, 48, 3), 128, np.uint8))
+    >>> select_part(grey, "grey", mask=np.tri(32, 48), box=(8, 0, 40, 32)).size
+    (32, 32)
+    """
+    if mask is not None:
+        shape = picture.pixels.shape[:2]
+        weights = _read_mask(mask, shape, shape, f"the mask of {name}", max_pixels, "picture")
+        alpha = np.rint(weights * (255 if picture.alpha is None else picture.alpha)).astype(np.uint8)
+        picture = replace(picture, alpha=alpha)
+    if box is not None:
+        left, top, right, bottom = _check_box(box, picture, name)
+        picture = picture.change(lambda pixels: np.ascontiguousarray(pixels[top:bottom, left:right]))
+    if mask is not None and not np.any(picture.alpha):
+        within = "" if box is None else " within the box"
+        raise ImpastoError(f"the mask of {name} selects nothing{within}: paint it white where the style is to be taken")
+    return picture
+
+
+def _check_box(box: Box, picture: Picture, name: str) -> Box:
+    numbers = tuple(map(plain, box)) if isinstance(box, Iterable) else ()
+    if not _is_box(numbers):
+        raise ImpastoError(f"a box is four whole numbers, left, top, right and bottom, not {box}")
+    left, top, right, bottom = numbers
+    width, height = picture.size
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ImpastoError(
+            f"the box {left},{top},{right},{bottom} does not lie in {name}, which is {width} x {height}: "
+            "give left, top, right and bottom in pixels"
+        )
+    return numbers
+
+
+def _is_box(numbers: tuple[Any, ...]) -> TypeGuard[Box]:
+    return len(numbers) == 4 and all(map(is_whole, numbers))
+
+
+def read_box(text: str) -> Box:
+    """Reads a box from text like "0,0,200,300": left, top, right and bottom in pixels."""
+    try:
+        left, top, right, bottom = map(int, text.split(","))
+    except ValueError:
+        raise ImpastoError(f"a box is left, top, right and bottom in pixels, like 0,0,200,300, not {text}") from None
+    return left, top, right, bottom
+
+
 def _read_mask(
-    mask: ImageSource, shape: tuple[int, ...], scaled: tuple[int, ...], name: str, max_pixels: int
+    mask: ImageSource,
+    shape: tuple[int, ...],
+    scaled: tuple[int, ...],
+    name: str,
+    max_pixels: int,
+    whose: str = "photo",
 ) -> npt.NDArray[np.float32]:
     """Reads one mask as float32 [H, W] in 0..1, of the size `scaled`."""
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint8:
@@ -106,7 +174,7 @@ def _read_mask(
             weights *= picture.alpha.astype(np.float32) / 255
         weights = np.minimum(weights, 1)  # luma of white may round to a little more
     if weights.shape != scaled:
-        check_size(weights.shape, shape, name)
+        check_size(weights.shape, shape, name, whose)
         weights = np.asarray(Image.fromarray(weights).resize((scaled[1], scaled[0]), Image.Resampling.BILINEAR))
     return weights
 
@@ -120,11 +188,12 @@ def _read_numbers(mask: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
     return mask.astype(np.float32)
 
 
-def check_size(shape: tuple[int, ...], photo: tuple[int, ...], name: str) -> None:
-    """Raises `ImpastoError` unless a mask has the photo's size, both (H, W)."""
+def check_size(shape: tuple[int, ...], photo: tuple[int, ...], name: str, whose: str = "photo") -> None:
+    """Raises `ImpastoError` unless a mask has the photo's size, both (H, W); errors say `whose` mask it is."""
     if shape != photo:
         raise ImpastoError(
-            f"{name} is {_size(shape)} but the photo is {_size(photo)} (width x height); scale the mask to the photo"
+            f"{name} is {_size(shape)} but the {whose} is {_size(photo)} (width x height); "
+            f"scale the mask to the {whose}"
         )
 
 

@@ -15,11 +15,12 @@ from PIL import Image
 
 from impasto.alpha import Filled, crop_to_visible, fill, has_alpha
 from impasto.checks import suggest
-from impasto.color import Palette, color_map, keep_chroma, map_colors, palette_of
+from impasto.color import ColorMap, Palette, color_map, keep_chroma, map_colors, palette_of
 from impasto.controls import STYLE_SIZE, ControlOptions, Controls, Mix, change_controls, check_style_size
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import MAX_PIXELS, ImageSource, Picture, Pixels, map_bands, read_image, resize_short_side
-from impasto.mask import read_masks
+from impasto.mask import Box, read_masks, select_part
+from impasto.people import find_people
 from impasto.style import Style
 from impasto.style import gallery as shipped_styles
 
@@ -40,11 +41,13 @@ class Plan:
         mix: the styles as they are painted in, recoloured to the photo where that is wanted and can be.
         controls: as they were given.
         recolors: whether the whole picture is given the photo's palette at the end, for the styles could not be.
+        tints: whether what is painted is given the palette that the controls name, for the styles could not be.
     """
 
     mix: Mix
     controls: Controls
     recolors: bool = False
+    tints: bool = False
 
     def finish_part(self, photo: Pixels, painted: Pixels, coverage: np.ndarray | None = None) -> Pixels:
         """Brings back into a painted part of a picture what masks, strength and kept colours leave of the photo.
@@ -68,14 +71,43 @@ class Plan:
     def finish(
         self, photo: Pixels, painted: Pixels, coverage: np.ndarray | None = None, alpha: Pixels | None = None
     ) -> Pixels:
-        """Finishes a whole picture likewise, and gives it the photo's palette where the plan says so.
+        """Finishes a whole picture likewise, and gives it the palette that the plan says.
 
-        Where the photo has `alpha`, uint8 [h, w], both palettes count by it.
+        Where the photo has `alpha`, uint8 [h, w], palettes count by it.
         """
+        tint = self.find_tint(partial(palette_of, photo, alpha), painted, alpha)
+        if tint is not None:
+            painted = map_colors(painted, *tint)
         finished = self.finish_part(photo, painted, coverage)
         if not self.recolors:
             return finished
         return map_colors(finished, *color_map(palette_of(finished, alpha), palette_of(photo, alpha)))
+
+    def keep_people(self, coverage: np.ndarray | None, people: np.ndarray | None) -> np.ndarray | None:
+        """Takes from how much is painted what the controls keep of people, see :func:`impasto.people.find_people`.
+
+        Both are float32 [h, w] in 0..1; without `coverage` all is painted, without `people` there are none.
+        """
+        if people is None:
+            return coverage
+        left = 1 - np.float32(self.controls.keep_share) * people
+        return left if coverage is None else coverage * left
+
+    def find_tint(self, photo: Callable[[], Palette], painted: Pixels, alpha: Pixels | None = None) -> ColorMap | None:
+        """Finds the map that gives what was painted the palette of the controls; None where it has it from its styles.
+
+        At less strength that palette is as far on its way from the photo's.
+
+        Args:
+            photo: gives the photo's palette, if it is asked for.
+            painted: uint8 [h, w, 3], what is mapped then or a smaller version of it.
+            alpha: of that, uint8 [h, w].
+        """
+        palette = self.controls.palette
+        if not self.tints or not isinstance(palette, Palette):
+            return None
+        goal = photo().mix(palette, self.controls.strength)
+        return color_map(palette_of(painted, alpha), goal)
 
 
 @dataclass
@@ -177,9 +209,11 @@ class Stylizer(ABC):
         *,
         size: int = STYLE_SIZE,
         name: str | None = None,
+        mask: ImageSource | None = None,
+        box: Box | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Style:
-        """Takes the style of a picture.
+        """Takes the style of a picture, or of a part of it.
 
         Args:
             source: a picture (path, bytes, stream, PIL image, array, or what :func:`impasto.read_image` gives), of
@@ -187,32 +221,37 @@ class Stylizer(ABC):
                 :class:`Style`, which is checked and handed back.
             size: see `style_size` of :class:`impasto.controls.Controls`.
             name: what to call the style; the file's name if not given.
+            mask: of the picture's size, white where its style is taken from, grey in between, see
+                :func:`impasto.mask.read_masks`.
+            box: left, top, right and bottom in pixels of the part that its style is taken from, as Pillow crops.
             max_pixels: refuse larger pictures, and those that would be larger once scaled to `size`, as strips would.
 
         Raises:
-            ImpastoError: there is no such style or picture, it cannot be read, is too large or wholly transparent, or
-                the style is of another model.
+            ImpastoError: there is no such style or picture, it cannot be read, is too large or wholly transparent, the
+                style is of another model, or there is no such part of its picture, or no picture to take it of.
 
         >>> import impasto
         >>> impasto.load().style("klimt-kiss").tensor.shape
         (1152,)
         """
-        if isinstance(source, Style):
-            return self._check_own(source)
-        if isinstance(source, (str, os.PathLike)):
-            path = Path(source)
-            if path.suffix.lower() == ".style":
-                return self._check_own(Style.load(path))
-            if not os.path.exists(path):  # False, too, for what is too long for a path
-                return self._find_shipped(str(source))
-            name = name or path.stem
-        size = check_style_size(size)
-        picture = crop_to_visible(read_image(source, max_pixels=max_pixels), f"the style {name or 'picture'}")
+        known = self._find_known(source)
+        if known is not None:
+            if mask is not None or box is not None:
+                raise ImpastoError(
+                    f"the style {known.name} has no picture to take a part of: give the picture itself, not its style"
+                )
+            return known
+        assert not isinstance(source, Style)
+        if name is None and isinstance(source, (str, os.PathLike)):
+            name = Path(source).stem
+        size, label = check_style_size(size), f"the style {name or 'picture'}"
+        picture = select_part(read_image(source, max_pixels=max_pixels), label, mask, box, max_pixels)
+        picture = crop_to_visible(picture, label)
         shape = picture.pixels.shape[:2]
         height, width = (round(side * size / min(shape)) for side in shape)
         if height * width > min(max_pixels, STYLE_PIXELS):
             raise TooLargeError(
-                f"the style {name or 'picture'} would be {width} x {height} pixels large, scaled to a short side of "
+                f"{label} would be {width} x {height} pixels large, scaled to a short side of "
                 f"{size}: cut out a part of it, or choose a smaller style size"
             )
         picture = picture.change(lambda pixels: resize_short_side(pixels, size))
@@ -246,18 +285,19 @@ class Stylizer(ABC):
             palette: gives the photo's colours, if they are asked for; None for the frames of a clip, where styles would
                 have to be taken anew in every frame: their palette is matched at the end.
         """
-        if controls.keep_color != "match":
+        tints = isinstance(controls.palette, Palette)
+        if controls.keep_color != "match" and not tints:
             return Plan(mix, controls)
         if palette is None or any(style.picture is None for style in mix.styles):
-            return Plan(mix, controls, recolors=True)
-        content = palette()
-        taken = {style: self._recolor_style(style, content) for style in mix.styles}
+            return Plan(mix, controls, recolors=not tints, tints=tints)
+        colors = controls.palette if isinstance(controls.palette, Palette) else palette()
+        taken = {style: self._recolor_style(style, colors) for style in mix.styles}
         return Plan(mix.replace_styles([taken[style] for style in mix.styles]), controls)
 
-    def _recolor_style(self, style: Style, content: Palette) -> Style:
-        """Takes a style anew from its picture, given the colours of a photo."""
+    def _recolor_style(self, style: Style, colors: Palette) -> Style:
+        """Takes a style anew from its picture, given other colours."""
         assert style.picture is not None
-        moved = map_colors(style.picture, *color_map(palette_of(style.picture, style.alpha), content))
+        moved = map_colors(style.picture, *color_map(palette_of(style.picture, style.alpha), colors))
         return self.take(moved, style.name, style.alpha)
 
     def stylize_picture(
@@ -285,6 +325,8 @@ class Stylizer(ABC):
             regions, coverage = read_masks(
                 masks, shape, mix.region_weights, scaled=content.shape[:2], max_pixels=max_pixels
             )
+        if controls.keep is not None:
+            coverage = plan.keep_people(coverage, find_people(content, controls.keep))
         painted = self.paint(content, plan, regions, large=large, alpha=alpha)
         return replace(picture, pixels=plan.finish(photo, painted, coverage, alpha))
 
@@ -310,9 +352,10 @@ class Stylizer(ABC):
             max_size: of the result's long side in pixels: the painting of the whole photo, made small. Methods paint
                 the photo scaled down.
             max_pixels: refuse larger pictures.
-            changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance"),
-                `style_size` and `plain` (as in the paper), one by one instead of `controls`, or in place of what these
-                say: see :class:`impasto.controls.Controls`.
+            changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance"), `palette`
+                ("painting", "photo" or a picture), `keep` ("person" or "face"), `keep_share` (0..1), `style_size` and
+                `plain` (as in the paper), one by one instead of `controls`, or in place of what these say: see
+                :class:`impasto.controls.Controls`.
 
         Returns:
             A picture of the photo's size to the pixel, with its alpha, by which pixels count, and EXIF.
@@ -331,6 +374,17 @@ class Stylizer(ABC):
         picture = read_image(photo, max_pixels=max_pixels)
         mix = self.mix(styles, style_size=controls.style_size, max_pixels=max_pixels)
         return self.stylize_picture(picture, mix, controls, masks, max_size=max_size, max_pixels=max_pixels).to_pil()
+
+    def _find_known(self, source: StyleSource) -> Style | None:
+        """Finds a style that has been taken already; None for a picture."""
+        if isinstance(source, Style):
+            return self._check_own(source)
+        if not isinstance(source, (str, os.PathLike)):
+            return None
+        if Path(source).suffix.lower() == ".style":
+            return self._check_own(Style.load(source))
+        # False, too, for what is too long for a path.
+        return None if os.path.exists(source) else self._find_shipped(str(source))
 
     def _find_shipped(self, name: str) -> Style:
         """Finds a style by its name, or says which name is near."""

@@ -25,6 +25,7 @@ import impasto
 from impasto.cli import COMMANDS, RENAMED, build, main
 from impasto.model import find_model
 from impasto.networks import AdaINSettings, CompactSettings, Settings
+from impasto.style import Style
 
 ASTRONAUT = Image.fromarray(data.astronaut()).resize((96, 96))
 CAT = Image.fromarray(data.chelsea()).resize((97, 64))
@@ -394,6 +395,33 @@ def test_a_style_is_saved_and_used_in_place_of_its_picture(impasto_: Impasto) ->
     assert difference("from-style.png", "from-picture.png") == 0
 
 
+def test_people_are_painted_less(impasto_: Impasto) -> None:
+    for name, options in {"all": [], "some": ["--keep", "person=0.5"], "none": ["--keep", "person"]}.items():
+        assert impasto_("stylize", "astronaut.png", "munch-scream", *options, "-o", f"{name}.png").code == 0
+    away = [difference("astronaut.png", f"{name}.png") for name in ("none", "some", "all")]
+    assert away == sorted(away)
+    assert away[0] < 0.8 * away[2]
+
+
+def test_a_style_is_taken_from_a_part(impasto_: Impasto) -> None:
+    COFFEE.crop((10, 0, 60, 40)).save("part.png")
+    Image.fromarray(np.uint8(255) * (np.mgrid[:60, :90][1] >= 45)).save("right.png")
+    Image.new("L", (90, 60), "white").save("all.png")
+    assert impasto_("style", "part.png", "--name", "coffee").code == 0
+    assert impasto_("style", "coffee.png", "--style-box", "10,0,60,40", "-o", "box.style").code == 0
+    part, box = (Style.load(f"{name}.style") for name in ("part", "box"))
+    assert np.array_equal(part.tensor, box.tensor)
+    mixed = ["stylize", "astronaut.png", "coffee.png", "cat.jpg"]
+    assert impasto_(*mixed, "--style-box", "0,0,60,40", "--palette", "photo", "-o", "one.png").code == 0
+    assert impasto_(*mixed, "--style-box", "0,0,60,40", "-o", "two.png").code == 0
+    assert impasto_(*mixed, "--style-box", "0,0,60,40", "--style-box", "0,0,97,64", "-o", "three.png").code == 0
+    assert min(difference("two.png", other) for other in ("one.png", "three.png")) > 0.3
+    for masks in (["all.png"], ["right.png"]):
+        options = [part for mask in masks for part in ("--style-mask", mask)]
+        assert impasto_("stylize", "astronaut.png", "coffee.png", *options, "-o", masks[0][:3] + "-out.png").code == 0
+    assert difference("all-out.png", "rig-out.png") > 0.5
+
+
 def test_a_style_can_be_named(impasto_: Impasto) -> None:
     assert impasto_("style", "coffee.png", "-o", "a.style", "--name", "espresso", "--style-size", 64).code == 0
     assert impasto.Style.load("a.style").name == "espresso"
@@ -638,6 +666,15 @@ def test_a_stdout_that_is_full_or_gone(folder: Path) -> None:
         (["cat.jpg", "munch-scream", "klimt-kiss", "--mask", "white.png"], "1 masks for 2 styles"),
         (["cat.jpg", "munch-scream", "--keep-color", "hue"], "see impasto stylize --help"),
         (["cat.jpg", "munch-scream", "--style-size", "99"], "--style-size needs the picture of a style"),
+        (["cat.jpg", "munch-scream", "--style-box", "0,0,9,9"], "munch-scream has no picture to take a part of"),
+        (["cat.jpg", "coffee.png", "--style-box", "0,0,9"], "a box is left, top, right and bottom in pixels, like"),
+        (["cat.jpg", "coffee.png", "--style-box", "0,0,91,9"], "does not lie in the style coffee, which is 90 x 60"),
+        (["cat.jpg", "coffee.png", "--style-mask", "small.png"], "is 20 x 20 but the picture is 90 x 60"),
+        (["cat.jpg", *["coffee.png"] * 3, *["--style-mask", "white.png"] * 2], "2 times --style-mask for 3 styles"),
+        (["cat.jpg", "coffee.png", "--palette", "sepia"], "the palette is painting, photo or a picture: cannot read"),
+        (["cat.jpg", "coffee.png", "--palette", "photo", "--keep-color", "match"], "leave one of them out"),
+        (["cat.jpg", "coffee.png", "--keep", "dog"], "what is kept is person or face, or a share of it like face=0.7"),
+        (["cat.jpg", "coffee.png", "--keep", "face=2"], "keep_share must be a number from 0 to 1, not 2.0"),
         (["cat.jpg", "coffee.png", "--style-size", "0"], "style size must be a whole number from 16 to 4096"),
         (["cat.jpg", "munch-scream", "--max-size", "0"], "the maximal size must be a whole number of pixels"),
         (["cat.jpg", "munch-scream", "--quality", "0"], "quality must be from 1 to 100, not 0"),

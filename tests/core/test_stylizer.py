@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from skimage.metrics import structural_similarity
 
 import impasto
-from impasto.color import Palette, luma
+from impasto.color import Palette, luma, palette_of
 from impasto.engine import Inputs, installed_engines
 from impasto.errors import ImpastoError
 from impasto.image import to_float
@@ -155,6 +155,76 @@ def test_colour_keeping(model, small, painting):
     vector = model.style(painting, size=SMALL)
     bare = Style(vector.name, vector.tensor, vector.model)  # its picture is gone, as in a .style file
     assert np.abs(array(model.stylize(small, bare, keep_color="match")).mean((0, 1)) - means[0]).max() < 3
+
+
+@pytest.mark.parametrize("kind", ["taken", "vector"])
+def test_a_palette_of_another_picture(compact, small, painting, kind):
+    """Rust and steel: a painting in teal comes out in them, however its style is known."""
+    rust = np.where(np.arange(64)[:, None, None] < 40, (170, 80, 40), (60, 70, 90)).astype(np.uint8).repeat(64, 1)
+    other = palette_of(rust)
+    style = compact.style(painting[..., ::-1], size=SMALL)
+    if kind == "vector":
+        style = Style(style.name, style.tensor, style.model, palette=style.palette)
+    own, moved = (array(compact.stylize(small, style, palette=palette)) for palette in ("painting", rust))
+    away = [np.abs(palette_of(image).mean - other.mean).mean() for image in (own, moved)]
+    assert away[1] < 0.5 * away[0]
+    half = array(compact.stylize(small, style, palette=other, strength=0))
+    assert np.array_equal(half, small)
+
+
+def test_colours_that_are_not_moved(compact, small, painting):
+    style = compact.style(painting, size=SMALL)
+    bare = Style(style.name, style.tensor, style.model)  # whose colours nobody knows
+    kept = array(compact.stylize(small, style, palette="photo"))
+    assert np.array_equal(kept, compact.stylize(small, bare))
+    assert distance(kept, compact.stylize(small, style)) > 1
+
+
+def test_the_style_of_a_part(compact, painting):
+    left, top, right, bottom = box = 60, 20, 260, 220
+    part = compact.style(painting[top:bottom, left:right], size=SMALL)
+    inside = np.zeros(painting.shape[:2])
+    inside[top:bottom, left:right] = 1
+    for options in ({"box": box}, {"mask": inside}, {"mask": Image.fromarray(inside > 0), "box": np.array(box)}):
+        taken = compact.style(painting, size=SMALL, **options)
+        assert np.array_equal(taken.tensor, part.tensor)
+        assert np.array_equal(taken.picture, part.picture)
+
+
+def test_a_soft_mask_counts_as_alpha_does(compact, painting):
+    fade = np.linspace(0, 1, painting.shape[1])[None].repeat(painting.shape[0], 0)
+    seen = np.full(painting.shape[:2], 100, np.uint8)
+    masked = compact.style(np.dstack([painting, seen]), size=SMALL, mask=fade)
+    faded = compact.style(np.dstack([painting, np.rint(100 * fade).astype(np.uint8)]), size=SMALL)
+    assert np.array_equal(masked.tensor, faded.tensor)
+    assert distance(masked.tensor, compact.style(painting, size=SMALL).tensor) > 0.001
+
+
+PARTS = {
+    "black": ({"mask": np.zeros((300, 451))}, "the mask of the style cat selects nothing: paint it white"),
+    "black in the box": ({"mask": np.tri(300, 451), "box": (400, 0, 451, 9)}, "selects nothing within the box"),
+    "another size": ({"mask": np.ones((30, 40))}, "the mask of the style cat is 40 x 30 but the picture is 451 x 300"),
+    "outside": ({"box": (0, 0, 452, 300)}, "the box 0,0,452,300 does not lie in the style cat, which is 451 x 300"),
+    "turned": ({"box": (20, 0, 10, 300)}, "the box 20,0,10,300 does not lie in"),
+    "three numbers": ({"box": (0, 0, 10)}, "a box is four whole numbers"),
+    "no numbers": ({"box": 7}, "a box is four whole numbers"),
+    "fractions": ({"box": (0, 0, 0.5, 1)}, "a box is four whole numbers"),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_parts_that_are_none_are_one_line(compact, painting, case):
+    options, message = PARTS[case]
+    with pytest.raises(ImpastoError, match=message):
+        compact.style(painting, name="cat", **options)
+
+
+def test_a_part_needs_a_picture(compact, painting, tmp_path):
+    style = compact.style(painting, size=64)
+    style.save(tmp_path / "cat.style")
+    for source in ("klimt-kiss", tmp_path / "cat.style", style):
+        with pytest.raises(ImpastoError, match="has no picture to take a part of: give the picture itself"):
+            compact.style(source, box=(0, 0, 20, 20))
 
 
 def test_all_controls_at_once(model, small, painting):
@@ -301,6 +371,8 @@ BAD = {
     "too many masks": ({"masks": [np.ones((160, 200))] * 2}, "mask"),
     "size 0": ({"max_size": 0}, "size"),
     "style size 0": ({"style_size": 0}, "style size"),
+    "no such palette": ({"palette": "sepia"}, "the palette is painting, photo or a picture: cannot read sepia"),
+    "a palette and kept colours": ({"palette": "photo", "keep_color": "match"}, "leave one of them out"),
 }
 
 

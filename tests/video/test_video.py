@@ -252,6 +252,58 @@ def test_what_is_transparent_becomes_white(model, tmp_path, ending):
         assert np.abs(painted[12:52, 8:40] - frame.pixels[12:52, 8:40]).mean() < 12 or strength
 
 
+@pytest.mark.parametrize(("ending", "codec"), [("mov", "prores"), ("webm", "libvpx-vp9")])
+def test_what_is_transparent_stays_so_where_the_file_can_hold_it(model, tmp_path, ending, codec):
+    clip = moving_gif(tmp_path / "a.gif")
+    for name, strength in (("out", 1), ("back", 0)):
+        result = stylize_video(model, clip, STYLE, tmp_path / f"{name}.{ending}", strength=strength)
+        with av.open(str(result.path)) as out:
+            assert out.streams.video[0].codec_context.name in (codec, "vp9")
+        assert times_of(result.path) == times_of(clip)
+    assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
+    given, painted, back = (
+        list(Clip(tmp_path / name).frames()) for name in ("a.gif", f"out.{ending}", f"back.{ending}")
+    )
+    assert len(given) == len(painted) == len(back) == 2
+    for before, after, same in zip(given, painted, back, strict=True):
+        assert np.abs(after.alpha.astype(int) - before.alpha).mean() < 1.5
+        seen = before.alpha == 255
+        assert distance(same.pixels[seen], before.pixels[seen]) < 10
+        assert distance(after.pixels[seen], before.pixels[seen]) > 10
+    again = stylize_video(
+        model, tmp_path / f"out.{ending}", STYLE, tmp_path / f"again.{ending}"
+    )  # and it is read again
+    assert Clip(again.path).has_alpha
+    plain = stylize_video(model, clip, STYLE, tmp_path / "h264.mov", codec="h264")
+    assert not Clip(plain.path).has_alpha
+
+
+def test_numbered_pictures(model, tmp_path):
+    (tmp_path / "100%").mkdir()
+    (tmp_path / "out").mkdir()
+    frames = pan(3, 48, 32)
+    for number, frame in enumerate(frames, 7):
+        Image.fromarray(frame).save(tmp_path / "100%" / f"f_{number:04}.png")
+    pattern = tmp_path / "100%" / "f_%04d.png"
+    result = stylize_video(model, pattern, STYLE, tmp_path / "out" / "g-%03d.png", strength=0)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["g-007.png", "g-008.png", "g-009.png"]
+    for number, frame in enumerate(frames, 7):
+        assert np.array_equal(Image.open(tmp_path / "out" / f"g-{number:03}.png"), frame)
+    assert result.frames == 3
+    result = stylize_video(model, pattern, STYLE, tmp_path / "out.mp4", fps=10)
+    assert times_of(result.path) == [0, Fraction(1, 10), Fraction(2, 10)]
+    sounding = make_clip(tmp_path / "a.mp4", pan(3, 48, 32), sound="aac")
+    result = stylize_video(model, sounding, STYLE, tmp_path / "h-%d.png")
+    assert result.left_out == ["audio aac"]
+    assert np.asarray(Image.open(tmp_path / "h-3.png")).shape == (32, 48, 3)
+    result = stylize_video(model, moving_gif(tmp_path / "a.gif"), STYLE, tmp_path / "i-%d.png")
+    assert Image.open(tmp_path / "i-1.png").mode == "RGBA"
+    with pytest.raises(ImpastoError, match=r"there is no picture k-1\.png, nor one of another number"):
+        stylize_video(model, tmp_path / "k-%d.png", STYLE, tmp_path / "k.mp4")
+    with pytest.raises(ImpastoError, match=r"pictures are numbered, like k-%05d\.png"):
+        stylize_video(model, sounding, STYLE, tmp_path / "k.png")
+
+
 def test_a_frame_is_painted_as_if_its_ground_were_not_there(model, tmp_path):
     def paint(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
         return TemporalPainter(model, STYLE, inertia=0, blend=0).paint(pixels, alpha=alpha)

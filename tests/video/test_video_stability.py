@@ -20,10 +20,12 @@ from impasto.controls import Controls
 from impasto.engine import Inputs
 from impasto.evaluate.video import SETTINGS, measure, warping_error
 from impasto.image import to_float
+from impasto.people import find_people
 from impasto.style import Style
 from impasto.stylizer import Memory, Stylizer
 from impasto.video import KeyFrames, TemporalPainter
 from impasto.video.flow import FlowEstimator, Motion, enlarge, find_consistent, to_grey
+from impasto.video.people import PeopleTrack
 
 STYLE = "hokusai-great-wave"
 HEIGHT, WIDTH = 96, 144
@@ -222,6 +224,33 @@ def test_controls_hold_in_every_frame(model, coffee):
         assert distance(match_color(painted, frame), painted) < distance(match_color(plain, frame), plain) / 8
         kept = chroma.paint(frame)
         assert np.abs((kept - kept.mean(2, keepdims=True)) - (frame - frame.mean(2, keepdims=True))).mean() < 12
+
+
+def test_what_is_kept_of_people_follows_them_without_flicker(model, photo):
+    """A portrait that moves, in the noise of a camera: where she is changes by less than what single frames say."""
+    noise = np.random.default_rng(0)
+    portrait = np.asarray(Image.fromarray(photo).resize((256, 256), Image.Resampling.LANCZOS))
+    frames = [
+        np.clip(portrait[10:202, 2 * t : 208 + 2 * t] + noise.normal(0, 12, (192, 208, 3)), 0, 255).astype(np.uint8)
+        for t in range(10)
+    ]
+    track, search = PeopleTrack(), FlowEstimator()
+    single = [find_people(frame, "person", thorough=False) for frame in frames]
+    followed = [track.follow(frames[0], "person")]
+    followed += [track.follow(now, "person", search(to_grey(before), to_grey(now))) for before, now in pairwise(frames)]
+
+    def flicker(maps):  # seen from the portrait, which then stands still
+        still = [found[:, 20 - 2 * t : 200 - 2 * t] for t, found in enumerate(maps)]
+        return np.mean([np.abs(now - before).mean() for before, now in pairwise(still[3:])])
+
+    assert flicker(followed) < 0.6 * flicker(single)
+    assert np.abs(followed[-1] - single[-1]).mean() < 0.05  # it does not lag behind
+    steady = TemporalPainter(model, STYLE, keep="face")
+    for t, frame in enumerate(frames[:3]):
+        painted = steady.paint(frame)
+        x, y = 112 - 2 * t, 50
+        assert distance(painted[y - 8 : y + 8, x - 8 : x + 8], frame[y - 8 : y + 8, x - 8 : x + 8]) < 4
+        assert distance(painted[120:, :40], frame[120:, :40]) > 8
 
 
 def test_styles_are_taken_once(model, coffee, painting, monkeypatch):

@@ -19,6 +19,8 @@ from impasto.app import clips
 from impasto.app.fields import (
     BINARY,
     Answers,
+    Keep,
+    KeepShare,
     KeptColor,
     Masks,
     MaxSize,
@@ -113,6 +115,8 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
         keep_color: KeptColor = None,
         stroke_size: StrokeSize = 1.0,
         style_size: StyleSize = STYLE_SIZE,
+        keep: Keep = None,
+        keep_share: KeepShare = 1.0,
         max_size: MaxSize = None,
         format: Annotated[Format, Form(description="Of the answer.")] = "png",
         quality: Annotated[int, Form(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95,
@@ -126,7 +130,7 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
             content = studio.picture(sent, "the photo")
             mix = studio.mix([*style, *pictures], weight, style_size)
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
-            controls = Controls(strength, keep_color, stroke_size, style_size)
+            controls = Controls(strength, keep_color, stroke_size, style_size, keep=keep, keep_share=keep_share)
             return encode(studio.stylize(content, mix, controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))

@@ -11,6 +11,7 @@ from impasto.app.guard import describe_excess
 from impasto.app.studio import MOST_STYLES, StyleName
 from impasto.controls import STROKE_SIZES, KeepColor
 from impasto.errors import TooLargeError
+from impasto.people import People
 
 #: What a route says of its answers, by status.
 Answers = dict[int | str, dict[str, Any]]
@@ -50,6 +51,8 @@ StrokeSize = Annotated[
     float,
     Form(ge=STROKE_SIZES[0], le=STROKE_SIZES[1], description="How large strokes are: 1 as usual, 2 twice as large."),
 ]
+Keep = Annotated[People | None, Form(description="Paint people, or their faces, less than the rest.")]
+KeepShare = Annotated[float, Form(ge=0, le=1, description="How much of the photo remains there.")]
 MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Of the result's long side in pixels.")]
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from impasto.image import ImageSource
     from impasto.style import Style
     from impasto.stylizer import Stylizer
+
+T = TypeVar("T")
 
 # typer brings its own copy of click, or uses the installed one; both call the base of BadParameter UsageError.
 UsageError: Any = typer.BadParameter.__base__
@@ -107,6 +109,32 @@ KeepColorOption = Annotated[
     Literal["match", "luminance"] | None,
     typer.Option(help="Keep the colours there were: their palette (match), or their chroma (luminance)."),
 ]
+PaletteOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="painting|photo|FILE",
+        help="Colours: half the way to the painting's, those there are, or those of another picture.",
+        show_default="painting",
+    ),
+]
+KeepOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="person|face[=SHARE]",
+        help="Paint people, or their faces, less: how much of the photo remains there, 0 to 1.",
+    ),
+]
+StyleBoxOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="L,T,R,B",
+        help="The part of a picture that its style is taken from, in pixels: one for all, or for each. Repeatable.",
+    ),
+]
+StyleMaskOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="Likewise as a picture of its size, white where it counts. Repeatable."),
+]
 MaxPixelsOption = Annotated[int | None, typer.Option(help="Refuse larger pictures.", show_default="200 million")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -190,18 +218,31 @@ def take_styles(
     style_size: int | None,
     limit: dict[str, int],
     attempt: Attempt = nullcontext,
+    boxes: Sequence[str] | None = None,
+    masks: Sequence[str] | None = None,
 ) -> dict[int, Style]:
     """Takes the styles that arguments name, by the arguments' numbers; where an attempt fails there is none."""
+    from impasto.mask import read_box
+
     options = given(size=style_size) | limit
+    corners = _one_for_each("--style-box", list(map(read_box, boxes or [])), len(sources))
+    covers = _one_for_each("--style-mask", list(map(hold_source, masks or [])), len(sources))
     styles: dict[int, Style] = {}
-    for number, source in enumerate(sources):
+    for number, (source, box, mask) in enumerate(zip(sources, corners, covers, strict=True)):
         with attempt():
-            styles[number] = painter.style(open_source(source), name=name_of(source), **options)
+            styles[number] = painter.style(open_source(source), name=name_of(source), box=box, mask=mask, **options)
     if style_size is not None and styles and all(style.picture is None for style in styles.values()):
         raise ImpastoError(
             "--style-size needs the picture of a style: saved and shipped styles keep the size they have"
         )
     return styles
+
+
+def _one_for_each(option: str, values: list[T], count: int) -> Sequence[T | None]:
+    """Gives each of so many styles its value of an option that was given once for all of them, or for each, or not."""
+    if len(values) not in (0, 1, count):
+        raise ImpastoError(f"{len(values)} times {option} for {count} styles: give it once for all, or for each")
+    return values if len(values) == count else [values[0] if values else None] * count
 
 
 def expand(arguments: Sequence[str], *also: str, attempt: Attempt = nullcontext) -> list[str]:

@@ -20,13 +20,17 @@ from impasto.cli.common import (
     Batch,
     EngineOption,
     KeepColorOption,
+    KeepOption,
     MaxPixelsOption,
     MaxSizeOption,
     ModelOption,
     OptionalStyleOption,
+    PaletteOption,
     PrecisionOption,
     SetOption,
     StrokeSizeOption,
+    StyleBoxOption,
+    StyleMaskOption,
     StyleSizeOption,
     ThreadsOption,
     complain,
@@ -84,8 +88,12 @@ def stylize(
         typer.Option(help="Where a style goes (white), a picture of the photo's size: one for each style. Repeatable."),
     ] = None,
     keep_color: KeepColorOption = None,
+    palette: PaletteOption = None,
+    keep: KeepOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
+    style_box: StyleBoxOption = None,
+    style_mask: StyleMaskOption = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="As in the paper: the network alone, once, and strength between features.")
     ] = False,
@@ -141,20 +149,25 @@ def stylize(
         raise typer.Exit(2)
     if not sources:
         raise ImpastoError("no style given: impasto stylize PHOTO STYLE (`impasto styles` lists the shipped ones)")
-    if sum(source in STDIN for source in [*photos, *sources, *(mask or [])]) > 1:
+    covers = [*(mask or []), *(style_mask or [])]
+    if sum(source in STDIN for source in [*photos, *sources, *covers]) > 1:
         raise ImpastoError("only one picture can come from stdin")
     if each and (weights or mask):
         raise ImpastoError("--each makes one picture for each style: leave out --weights and --mask, which mix them")
-    from impasto.controls import Controls, Mix, read_weights
+    from impasto.controls import Controls, Mix, read_keep, read_weights
 
     controls = Controls(
-        **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size, plain=plain)
+        **given(
+            strength=strength, keep_color=keep_color, palette=palette, stroke_size=stroke_size, style_size=style_size
+        ),
+        **read_keep(keep),
+        plain=plain,
     )
     jobs = _plan(photos, sources, each, out, format, batch)
     there = {job for job in jobs if job.out is not None and os.path.isfile(job.out)}
     if not jobs:
         raise typer.Exit(2)
-    _spare_inputs(jobs, [*photos, *sources, *(mask or [])])
+    _spare_inputs(jobs, [*photos, *sources, *covers, *([palette] if palette else [])])
     if any(job.out is None for job in jobs) and as_json:
         raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
     shares = read_weights(weights, len(sources))
@@ -167,7 +180,7 @@ def stylize(
         engine = "onnxruntime"
     painter = load_painter(model, engine, threads, set_option, precision)
     limit = given(max_pixels=max_pixels)
-    styles = take_styles(painter, sources, style_size, limit, attempt)
+    styles = take_styles(painter, sources, style_size, limit, attempt, style_box, style_mask)
     if out is not None and _names_folder(out):
         make_folder(Path(out))
 
@@ -356,6 +369,8 @@ def style(
     ] = None,
     fit_steps: Annotated[int | None, typer.Option(min=1, help="How long to.", show_default="40")] = None,
     style_size: StyleSizeOption = None,
+    style_box: StyleBoxOption = None,
+    style_mask: StyleMaskOption = None,
     max_pixels: MaxPixelsOption = None,
     model: ModelOption = None,
     engine: EngineOption = "auto",
@@ -364,14 +379,16 @@ def style(
     """Save the style of a picture, a few kilobytes to use in its place.
 
     impasto style painting.jpg -o painting.style
+    impasto style painting.jpg --style-box 0,0,400,300 -o sky.style
     impasto style painting.jpg --fit photos/    # half a minute for a closer style; any photos will do
     """
     target = Path(out or f"{name_of(picture)}.style")
     if target.suffix.lower() != ".style":
         raise ImpastoError(f"cannot write {target}: end its name in .style, so that it is known for a style")
-    _spare_inputs([_Job(picture, (0,), target)], [picture])
+    _spare_inputs([_Job(picture, (0,), target)], [picture, *(style_mask or [])])
     painter = load_painter(model, engine, threads)
-    taken = take_styles(painter, [picture], style_size, given(max_pixels=max_pixels))[0]
+    limit = given(max_pixels=max_pixels)
+    taken = take_styles(painter, [picture], style_size, limit, boxes=style_box, masks=style_mask)[0]
     if fit:
         taken = _fit(painter, taken, fit, fit_steps, threads)
     elif fit_steps is not None:

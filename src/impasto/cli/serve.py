@@ -13,7 +13,9 @@ from impasto.cli.common import (
     AddressOption,
     EngineOption,
     KeepColorOption,
+    KeepOption,
     ModelOption,
+    PaletteOption,
     PrecisionOption,
     StrokeSizeOption,
     StyleSizeOption,
@@ -206,6 +208,8 @@ def camera(
     ),
     strength: Annotated[float, typer.Option(help="0 gives the camera's picture back, 1 the full style.")] = 1.0,
     keep_color: KeepColorOption = None,
+    palette: PaletteOption = None,
+    keep: KeepOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
     max_size: Annotated[int | None, max_size_option("512")] = None,
@@ -220,11 +224,14 @@ def camera(
     impasto camera painting.jpg --source 1 --to virtual
     """
     from impasto.camera import Pace, VirtualCamera, Window, paint_live
-    from impasto.controls import Controls
+    from impasto.controls import Controls, read_keep
     from impasto.loader import load
 
     controls = Controls(
-        **given(strength=strength, keep_color=keep_color, stroke_size=stroke_size, style_size=style_size)
+        **given(
+            strength=strength, keep_color=keep_color, palette=palette, stroke_size=stroke_size, style_size=style_size
+        ),
+        **read_keep(keep),
     )
 
     with Window() if to == "window" else VirtualCamera() as screen:

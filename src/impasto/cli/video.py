@@ -20,12 +20,16 @@ from impasto.cli.common import (
     EngineOption,
     JsonOption,
     KeepColorOption,
+    KeepOption,
     MaxSizeOption,
     ModelOption,
     OptionalStyleOption,
+    PaletteOption,
     PrecisionOption,
     SetOption,
     StrokeSizeOption,
+    StyleBoxOption,
+    StyleMaskOption,
     StyleSizeOption,
     ThreadsOption,
     complain,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from impasto.video import KeyFrames, VideoResult
 
 _KEY = re.compile(r"(.+)@(\d+(?:\.\d+)?)s?")
+_NUMBER = r"[-_.]?%\d*d"
 _PREVIEW_SECONDS, _PREVIEW_SIZE = 3, 320
 _STABLE = "Stable in time"
 _FILE = "The file"
@@ -65,8 +70,12 @@ def video(
         typer.Option(help="Where a style goes (white), a clip or a picture: one for each style. Repeatable."),
     ] = None,
     keep_color: KeepColorOption = None,
+    palette: PaletteOption = None,
+    keep: KeepOption = None,
     stroke_size: StrokeSizeOption = None,
     style_size: StyleSizeOption = None,
+    style_box: StyleBoxOption = None,
+    style_mask: StyleMaskOption = None,
     max_size: MaxSizeOption = None,
     start: Annotated[float | None, typer.Option(help="Begin here, in seconds.")] = None,
     end: Annotated[float | None, typer.Option(help="End here, in seconds.")] = None,
@@ -89,8 +98,10 @@ def video(
         typer.Option(help="Frames a second, as 25 or 30000/1001.", show_default="the clip's", rich_help_panel=_FILE),
     ] = None,
     codec: Annotated[
-        Literal["h264", "h265", "vp9", "av1"] | None,
-        typer.Option(help="How to encode.", show_default="h264, for webm vp9", rich_help_panel=_FILE),
+        Literal["h264", "h265", "vp9", "av1", "prores"] | None,
+        typer.Option(
+            help="How to encode.", show_default="h264, for webm vp9, for transparent mov prores", rich_help_panel=_FILE
+        ),
     ] = None,
     crf: Annotated[
         int | None,
@@ -118,8 +129,8 @@ def video(
     impasto video clip.mp4 sky.jpg ground.jpg --mask sky.mp4 --mask ground.mp4
 
     Several styles are mixed; with a time, in seconds of the clip, they are key frames and fade into each other; with
-    --mask each goes into its own region. Writes mp4, m4v, mov, mkv, webm and gif. Ctrl-C finishes the file with what
-    is done.
+    --mask each goes into its own region. Writes mp4, m4v, mov, mkv, webm and gif; numbered pictures, frame-%05d.png,
+    are read and written, too, at --fps. Ctrl-C finishes the file with what is done.
 
     Clips go through pipes, too; one whose name has no ending, like stdout, gets Matroska.
 
@@ -141,7 +152,8 @@ def video(
         raise ImpastoError("the clip and --json cannot both go to stdout: name a file with --out")
     if to_stdout and sys.stdout.isatty():
         raise ImpastoError("stdout is a terminal: name a file with --out, or send stdout to one")
-    read = {os.path.realpath(path) for path in (str(clip), *names, *(mask or []))}
+    inputs = (str(clip), *names, *(mask or []), *(style_mask or []), *([palette] if palette else []))
+    read = {os.path.realpath(path) for path in inputs}
     if os.path.realpath(target) in read:
         raise ImpastoError(f"{target} is an input and would be overwritten: choose another --out")
     if no_flow and blend:
@@ -151,14 +163,17 @@ def video(
         end = soon if end is None else min(end, soon)
         max_size = min(max_size or _PREVIEW_SIZE, _PREVIEW_SIZE)
 
-    from impasto.controls import Controls, Mix, read_weights
+    from impasto.controls import Controls, Mix, read_keep, read_weights
     from impasto.progress import meter
 
     shares = read_weights(weights, len(names))
-    controls = Controls(**given(keep_color=keep_color, stroke_size=stroke_size, style_size=style_size))
+    controls = Controls(
+        **given(keep_color=keep_color, palette=palette, stroke_size=stroke_size, style_size=style_size),
+        **read_keep(keep),
+    )
 
     painter = load_painter(model, engine, threads, set_option, precision)
-    styles = list(take_styles(painter, names, style_size, {}).values())
+    styles = list(take_styles(painter, names, style_size, {}, boxes=style_box, masks=style_mask).values())
     with _catch_interrupt() as stop, meter("Painting") as show:
         result = stylize_video(
             painter,
@@ -240,7 +255,7 @@ def _default_target(clip: Path, styles: Sequence[str]) -> Path:
     from impasto.video.encode import CONTAINERS
 
     ending = clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
-    return Path(f"{clip.stem}-{'+'.join(name_of(style) for style in styles)}{ending}")
+    return Path(f"{re.sub(_NUMBER, '', clip.stem) or 'clip'}-{'+'.join(name_of(style) for style in styles)}{ending}")
 
 
 @contextlib.contextmanager

@@ -39,7 +39,8 @@ from impasto.huge.strips import (
 )
 from impasto.image import Pixels
 from impasto.mask import Regions, check_size, count_error, empty_mask_error, share_pixels
-from impasto.octaves import Octave, Painted, Recolored, Source, choose_sizes, resize, shrink
+from impasto.octaves import Octave, Painted, Recolored, Source, choose_sizes, resize, resize_part, shrink
+from impasto.people import LOOK_AT, find_people
 from impasto.progress import track
 from impasto.stylizer import MixSource, Plan, Stylizer
 
@@ -230,6 +231,9 @@ class _Work:
         kept = np.load(self._octave)
         maps = list(zip(kept["matrices"], kept["offsets"], strict=True))
         finest = Octave(Recolored(self.seen, maps, self._regions), Painted(kept["painting"], kept["photo"]))
+        alpha = None if self._alpha is None else resize(self._alpha, kept["painting"].shape[:2])
+        tint = plan.find_tint(self.palette, kept["painting"], alpha)
+        people = self._find_people(plan.controls)
         photo, row, columns = self.visible, self.width * 3, slice(0, self.width)
         there = self._painted.path.stat().st_size // row if self._painted.path.exists() else 0
         step = max(1, STRIP // self.width)
@@ -239,8 +243,14 @@ class _Work:
             for top in track(tops, "Painting strips", len(tops)):
                 rows = slice(top, min(top + step, self.height))
                 shared = self._share(rows, columns)
+                found = None
+                if people is not None:
+                    found = resize_part(people, (self.height, self.width), rows, columns) / np.float32(255)
+                coverage = plan.keep_people(shared and shared.coverage, found)
                 part = finest.pixels(rows, columns)
-                painted.write(plan.finish_part(photo[rows, columns], part, shared and shared.coverage).data)
+                if tint is not None:
+                    part = map_colors(part, *tint)
+                painted.write(plan.finish_part(photo[rows, columns], part, coverage).data)
                 painted.flush()
 
     def _paint_octaves(self, painter: GraphStylizer, plan: Plan) -> tuple[Painted, list[ColorMap]]:
@@ -254,6 +264,14 @@ class _Work:
             ]
         alphas = None if self._alpha is None else [resize(self._alpha, size) for size in sizes]
         return painter.paint_octaves(shrink(self.seen, sizes), plan, masks, alphas=alphas)
+
+    def _find_people(self, controls: Controls) -> Pixels | None:
+        """Finds people in a small version of the picture: uint8 [h, w]; None where they are not to be kept."""
+        if controls.keep is None:
+            return None
+        scale = min(1.0, LOOK_AT / max(self.height, self.width))
+        small = resize(self.seen, (max(1, round(self.height * scale)), max(1, round(self.width * scale))))
+        return np.rint(255 * find_people(small, controls.keep)).astype(np.uint8)
 
     def _save(self, painted: Painted, maps: list[ColorMap]) -> None:
         stream = io.BytesIO()
@@ -311,7 +329,7 @@ def _identify(inputs: Sequence[Path], painter: GraphStylizer, mix: Mix, controls
         "files": [_identify_file(path) for path in inputs],
         "painter": [painter.name, painter.fingerprint, painter.engine_name],
         "styles": [[style.digest(), weight] for style, weight in mix],
-        "controls": [controls.strength, controls.keep_color, controls.stroke_size],
+        "controls": [controls.strength, *controls.identify()],
     }
 
 

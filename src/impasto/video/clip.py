@@ -21,7 +21,7 @@ from impasto.checks import is_whole, plain
 from impasto.errors import ImpastoError, TooLargeError
 from impasto.image import Picture, Pixels
 from impasto.video.gif import read_times
-from impasto.video.source import ClipFile, find_video_stream
+from impasto.video.source import USUAL_RATE, ClipFile, find_video_stream
 
 #: AVColorSpace of ITU-T H.273: the matrices that Y'CbCr is made with.
 BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
@@ -79,7 +79,8 @@ class Clip:
     """A clip that can be decoded: what is known of it beforehand, and its frames.
 
     Args:
-        path: of the file; a pipe is read once.
+        path: of the file, or of numbered pictures, see :class:`impasto.video.source.ClipFile`; a pipe is read once.
+        rate: of numbered pictures a second.
         max_size: scale frames down so that their long side is at most this.
         even: make both sides even, as H.264 and H.265 want them in 4:2:0. Frames that are not scaled get their last
             row or column twice.
@@ -94,6 +95,7 @@ class Clip:
         length: seconds, as far as the file tells.
         color: how to read the samples, and how to write them again.
         aspect: width of a pixel over its height.
+        has_alpha: whether frames may be transparent; a GIF, if the first one is.
         broken: how many packets or frames could not be decoded so far.
 
     Raises:
@@ -104,11 +106,12 @@ class Clip:
         self,
         path: str | os.PathLike[str],
         *,
+        rate: Fraction = USUAL_RATE,
         max_size: int | None = None,
         even: bool = False,
         max_pixels: int | None = None,
     ) -> None:
-        self.source = ClipFile(path)
+        self.source = ClipFile(path, rate)
         self.path, self._max_pixels = self.source.path, max_pixels
         max_size = plain(max_size)
         if max_size is not None and (not is_whole(max_size) or max_size < 2):
@@ -132,6 +135,7 @@ class Clip:
             self.aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             width, height = first.width, first.height
             is_gif = container.format.name == "gif"
+            self.has_alpha = _has_alpha(first) and not (is_gif and first.to_ndarray(format="rgba")[..., 3].min() == 255)
         self.broken = 0
         if is_gif:
             with self.source.open() as container:
@@ -216,7 +220,7 @@ class Clip:
 
     def _to_picture(self, decoded: av.VideoFrame) -> Picture:
         width, height = self._decoded_size
-        alpha = any(component.is_alpha for component in decoded.format.components)
+        alpha = _has_alpha(decoded)
         rgb: Pixels = decoded.reformat(
             width,
             height,
@@ -270,6 +274,10 @@ def find_color(frame: av.VideoFrame) -> Color:
         matrix = BT709 if frame.format.is_rgb or frame.width >= 1280 or frame.height > 576 else SMPTE170M
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
     return Color(matrix, frame.color_primaries, frame.color_trc, full and not frame.format.is_rgb)
+
+
+def _has_alpha(frame: av.VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
 
 
 def _choose_decoder(stream: Any) -> Any:

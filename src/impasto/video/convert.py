@@ -29,6 +29,7 @@ from impasto.video.masks import MaskSource, MaskTrack
 from impasto.video.mux import assemble
 from impasto.video.parts import Parts
 from impasto.video.pipeline import BackgroundWorker, make_ahead
+from impasto.video.source import USUAL_RATE, find_number
 from impasto.video.temporal import BLEND, INERTIA, Sight, TemporalPainter
 from impasto.video.timing import add_durations, change_rate, cut
 from impasto.video.tracks import PaintedSpan
@@ -106,17 +107,19 @@ def stylize_video(
 
     Args:
         painter: model or method.
-        clip: whatever FFmpeg reads, if it holds its video itself.
+        clip: whatever FFmpeg reads, if it holds its video itself; or numbered pictures, ``frame-%05d.png``.
         styles: as :meth:`Stylizer.stylize` takes them, or key frames of that, cross-faded.
-        out: the file to write: .mp4, .m4v, .mov, .mkv, .webm or .gif.
+        out: the file to write: .mp4, .m4v, .mov, .mkv, .webm or .gif; or numbered pictures, ``frame-%05d.png``. The
+            transparency of a clip is kept in .webm (VP9), .mov (ProRes 4444) and .png, and else laid on white.
         controls, changes: see :meth:`Stylizer.stylize` and :class:`TemporalPainter`.
         strength: 0..1, or key frames of it; None leaves it to `controls`.
         masks: one for each style: a clip or a picture (scaled to the frames), or an array of the frames' size.
         max_size: scale frames down so that their long side is at most this.
         max_pixels: refuse clips whose frames have more; None takes any.
         start, end: seconds of the clip between which to paint.
-        fps: frames a second to come to; None keeps every frame and its time.
-        codec: "h264" (usual for mp4, mov and mkv), "h265", "vp9" (usual for webm) or "av1".
+        fps: frames a second to come to; None keeps every frame and its time. Of numbered pictures, what they have: 25
+            if nobody says.
+        codec: "h264" (usual for mp4, mov and mkv), "h265", "vp9" (usual for webm), "av1" or "prores" (mov).
         crf: quality on the encoder's scale, smaller is better; None for one that keeps strokes.
         inertia, blend: what keeps the result from flickering, see :class:`TemporalPainter`; 0 switches it off.
         resume: go on from what a killed run with the same settings has left; a run that is stopped leaves it, too.
@@ -127,7 +130,7 @@ def stylize_video(
         ImpastoError: a control is wrong, the clip cannot be read, or the file cannot be written.
         StoppedError: `stop` was set before the first frame was painted; nothing is written.
     """
-    target = Target.choose(Path(out), codec, crf)
+    target = Target.choose(Path(out), codec, crf)  # now, and not when the clip has been read
     begin, finish, rate = _check_seconds("start", start), _check_seconds("end", end), _check_seconds("fps", fps)
     if finish is not None and finish <= (begin or 0):
         raise ImpastoError(f"the end ({end} s) must come after the start ({start or 0} s)")
@@ -135,7 +138,17 @@ def stylize_video(
         raise ImpastoError(f"fps must be a number above 0, not {fps}")
     if os.path.realpath(clip) == os.path.realpath(out):
         raise ImpastoError(f"{out} is the clip itself and would be overwritten: choose another file")
-    source = Clip(clip, max_size=max_size, even=target.codec.even, max_pixels=max_pixels)
+    numbered = find_number(Path(clip)) is not None
+    source = Clip(
+        clip,
+        rate=rate if numbered and rate else USUAL_RATE,
+        max_size=max_size,
+        even=target.codec.even,
+        max_pixels=max_pixels,
+    )
+    rate = None if numbered else rate
+    if source.has_alpha:
+        target = Target.choose(Path(out), codec, crf, alpha=True)
     excerpt = Excerpt(source, begin or Fraction(0), finish, rate)
     schedule = Schedule(painter, styles, change_controls(controls, changes), strength, masks, source)
     steady = TemporalPainter(painter, schedule.first, schedule.controls, inertia=inertia, blend=blend)
@@ -144,13 +157,12 @@ def stylize_video(
         "painter": [painter.name, painter.fingerprint],
         "controls": [
             *schedule.identify(),
-            schedule.controls.keep_color,
-            schedule.controls.stroke_size,
+            *schedule.controls.identify(),
             plain(inertia),
             plain(blend),
         ],
         "frames": [source.width, source.height, str(excerpt.begin), str(finish), str(rate)],
-        "encoding": [target.codec.encoder, target.crf],
+        "encoding": [target.codec.encoder, target.codec.samples, target.crf],
     }
     with target.place(resume) as place:
         parts = Parts(place, settings, excerpt.time_base, resume=resume)
@@ -232,12 +244,18 @@ class _Conversion:
                 if sight is not None:
                     painted = self.steady.paint(frame.pixels, sight, alpha=frame.alpha, **self.schedule.at(frame.time))
                 if frame.pts > reached:
-                    encoding.put((lay_on_white(painted, frame.alpha), frame))
+                    encoding.put((self._show(painted, frame.alpha), frame))
                     done += 1
                     if self.progress is not None:
                         self.progress(done, total)
         encoder.close()
         return stopped
+
+    def _show(self, painted: Pixels, alpha: Pixels | None) -> Pixels:
+        """Makes of a painted frame what is encoded: with its alpha, [H, W, 4], or on white."""
+        if not self.target.codec.has_alpha:
+            return lay_on_white(painted, alpha)
+        return np.dstack([painted, np.full(painted.shape[:2], 255, np.uint8) if alpha is None else alpha])
 
     def _look_at(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Sight | None]]:
         """Compares each frame with that before it; None for one that is shown once more, for a higher rate."""

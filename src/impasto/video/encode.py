@@ -21,7 +21,7 @@ from impasto.errors import ImpastoError
 from impasto.files import reason
 from impasto.image import Pixels
 from impasto.video.clip import EXACT, Color
-from impasto.video.source import file_url
+from impasto.video.source import file_url, find_number
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Codec:
         worst: the largest crf.
         even: whether the sides must be even.
         options: of the encoder.
+        samples: its pixel format in FFmpeg.
+        part: the container in FFmpeg that holds what is encoded until the file is complete.
     """
 
     encoder: str
@@ -41,24 +43,48 @@ class Codec:
     worst: int
     even: bool
     options: dict[str, str] = field(default_factory=dict)
+    samples: str = "yuv420p"
+    part: str = "mp4"
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether it keeps transparency."""
+        return self.samples.startswith("yuva") or self.samples == "rgba"
 
 
+_VP9 = {"deadline": "good", "cpu-used": "4", "row-mt": "1"}
 CODECS = {
     "h264": Codec("libx264", 18, 51, True, {"preset": "superfast"}),
     "h265": Codec("libx265", 22, 51, True, {"preset": "fast", "x265-params": "log-level=error"}),
-    "vp9": Codec("libvpx-vp9", 28, 63, False, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}),
+    "vp9": Codec("libvpx-vp9", 28, 63, False, _VP9),
     "av1": Codec("libsvtav1", 28, 63, False, {"preset": "8"}),
+    # ProRes 4444, which has one quality.
+    "prores": Codec("prores_ks", 0, 0, False, {"profile": "4444", "vendor": "apl0"}, "yuva444p10le", "mov"),
+    # Alternative reference frames are not for streams with transparency, which MP4 does not hold.
+    "vp9 with alpha": Codec("libvpx-vp9", 28, 63, False, _VP9 | {"auto-alt-ref": "0"}, "yuva420p", "matroska"),
+    "png": Codec("png", 0, 0, False, {}, "rgb24", "mov"),
+    "png with alpha": Codec("png", 0, 0, False, {}, "rgba", "mov"),
     # Without loss, for the GIF that is made of it at the end.
-    "gif": Codec("libx264rgb", 0, 0, False, {"preset": "ultrafast"}),
+    "gif": Codec("libx264rgb", 0, 0, False, {"preset": "ultrafast"}, "rgb24"),
 }
+#: What a clip with transparency is encoded by, where the file and the wish for a codec allow it.
+_WITH_ALPHA = {
+    (".mov", None): "prores",
+    (".webm", None): "vp9 with alpha",
+    (".webm", "vp9"): "vp9 with alpha",
+    (".png", None): "png with alpha",
+}
+#: Numbered pictures instead of a file, as FFmpeg calls them.
+PICTURES = "image2"
 #: Endings of files: the container in FFmpeg, and the codecs that it takes, the usual one first.
 CONTAINERS = {
     ".mp4": ("mp4", ("h264", "h265", "vp9", "av1")),
     ".m4v": ("mp4", ("h264", "h265", "vp9", "av1")),
-    ".mov": ("mov", ("h264", "h265")),
+    ".mov": ("mov", ("h264", "h265", "prores")),
     ".mkv": ("matroska", ("h264", "h265", "vp9", "av1")),
     ".webm": ("webm", ("vp9", "av1")),
     ".gif": ("gif", ("gif",)),
+    ".png": (PICTURES, ("png",)),
 }
 
 
@@ -79,8 +105,8 @@ class Target:
     crf: int
 
     @staticmethod
-    def choose(path: Path, codec: str | None, crf: int | None) -> Target:
-        """Chooses container, encoder and quality by a file's ending and the wishes for it.
+    def choose(path: Path, codec: str | None, crf: int | None, alpha: bool = False) -> Target:
+        """Chooses container, encoder and quality by the ending and the wishes; `alpha` is kept where it can be.
 
         Raises:
             ImpastoError: they do not go together, there is no such folder, or the encoder is not there.
@@ -90,13 +116,15 @@ class Target:
             problem = f"unknown video format '{path.suffix}'" if path.suffix else "the name has no ending"
             raise ImpastoError(f"cannot write {path}: {problem}; use one of {', '.join(CONTAINERS)}")
         container, fitting = CONTAINERS[ending]
+        if container == PICTURES and find_number(path) is None:
+            raise ImpastoError(f"cannot write {path}: pictures are numbered, like {path.stem}-%05d{path.suffix}")
         if codec is not None and codec not in fitting:
             raise ImpastoError(f"{ending} does not hold {codec}: choose {', '.join(fitting)}, or another ending")
         if path.is_dir():
             raise ImpastoError(f"cannot write {path}: it is a folder; name a file in it")
         if not path.parent.is_dir():
             raise ImpastoError(f"cannot write {path}: there is no folder {path.parent}; create it first")
-        chosen = CODECS[codec or fitting[0]]
+        chosen = CODECS[(_WITH_ALPHA.get((ending, codec)) if alpha else None) or codec or fitting[0]]
         try:
             av.Codec(chosen.encoder, "w")
         except UnknownCodecError:
@@ -118,8 +146,12 @@ class Target:
             yield Path(folder, "clip")
 
     def deliver(self, whole: Path, place: Path) -> None:
-        """Moves the finished file to its place, or sends it through the pipe."""
+        """Moves the finished file, or a folder of pictures, to its place, or sends it through the pipe."""
         try:
+            if self.container == PICTURES:
+                for picture in sorted(whole.iterdir()):
+                    os.replace(picture, place.with_name(picture.name))
+                return
             if not is_pipe(self.path):
                 os.replace(whole, place)
                 return
@@ -137,7 +169,7 @@ def is_pipe(path: Path) -> bool:
 
 
 class FrameEncoder:
-    """Encodes frames into a file that can be read as far as it came, whatever happens: fragmented MP4.
+    """Encodes frames into a file that can be read as far as it came, whatever happens: fragmented MP4, or clusters.
 
     Args:
         path: of the file, which is made when the first frame comes.
@@ -163,16 +195,16 @@ class FrameEncoder:
     ) -> None:
         self._path, self._target, self._size = path, target, (height, width)
         self._rate, self._time_base, self._color, self._aspect = rate, time_base, color, aspect
-        self._rgb = target.codec.encoder.endswith("rgb")
+        self._rgb = target.codec.samples.startswith("rgb")
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
 
     def write(self, pixels: Pixels, pts: int, duration: int) -> None:
-        """Encodes a frame, uint8 [H, W, 3]."""
-        frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+        """Encodes a frame, uint8 [H, W, 3], or with alpha [H, W, 4] where the codec has it."""
+        frame = av.VideoFrame.from_ndarray(pixels, "rgb24" if pixels.shape[2] == 3 else "rgba")
         if not self._rgb:
             frame = frame.reformat(
-                format="yuv420p",
+                format=self._target.codec.samples,
                 src_color_range=ColorRange.JPEG,
                 dst_colorspace=self._color.sws_matrix,
                 dst_color_range=self._color.range,
@@ -193,10 +225,11 @@ class FrameEncoder:
                 self._container.close()
 
     def _open(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
-        movflags = "empty_moov+delay_moov+frag_every_frame+default_base_moof"
-        options = {"movflags": movflags, "flush_packets": "1"}
-        container = av.open(file_url(self._path), "w", format="mp4", container_options=options)
         codec, (height, width) = self._target.codec, self._size
+        movflags = "empty_moov+delay_moov+frag_every_frame+default_base_moof"
+        whole = {"cluster_time_limit": "100"} if codec.part == "matroska" else {"movflags": movflags}
+        options = {"flush_packets": "1"} | whole
+        container = av.open(file_url(self._path), "w", format=codec.part, container_options=options)
         stream = container.add_stream(
             codec.encoder,
             rate=self._rate,
@@ -208,7 +241,9 @@ class FrameEncoder:
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         context.sample_aspect_ratio = self._aspect
-        stream.pix_fmt = "rgb24" if self._rgb else "yuv420p"
+        stream.pix_fmt = codec.samples
+        if codec.has_alpha:
+            stream.metadata["alpha_mode"] = "1"  # which Matroska tells it by
         if not self._rgb:
             context.colorspace, context.color_range = self._color.matrix, self._color.range
             context.color_primaries, context.color_trc = self._color.primaries, self._color.transfer

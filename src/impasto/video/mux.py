@@ -16,7 +16,7 @@ import av.error
 from impasto.errors import ImpastoError
 from impasto.files import reason
 from impasto.video.clip import Clip
-from impasto.video.encode import Target
+from impasto.video.encode import PICTURES, Target
 from impasto.video.gif import write_gif
 from impasto.video.parts import Part, packets
 from impasto.video.sound import Opus
@@ -62,11 +62,14 @@ def assemble(
         What of the other streams is not in the file, since it cannot hold it or it is damaged, in words.
     """
     try:
-        if target.container == "gif":
+        if target.container in ("gif", PICTURES):
             with clip.source.open() as source:
                 left_out = [describe(stream) for stream in other_streams(source)]
                 left_out += ["time code"] * (find_time_code(source, *source.streams) is not None)
-            write_gif(_decode_frames(parts), _decode_frames(parts), last[1] - last[0], path)
+            if target.container == PICTURES:
+                _write_pictures(parts, target.path.name, min(clip.source.pictures, default=1), path)
+            else:
+                write_gif(_decode_frames(parts), _decode_frames(parts), last[1] - last[0], path)
         else:
             left_out = _remux(parts, last, clip, span, target, path)
     except (OSError, av.error.FFmpegError) as error:
@@ -154,6 +157,17 @@ def _video_packets(parts: Sequence[Part], last: tuple[Fraction, Fraction], conta
                 else:
                     packet.duration = min(packet.duration or stop, stop - packet.pts)
                 yield packet
+
+
+def _write_pictures(parts: Sequence[Part], pattern: str, first: int, folder: Path) -> None:
+    """Writes each frame, whose packet is a picture file, into a folder, named by a pattern, numbered from the first."""
+    folder.mkdir(exist_ok=True)
+    number = first
+    for part in parts:
+        with av.open(file_url(part.path)) as file:
+            for packet in islice(packets(file), part.frames):
+                (folder / (pattern % number)).write_bytes(bytes(packet))
+                number += 1
 
 
 def _decode_frames(parts: Sequence[Part]) -> Iterator[av.VideoFrame]:

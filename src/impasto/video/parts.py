@@ -23,6 +23,7 @@ from impasto.errors import ImpastoError
 from impasto.files import open_work_folder, reason, write_file
 from impasto.video.source import file_url
 
+_ROUNDING = Fraction(1, 2000)  # seconds that a time stamp may be off in Matroska, which counts milliseconds
 _NOTED = re.compile(r"(-?\d+) (\d+)\n")
 
 
@@ -100,7 +101,7 @@ class Parts:
             whole, latest = 0, due[0] - 1 if due else 0
             for number, (pts, expected) in enumerate(zip(self._read_time_stamps(path), due, strict=False), 1):
                 latest = max(latest, pts)
-                if latest == expected:
+                if abs(latest - expected) * self._time_base <= _ROUNDING:
                     whole = number
             times = times[: first + whole]
             if whole:

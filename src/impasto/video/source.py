@@ -7,10 +7,12 @@ import hashlib
 import io
 import mmap
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,11 @@ from av.stream import Disposition
 
 from impasto.errors import ImpastoError
 from impasto.files import reason
+from impasto.image import ENDINGS
 
+#: Pictures a second where they are numbered and nobody says.
+USUAL_RATE = Fraction(25)
+_NUMBER = re.compile(r"%0?\d*d")
 #: Containers that hold their video themselves; FFmpeg also knows playlists and the like, which name other files.
 _CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,gif,ogg,flv,asf,mxf,gxf,nut,ivf,rm,wtv,dv,nsv,apng,yuv4mpegpipe,"
@@ -30,21 +36,33 @@ _CONTAINERS = (
 _PICTURES = "png_pipe,jpeg_pipe,webp_pipe,gif_pipe,bmp_pipe,tiff_pipe,jpegxl_pipe,psd_pipe,qoi_pipe"
 
 
+def find_number(path: Path) -> re.Match[str] | None:
+    """Finds where in a picture's name the number of the frame stands, ``frame-%05d.png``; None for other names."""
+    if path.suffix[1:].lower() not in ENDINGS or path.name.count("%") != 1 or path.exists():
+        return None
+    return _NUMBER.search(path.name)
+
+
 class ClipFile:
-    """A clip's file, which is opened more than once: for its frames, and for its sound.
+    """A clip's file, which is opened more than once: for its frames, and for its sound; or pictures that are numbered.
 
     What comes through a pipe is read once, to its end, into a temporary file that goes with this object.
 
     Args:
-        path: of the file.
+        path: of the file, or of all pictures, as ``frame-%05d.png``: those from the lowest number to the first gap.
+        rate: pictures a second.
+
+    Attributes:
+        pictures: by number, in order; none where it is a file.
 
     Raises:
-        ImpastoError: the pipe cannot be read.
+        ImpastoError: the pipe cannot be read, or there is no such picture.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._piped = _read_pipe(self.path)
+    def __init__(self, path: str | os.PathLike[str], rate: Fraction = USUAL_RATE) -> None:
+        self.path, self._rate = Path(path), rate
+        self.pictures = _list_pictures(self.path)
+        self._piped = None if self.pictures else _read_pipe(self.path)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[av.container.InputContainer]:
@@ -55,6 +73,10 @@ class ClipFile:
         Raises:
             ImpastoError: there is no such file, or it is none that holds a video.
         """
+        if self.pictures:
+            with self._open_pictures() as container:
+                yield container
+            return
         path, allowed = self.path, {"format_whitelist": f"{_CONTAINERS},{_PICTURES}"}
         if path.is_dir():
             raise ImpastoError(f"cannot read {path}: it is a folder; name one clip in it")
@@ -81,8 +103,20 @@ class ClipFile:
                 raise ImpastoError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
             yield container
 
+    def _open_pictures(self) -> av.container.InputContainer:
+        """Opens numbered pictures by FFmpeg's own reader, to which a percent sign elsewhere must not say anything."""
+        pattern = f"{str(self.path.parent).replace('%', '%%')}/{self.path.name}"
+        options = {"framerate": str(self._rate), "start_number": str(min(self.pictures))}
+        try:
+            return av.open(file_url(Path(pattern)), "r", format="image2", options=options)
+        except av.error.FFmpegError as error:
+            raise ImpastoError(f"cannot read {self.path}: {error.strerror or error}") from None
+
     def identify(self) -> list[Any]:
         """Tells this clip from others, ready for ``json.dumps``."""
+        if self.pictures:
+            facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.pictures.values()]
+            return [str(self.path.resolve()), str(self._rate), hashlib.sha256(repr(facts).encode()).hexdigest()]
         if self._piped is not None:
             return [len(self._piped), hashlib.sha256(self._piped).hexdigest()]
         found = self.path.stat()
@@ -101,6 +135,22 @@ def find_video_stream(container: av.container.InputContainer) -> av.VideoStream:
     if stream.codec_context is None:
         raise ImpastoError(f"{path}: there is no decoder here for its video; convert it to H.264 first")
     return stream
+
+
+def _list_pictures(path: Path) -> dict[int, Path]:
+    """Lists pictures by number; none for the name of a file."""
+    number = find_number(path)
+    if number is None:
+        return {}
+    before, after = path.name[: number.start()], path.name[number.end() :]
+    named = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    matches = [match for match in map(named.fullmatch, (one.name for one in there)) if match]
+    numbers = sorted(int(match[1]) for match in matches if path.name % int(match[1]) == match[0])
+    found = {number: path.with_name(path.name % number) for number in numbers}
+    if not found:
+        raise ImpastoError(f"cannot read {path}: there is no picture {path.name % 1}, nor one of another number")
+    return found
 
 
 def file_url(path: Path) -> str:

@@ -18,6 +18,7 @@ from impasto.mask import read_masks, resize_regions
 from impasto.octaves import resize
 from impasto.stylizer import Memory, MixSource, Stylizer
 from impasto.video.flow import FlowEstimator, Motion, enlarge, find_consistent, to_grey, warp
+from impasto.video.people import PeopleTrack
 
 #: Share of the running content statistics in the next frame's: they follow a change within ten frames.
 INERTIA = 0.9
@@ -50,7 +51,7 @@ class _Seen(NamedTuple):
 
 @dataclass
 class _Shot:
-    """What a shot hands on from frame to frame: content statistics, and the last frame as it was painted.
+    """What a shot hands on from frame to frame: content statistics, the last frame as it was painted, and people.
 
     For a painter that looks back, the luma of the frames before, and these as they were painted, the last one first.
     """
@@ -58,6 +59,7 @@ class _Shot:
     memory: Memory
     last: Pixels | None = None
     past: list[tuple[Pixels, Pixels]] = field(default_factory=list)
+    people: PeopleTrack = field(default_factory=PeopleTrack)
 
 
 class TemporalPainter:
@@ -161,6 +163,9 @@ class TemporalPainter:
         if masks is not None:
             regions, coverage = read_masks(masks, frame.shape[:2], mix.region_weights, may_be_empty=True)
             regions = resize_regions(regions, small.shape[:2])
+        if controls.keep is not None:
+            people = self._shot.people.follow(small, controls.keep, sight.motion)
+            coverage = plan.keep_people(coverage, cv2.resize(people, (frame.shape[1], frame.shape[0])))
         weights = None if alpha is None else resize(alpha, small.shape[:2])
         if self._back:
             luma = to_grey(small, max(small.shape))

@@ -158,6 +158,8 @@ def add_painted(video: Any, out: av.container.OutputContainer) -> Any:
     stream.codec_context.framerate = video.average_rate or Fraction(25)
     if out.format.name in ("mp4", "mov") and video.codec_context.name == "hevc":
         stream.codec_context.codec_tag = "hvc1"  # Apple's players take no other
+    if "alpha_mode" in {name.lower() for name in video.metadata}:
+        stream.metadata["alpha_mode"] = "1"
     return stream
 
 
