@@ -78,7 +78,7 @@ def test_every_decoder_is_trained_and_exported(vgg19, pictures, tmp_path, kind):
         found = model.run_network(photo, model.style(painting, size=256).tensor[None], 1.0)
         assert np.abs(found - expected.permute(1, 2, 0).numpy()).max() <= 1, model.engine_name
     if kind == "in":  # tiles share the statistics of its decoder, too
-        assert models[0].model.reach == 64
+        assert models[0].model.reach <= 64  # and not as far as the picture goes
     if kind == "concat":
         with pytest.raises(ImpastoError, match="paints pictures in one piece alone: scale this one down"):
             _ = models[0].model.reach
