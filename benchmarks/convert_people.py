@@ -15,6 +15,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import impasto  # noqa: F401 (before ONNX Runtime, so that it reports nothing)
+
+# isort: split
 import numpy as np
 import onnx
 import onnxruntime

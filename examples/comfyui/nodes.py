@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import impasto
-from impasto.controls import STROKE_SIZES, Controls, Mix, cross_fade, read_keep_color
+from impasto.controls import STROKE_SIZES, Controls, Mix, cross_fade
 from impasto.engine import ENGINES
 from impasto.model import shipped_models
 from impasto.progress import track
@@ -111,7 +111,7 @@ class Stylize:
         frames: bool,
         mask: Tensor | None = None,
     ) -> tuple[Tensor]:
-        controls = Controls(strength, keep_color=read_keep_color(color), stroke_size=stroke_size)
+        controls = Controls(strength, keep_color=None if color == "style" else color, stroke_size=stroke_size)
         masks = [None] * len(image) if mask is None else fit_masks(mask, image)
         if mask is not None:
             style = Mix([style.blend()])  # one region, painted in all of them

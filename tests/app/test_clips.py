@@ -226,7 +226,7 @@ def test_results_are_few_and_not_kept_for_ever(painter, clip, folder):
     with serve(painter, clips_kept=1) as client:
         first, second = begin(client, clip), begin(client, clip)
         wait(client, second, is_("done"))
-        wait(client, first, lambda report: "no such clip" in report.get("error", ""))
+        wait(client, first, lambda report: "no such clip" in (report["error"] or ""))
         assert client.get(f"{second}/video").status_code == 200
         assert len(list(folder.glob("impasto-*"))) == 1
     with serve(painter, clip_kept=0.5) as client:

@@ -89,7 +89,7 @@ def takers(model: impasto.Stylizer) -> dict[str, tuple[str, typing.Callable[[typ
         "write_image quality": ("whole", write),
         "limit_size": ("whole", lambda value: picture.limit_size(value).size),
         "style size": ("whole", lambda value: model.style(grey, size=value).tensor.tolist()),
-        "stylize max_size": ("whole", lambda value: model.stylize(grey, scream, max_max_size=value).size),
+        "stylize max_size": ("whole", lambda value: model.stylize(grey, scream, max_size=value).size),
         "sheet size": ("whole", lambda value: sheet(model, grey, [scream], max_size=value).size),
         "sheet columns": ("whole", lambda value: sheet(model, grey, [scream], max_size=32, columns=value).size),
         "training steps": ("whole", lambda value: json.dumps(asdict(AdaINSettings(steps=value)))),

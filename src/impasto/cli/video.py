@@ -252,9 +252,10 @@ def _is_stdout(target: Path) -> bool:
 
 
 def _default_target(clip: Path, styles: Sequence[str]) -> Path:
-    from impasto.video.encode import CONTAINERS
+    from impasto.video.encode import CONTAINERS, PICTURES
 
-    ending = clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
+    container, _ = CONTAINERS.get(clip.suffix.lower(), (PICTURES, ()))
+    ending = ".mp4" if container == PICTURES else clip.suffix
     return Path(f"{re.sub(_NUMBER, '', clip.stem) or 'clip'}-{'+'.join(name_of(style) for style in styles)}{ending}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -111,11 +112,15 @@ def stylize_dataset(
     try:
         job = _Painting(pictures, target, taken, recipe)
         for rows in track(crew.work_through(job, items), "Painting", len(items)):
-            manifest.add(rows)
+            try:
+                manifest.add(rows)
+            except ImpastoError as error:
+                raise _say_it_stays(error) from None
             if fail_fast and (wrong := next((row for row in rows if row.error), None)):
                 raise ImpastoError(f"{wrong.input}: {wrong.error}")
     except BaseException:
-        manifest.save()
+        with contextlib.suppress(ImpastoError):  # what went wrong first is what is told
+            manifest.save()
         raise
     target.sweep()
     rows = manifest.finish()
@@ -184,7 +189,11 @@ class _Painting:
                 warnings.simplefilter("ignore", IncompleteWarning)  # which nobody would hear from a worker
                 return painter.paint(name, {row.output: row for row in rows})
         except ImpastoError as error:
-            raise ImpastoError(f"{error}; what is done stays, run it again to go on") from None
+            raise _say_it_stays(error) from None
+
+
+def _say_it_stays(error: ImpastoError) -> ImpastoError:
+    return ImpastoError(f"{error}; what is done stays, run it again to go on")
 
 
 def _list_styles(sources: Sequence[str]) -> list[tuple[str, str, str]]:
