@@ -115,6 +115,21 @@ class RandomStyle(nn.Module):
         self.network.eval()
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tells of a generator its state as an array, for PyTorch cannot send one to a process that it spawns."""
+        state = self.__dict__.copy()
+        if self.generator is not None:
+            state["generator"] = str(self.generator.device), self.generator.get_state().numpy()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        told = state["generator"]
+        super().__setstate__({**state, "generator": None})  # type: ignore[no-untyped-call]
+        if told is not None:
+            device, drawn = told
+            self.generator = torch.Generator(device)
+            self.generator.set_state(torch.from_numpy(drawn))
+
     def extra_repr(self) -> str:
         return (
             f"p={self.p}, strength={self.strength}, styles={len(self.known)}, spread={self.spread}, "

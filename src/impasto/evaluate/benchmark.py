@@ -227,13 +227,14 @@ def _list_pairs(
     painters: Mapping[str, Stylizer], photos: Sequence[StoredPicture], artworks: Sequence[StoredPicture]
 ) -> list[_Key]:
     """Lists what is to be measured, photo by photo."""
-    found = []
-    for row, photo in enumerate(photos):
-        for column, artwork in enumerate(artworks):
-            often = [name for name, painter in painters.items() if isinstance(painter, GraphStylizer)]
-            seldom = [name for name in painters if name not in often and (row + column) % _SPARSE == 0]
-            found += [(name, photo.name, artwork.name) for name in (PHOTO, ARTWORK, *often, *seldom)]
-    return found
+    slow = {name for name, painter in painters.items() if not isinstance(painter, GraphStylizer)}
+    return [
+        (name, photo.name, artwork.name)
+        for row, photo in enumerate(photos)
+        for column, artwork in enumerate(artworks)
+        for name in (PHOTO, ARTWORK, *painters)
+        if name not in slow or (row + column) % _SPARSE == 0
+    ]
 
 
 def _measure(
@@ -244,16 +245,16 @@ def _measure(
 ) -> Iterator[tuple[_Key, Measures]]:
     """Paints and measures what is missing, one photo after the other."""
     observe = Observer()
-    sources = {entry.name: entry for entry in photos}, {entry.name: entry for entry in artworks}
+    by_name = [{entry.name: entry for entry in entries} for entries in (photos, artworks)]
     looks: dict[str, _Look] = {}  # at artworks, which all photos are painted in
     styles: dict[tuple[str, str], Style] = {}
     last: tuple[str, _Look] | None = None
     for key in missing:
         model, photo, artwork = key
         if last is None or last[0] != photo:
-            last = photo, _Look(observe, square(sources[0][photo], SIZE))
+            last = photo, _Look(observe, square(by_name[0][photo], SIZE))
         if artwork not in looks:
-            looks[artwork] = _Look(observe, square(sources[1][artwork], SIZE))
+            looks[artwork] = _Look(observe, square(by_name[1][artwork], SIZE))
         own, goal = last[1], looks[artwork]
         if model in (PHOTO, ARTWORK):
             yield key, (own if model == PHOTO else goal).measure(own, goal)

@@ -13,7 +13,7 @@ const make = (tag, properties, ...children) => {
 };
 
 export class Gallery {
-  #styles = new Map(); // by name: { title, tile, image, picture }
+  #styles = new Map(); // by name: { title, tile, image, picture, painted }
   #mix = []; // [name, weight], the first one the newest that was chosen alone
   #changed;
   #thumb;
@@ -40,7 +40,7 @@ export class Gallery {
     const tile = make("button", { type: "button", className: "style", value: name, ariaPressed: "false", tabIndex: -1 },
       image, title, make("small", { textContent: by }));
     grid[picture ? "prepend" : "append"](tile);
-    const style = { title, tile, image, picture: image.src };
+    const style = { title, tile, image, picture: image.src, painted: null };
     this.#styles.set(name, style);
     image.addEventListener("error", () => { // there is no picture of it: the photo painted in it has to do
       if (image.src === EMPTY) return;
@@ -62,11 +62,12 @@ export class Gallery {
     return this.#styles.has(name);
   }
 
-  /** What is chosen: [name, weight], and what it is called. */
+  /** What is chosen: [name, weight] of each style. */
   get mix() {
     return this.#mix;
   }
 
+  /** What the mix is called. */
   get title() {
     return this.#mix.map(([name]) => this.#styles.get(name).title).join(" and ");
   }

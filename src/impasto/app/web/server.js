@@ -73,7 +73,7 @@ export class ServerPainter {
 
   async thumb(name) {
     this.#photo.thumb ??= await pack((await decode(this.#photo.copy, { long: THUMB })).pixels, { type: "image/png" });
-    return this.#ask(this.#photo.thumb, { ...this.#plain, mix: [[name, 1]], controls: {} }, { format: "jpg" });
+    return this.#ask(this.#photo.thumb, { mix: [[name, 1]], controls: {}, mask: null }, { format: "jpg" });
   }
 
   /**
