@@ -19,9 +19,10 @@ demo: $(VENV)/.installed
 	$(BIN)/impasto stylize examples/astronaut.jpg hokusai-great-wave -o $(DEMO)
 	@echo "The picture: $(DEMO)"
 
+# Two processes of one thread each: with more, they take the cores from each other.
 test: lint types
 	@if command -v npm >/dev/null; then $(MAKE) web; else echo "no npm: the page in the browser is not tested"; fi
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

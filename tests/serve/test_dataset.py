@@ -323,7 +323,7 @@ def painter(tmp_path) -> SourcePainter:
         (tmp_path / name).mkdir()
     model = impasto.load(engine="onnxruntime", threads=1)
     places = (Place(str(tmp_path / name)) for name in ("in", "out"))
-    return SourcePainter(model, *places, [model.gallery[STYLES[0]]], Recipe())
+    return SourcePainter(lambda: model, *places, [model.gallery[STYLES[0]]], Recipe())
 
 
 ENDINGS = frozenset(["jpg", "tar"])

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 from impasto.cluster import Pool
@@ -16,8 +15,8 @@ from impasto.stylizer import Stylizer
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-#: What is made of an item with the model; it goes to other processes, whose working folder may be another one.
-Job = Callable[[Stylizer, Item], Made]
+#: What is made of an item with what opens the model; it goes to other processes, in another working folder maybe.
+Job = Callable[[Callable[[], Stylizer], Item], Made]
 
 #: Seconds of work from which on workers pay: on two cores this process alone does as much until they have started.
 WORTH = 20.0
@@ -45,13 +44,16 @@ class Crew:
 
     def __post_init__(self) -> None:
         self._pool: Pool | None = None
+        self._stylizer: Stylizer | None = None
+        self._began = 0.0
         self._asked_for = self.address is not None or (self.workers or 1) > 1
         room = self.workers or (os.cpu_count() or 1) // self.threads
         self._alone = not self._asked_for and room < 2
 
-    @cached_property
-    def _stylizer(self) -> Stylizer:
-        return load(**self.loading)
+    def _open_model(self) -> Stylizer:
+        if self._stylizer is None:
+            self._stylizer, self._began = load(**self.loading), time.monotonic()  # of which items cost no more
+        return self._stylizer
 
     def work_through(self, job: Job[Item, Made], items: Sequence[Item]) -> Iterator[Made]:
         """Does the job with each item; gives what was made as it comes, workers' in any order.
@@ -61,11 +63,11 @@ class Crew:
         """
         done = 0
         if self._pool is None and not ((self._asked_for or self.at_once) and self._hire()):
-            stylizer, start = self._stylizer, time.monotonic()
+            self._began = time.monotonic()
             while done < len(items) and self._pool is None:
-                yield job(stylizer, items[done])
+                yield job(self._open_model, items[done])
                 done += 1
-                seconds = time.monotonic() - start
+                seconds = time.monotonic() - self._began
                 if seconds > _TRIAL and (len(items) - done) * seconds / done > WORTH:
                     self._hire()
         if self._pool is not None and done < len(items):

@@ -98,9 +98,10 @@ class Manifest:
         self._saved = time.monotonic()
 
     def finish(self) -> list[ManifestRow]:
-        """Writes the manifest, all rows sorted by output, and removes the parts; returns the rows."""
+        """Writes the manifest, if it says anything new, and removes the parts; returns the rows, sorted by output."""
         rows = sorted(self._rows.values(), key=lambda row: row.output)
-        self._place.write(NAME, _pack_parquet(rows))
+        if rows != list(self.finished.values()):
+            self._place.write(NAME, _pack_parquet(rows))
         for part in range(self._parts):
             self._place.remove(_PART.format(part))
         return rows
@@ -108,7 +109,8 @@ class Manifest:
 
 def _read_rows(data: bytes, name: str) -> list[ManifestRow]:
     try:
-        return [ManifestRow(**_change_text(row, unescape_name)) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+        rows = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()  # read_table would import half a second more
+        return [ManifestRow(**_change_text(row, unescape_name)) for row in rows]
     except (pa.ArrowInvalid, TypeError, OSError) as error:
         raise ImpastoError(f"{name} in the output is not a manifest of impasto: {error}") from None
 

@@ -26,13 +26,13 @@ class SourcePainter:
     """Paints what a source holds into an output folder.
 
     Attributes:
-        stylizer: the model.
+        open_model: opens the model, or gives what is open: what is painted already needs none.
         source, out: where pictures come from and paintings go.
         styles: to draw from.
         recipe: how.
     """
 
-    stylizer: Stylizer
+    open_model: Callable[[], Stylizer]
     source: Place
     out: Place
     styles: Sequence[Style]
@@ -62,6 +62,7 @@ class SourcePainter:
         there = [self._find_kept(row, known, self.out.read_if_there) for row, _ in drawn]
         if all(there):
             return [row for row in there if row]
+        self.open_model()  # out of the try, for that it cannot be opened is no picture's fault
         try:
             picture = self._frame_picture(self.source.read(name))
         except ImpastoError as error:
@@ -88,11 +89,12 @@ class SourcePainter:
 
         Of a sample with a photo that cannot be read nothing is written.
         """
+        self.open_model()
         try:
             contents = _read_members(self.source.read(name))
         except ImpastoError as error:
             why = str(error) if isinstance(error, UnreadableError) else f"the shard cannot be read: {error}"
-            return [ManifestRow(name, name, "", 0.0, self.recipe.seed, self.stylizer.fingerprint, "", error=why)]
+            return [ManifestRow(name, name, "", 0.0, self.recipe.seed, self.styles[0].model, "", error=why)]
         try:
             present = _read_members(self.out.read_if_there(name) or b"")
         except ImpastoError:  # not there, or damaged
@@ -164,7 +166,7 @@ class SourcePainter:
         for output, (number, strength) in zip(outputs, self.recipe.draw(entry, len(self.styles)), strict=True):
             style = self.styles[number]
             recipe = self.recipe.digest(style.digest())
-            row = ManifestRow(entry, output, style.name, strength, self.recipe.seed, self.stylizer.fingerprint, recipe)
+            row = ManifestRow(entry, output, style.name, strength, self.recipe.seed, style.model, recipe)
             made.append((row, style))
         return made
 
@@ -192,7 +194,7 @@ class SourcePainter:
         return picture
 
     def _paint_bytes(self, picture: Picture, style: Style, row: ManifestRow) -> bytes:
-        painted = self.stylizer.stylize_picture(picture, Mix([style]), self.recipe.controls(row.strength))
+        painted = self.open_model().stylize_picture(picture, Mix([style]), self.recipe.controls(row.strength))
         stream = io.BytesIO()
         write_image(stream, painted, format=posixpath.splitext(row.output)[1], quality=QUALITY)
         return stream.getvalue()

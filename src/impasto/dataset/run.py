@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from impasto.dataset.manifest import Manifest, ManifestRow
 from impasto.dataset.paint import SourcePainter
 from impasto.dataset.recipe import Recipe
 from impasto.errors import ImpastoError, IncompleteWarning
+from impasto.methods import METHODS
+from impasto.model import find_model
 from impasto.place import PICTURES, Place, is_shard
 from impasto.progress import track
 from impasto.style import Style
@@ -103,7 +105,7 @@ def stylize_dataset(
     loading = {"model": locate_model(model), "engine": engine, "precision": precision, "threads": threads}
     shards = len(names) > 1 and any(map(is_shard, names))  # one alone may be long work
     crew = Crew(loading, workers, threads, address, at_once=shards and not manifest.finished)
-    taken, broken = _take_styles(named, recipe.style_size, crew)
+    taken, broken = _take_styles(named, recipe.style_size, crew, {} if model in METHODS else find_model(model).gallery)
     _require_styles(recipe, len(taken))
     if not overwrite:
         _spare_finished(manifest, recipe, taken, out)
@@ -181,9 +183,9 @@ class _Painting:
     styles: Sequence[Style]
     recipe: Recipe
 
-    def __call__(self, stylizer: Stylizer, item: tuple[str, list[ManifestRow]]) -> list[ManifestRow]:
+    def __call__(self, open_model: Callable[[], Stylizer], item: tuple[str, list[ManifestRow]]) -> list[ManifestRow]:
         name, rows = item
-        painter = SourcePainter(stylizer, self.source, self.out, self.styles, self.recipe)
+        painter = SourcePainter(open_model, self.source, self.out, self.styles, self.recipe)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", IncompleteWarning)  # which nobody would hear from a worker
@@ -197,7 +199,7 @@ def _say_it_stays(error: ImpastoError) -> ImpastoError:
 
 
 def _list_styles(sources: Sequence[str]) -> list[tuple[str, str, str]]:
-    """What styles are taken from: the folder's URL, the name, and what else is a style than a picture in a folder."""
+    """What styles are taken from: the folder's URL, the name, and of what is in no folder its whole path or name."""
     items = []
     for source in sources:
         place = Place(source)
@@ -207,14 +209,22 @@ def _list_styles(sources: Sequence[str]) -> list[tuple[str, str, str]]:
     return items
 
 
-def _take_styles(items: list[tuple[str, str, str]], size: int, crew: Crew) -> tuple[list[Style], dict[str, str]]:
-    """Takes the styles; gives them sorted by name, and for those that cannot be taken, why."""
-    taken, broken = [], {}
-    for name, style in track(crew.work_through(_StyleTaking(size), items), "Taking styles", len(items)):
-        if isinstance(style, Style):
-            taken.append(style)
-        else:
-            broken[name] = style
+def _take_styles(
+    items: list[tuple[str, str, str]], size: int, crew: Crew, shipped: Mapping[str, Style]
+) -> tuple[list[Style], dict[str, str]]:
+    """Takes the styles; gives them sorted by name, and for those that cannot be taken, why.
+
+    Those that come with the model need no network, which would take longer to open than a finished set to check.
+    """
+    others = [item for item in items if item[2] not in shipped]
+    taken = [shipped[path] for _, _, path in items if path in shipped]
+    broken = {}
+    if others:
+        for name, style in track(crew.work_through(_StyleTaking(size), others), "Taking styles", len(others)):
+            if isinstance(style, Style):
+                taken.append(style)
+            else:
+                broken[name] = style
     if not taken:
         name, why = next(iter(broken.items()))
         raise ImpastoError(f"no style can be taken; {name}: {why}")
@@ -227,8 +237,9 @@ class _StyleTaking:
 
     size: int
 
-    def __call__(self, stylizer: Stylizer, item: tuple[str, str, str]) -> tuple[str, Style | str]:
+    def __call__(self, open_model: Callable[[], Stylizer], item: tuple[str, str, str]) -> tuple[str, Style | str]:
         folder, name, path = item
+        stylizer = open_model()
         try:
             source = Place(folder).read(name) if folder else path
             style = stylizer.style(source, size=self.size, name=name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 from impasto.cluster import Pool, join
@@ -58,15 +58,11 @@ class _Worker:
 
     def __init__(self, job: Any, loading: dict[str, Any]) -> None:
         self._job: Job[Any, Any] = ray.get(job)
-        self._loading = loading
-
-    @cached_property
-    def _stylizer(self) -> Stylizer:
-        return load(**self._loading)
+        self._open_model: Callable[[], Stylizer] = cache(partial(load, **loading))
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
         try:
-            made = self._job(self._stylizer, pickle.loads(row["item"]))
+            made = self._job(self._open_model, pickle.loads(row["item"]))
         except ImpastoError as error:
             made = ImpastoError(str(error))
         return {"made": pickle.dumps(made)}
