@@ -322,5 +322,5 @@ def check_reference(stylizer: GraphStylizer) -> None:
     if np.abs(paint_reference(stylizer) - expected).max() > _REFERENCE_TOLERANCE:
         raise ImpastoError(
             f"model {stylizer.model.name} gives a wrong picture on {stylizer.engine.name} ({stylizer.engine.device}): "
-            "try another engine, or install impasto again"
+            f"try another engine, or {stylizer.model.remedy}"
         )

@@ -271,6 +271,11 @@ class Model:
             trained |= {f"encoder.{key}": value for key, value in find_weights().items()}
         return trained
 
+    @property
+    def remedy(self) -> str:
+        """What to do where its files are damaged."""
+        return f"{'install impasto' if self.folder.parent == _SHIPPED else 'get the model'} again"
+
     def check(self) -> None:
         """Raises `ImpastoError` unless the files are those that the card was written for."""
         try:
@@ -278,7 +283,7 @@ class Model:
         except OSError:
             sound = False
         if not sound:
-            raise ImpastoError(f"the files of model {self.name} in {self.folder} are damaged: install impasto again")
+            raise ImpastoError(f"the files of model {self.name} in {self.folder} are damaged: {self.remedy}")
 
     def push(self, repository: str, *, private: bool = False) -> str:
         """Uploads the model to the Hugging Face Hub, in one commit. Needs ``impasto[hub]`` and `hf auth login`.
@@ -329,7 +334,7 @@ class Model:
         except OSError:
             sound = False
         if not sound:
-            raise ImpastoError(f"{path} is damaged: install impasto again, or give --precision fp32")
+            raise ImpastoError(f"{path} is damaged: {self.remedy}, or give --precision fp32")
         return path
 
     def _assemble(self, external: list[str]) -> Path:
