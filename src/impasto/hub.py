@@ -34,7 +34,7 @@ SCHEME = "hf://"
 #: The files of a model folder; others in a repository are left where they are.
 FILES = (
     "card.json", "content.onnx", "weights.safetensors", "style.onnx", "gallery.safetensors", "content-int8.xml",
-    "content-int8.bin",
+    "content-int8.bin", "fit.onnx", "judge.onnx", "judge.safetensors", "fit.webp",
 )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ class Card:
         quality: what it scored, see :func:`impasto.evaluate.report.record`.
         int8: "sha256" and "reference" of the graph in eight bits, and how it was made.
         fitted: how the styles that come with it were fitted to their paintings.
+        judge: how the small VGG-19 was made that styles are fitted by, see :mod:`impasto.fitting`.
         more: keys that another version of impasto wrote.
     """
 
@@ -90,6 +91,7 @@ class Card:
     quality: dict[str, Any] | None = None
     int8: dict[str, Any] | None = None
     fitted: list[dict[str, Any]] | None = None
+    judge: dict[str, Any] | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

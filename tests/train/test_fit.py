@@ -54,16 +54,16 @@ def test_a_style_is_fitted_and_saved(model, vgg19, photos, painting, tmp_path, c
     Image.fromarray(painting).save(tmp_path / "cat.png")
     command = ["style", str(tmp_path / "cat.png"), "-o", str(tmp_path / "cat.style"), "--style-size", "128"]
     with pytest.raises(SystemExit) as end:
-        main([*command, "--fit", str(photos), "--fit-steps", "2"])
+        main([*command, "--fit-photos", str(photos), "--fit-steps", "2"])
     assert end.value.code == 0
     capfd.readouterr()  # progress
     fitted, plain = Style.load(tmp_path / "cat.style"), model.style(painting, size=128)
     assert 0 < np.abs(fitted.tensor - plain.tensor).max() < np.abs(plain.tensor).max()
 
     for wrong, message in (
-        (["--fit-steps", "2"], "--fit-steps goes with --fit, a folder of photos"),
-        (["--fit", str(tmp_path / "none")], "none"),
-        (["--fit", str(photos), "--fit-steps", "0"], "fit-steps"),
+        (["--fit-steps", "2"], "--fit-steps goes with --fit"),
+        (["--fit-photos", str(tmp_path / "none")], "none"),
+        (["--fit-photos", str(photos), "--fit-steps", "0"], "fit-steps"),
     ):
         with pytest.raises(SystemExit) as end:
             main([*command, *wrong])

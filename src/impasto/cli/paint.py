@@ -362,12 +362,16 @@ def style(
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the style.", show_default="the picture's name")] = None,
     fit: Annotated[
+        bool, typer.Option("--fit", help="Fit the style to its picture: some seconds, for a closer one.")
+    ] = False,
+    fit_photos: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PHOTOS", help="Fit the style to its picture, painting the photos of a folder or tar. Repeatable."
+            metavar="PHOTOS",
+            help="Fit it by VGG-19 itself (impasto\\[train]), painting the photos of a folder or tar. Repeatable.",
         ),
     ] = None,
-    fit_steps: Annotated[int | None, typer.Option(min=1, help="How long to.", show_default="40")] = None,
+    fit_steps: Annotated[int | None, typer.Option(min=1, help="How long to fit.", show_default="40")] = None,
     style_size: StyleSizeOption = None,
     style_box: StyleBoxOption = None,
     style_mask: StyleMaskOption = None,
@@ -380,7 +384,8 @@ def style(
 
     impasto style painting.jpg -o painting.style
     impasto style painting.jpg --style-box 0,0,400,300 -o sky.style
-    impasto style painting.jpg --fit photos/    # half a minute for a closer style; any photos will do
+    impasto style painting.jpg --fit                   # some seconds for a closer style
+    impasto style painting.jpg --fit-photos photos/    # half a minute for the closest; any photos will do
     """
     target = Path(out or f"{name_of(picture)}.style")
     if target.suffix.lower() != ".style":
@@ -389,10 +394,14 @@ def style(
     painter = load_painter(model, engine, threads)
     limit = given(max_pixels=max_pixels)
     taken = take_styles(painter, [picture], style_size, limit, boxes=style_box, masks=style_mask)[0]
-    if fit:
-        taken = _fit(painter, taken, fit, fit_steps, threads)
+    if fit_photos:
+        taken = _fit(painter, taken, fit_photos, fit_steps, threads)
+    elif fit:
+        from impasto.fitting import fit_style
+
+        taken = fit_style(painter, taken, threads=threads, **given(steps=fit_steps))
     elif fit_steps is not None:
-        raise ImpastoError("--fit-steps goes with --fit, a folder of photos")
+        raise ImpastoError("--fit-steps goes with --fit")
     replace(taken, name=name or taken.name).save(target)
     print(target)
 

@@ -72,13 +72,18 @@ def trace(
     outputs: list[str],
     dynamic: dict[str, Any],
     opset: int = OPSET,
+    folded: bool = True,
 ) -> onnx.ModelProto:
-    """Makes a module's ONNX graph, checked; `dynamic` names the axes of inputs and outputs that may have any length."""
+    """Makes a module's ONNX graph, checked; `dynamic` names the axes of inputs and outputs that may have any length.
+
+    Unless `folded`, what can be computed from weights alone is left to the runtime, and they stay what they are.
+    """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every size it turns into a plain number on purpose
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(module.eval(), arguments, str(path), input_names=inputs, output_names=outputs,
-                          dynamic_axes=dynamic, opset_version=opset, dynamo=False)  # fmt: skip
+                          dynamic_axes=dynamic, opset_version=opset, do_constant_folding=folded,
+                          dynamo=False)  # fmt: skip
         graph = onnx.load(path)
     for initializer in graph.graph.initializer:
         initializer.name = initializer.name.removeprefix("network.")

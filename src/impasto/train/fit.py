@@ -22,6 +22,7 @@ from impasto.alpha import weigh
 from impasto.checks import make_plain, require_at_least
 from impasto.errors import ImpastoError
 from impasto.files import write_file
+from impasto.fitting import LARGEST
 from impasto.graph import GraphStylizer
 from impasto.image import to_float
 from impasto.losses import content_loss, style_loss, style_statistics, total_variation
@@ -35,8 +36,6 @@ from impasto.stylizer import Stylizer
 from impasto.train.augment import smooth_pictures
 from impasto.train.data import Pictures, manifest
 from impasto.train.hardware import autocast_where_faster, keep_freed_memory
-
-_LARGEST = 3.0  # of the logarithm of a standard deviation's factor: as far as the style head of `compact` goes
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,12 @@ class FreeStyle(nn.Module):
         self.change = nn.Parameter(torch.zeros_like(style))
 
     def forward(self) -> Tensor:
-        factor = self.change.clamp(-_LARGEST, _LARGEST).exp()
-        return torch.where(self.is_mean, self.style + self.unit * self.change, self.style * factor)
+        return self.changed(self.change)
+
+    def changed(self, change: Tensor) -> Tensor:
+        """The style tensor after a change [S]: of means in units, of standard deviations in logarithms."""
+        factor = change.clamp(-LARGEST, LARGEST).exp()
+        return torch.where(self.is_mean, self.style + self.unit * change, self.style * factor)
 
 
 def fit_styles(

@@ -1,0 +1,222 @@
+"""Making the judge: VGG-19 thinned to half of its channels, then taught to see as the whole one does.
+
+Thinning goes from convolution to convolution. Of the channels of each, those are kept that explain most of all of them
+by linear regression, chosen one after the other (column subset selection). Then the kept channels are fitted, by least
+squares, to what VGG-19 has there, from what the thinned network has before them, so that errors are made up for layer
+by layer (channel pruning: He, Zhang and Sun, ICCV 2017). Afterwards all weights are trained together. Both on photos,
+on paintings, and above all on what the judge will look at: photos that the network painted.
+
+    python -m impasto.train.judge --content photos.tar --style paintings.tar --out src/impasto/weights/adain
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.export.gradient import write_graphs
+from impasto.losses import style_statistics
+from impasto.model import find_model
+from impasto.nets import load_network
+from impasto.nets.judge import TAPS, WIDTHS, Judge
+from impasto.nets.norm import Network, Observe
+from impasto.nets.vgg import Encoder, load_encoder
+from impasto.progress import track
+from impasto.train.augment import alter_styles
+from impasto.train.data import Pictures, manifest
+from impasto.train.hardware import keep_freed_memory
+
+
+@dataclass(frozen=True)
+class Making:
+    """Everything that decides what the judge becomes, beside the pictures."""
+
+    crop: int = 128
+    crops: int = 144
+    """To thin by: a third each of photos, paintings and painted photos."""
+    samples: int = 60_000
+    """Pixels that each convolution is fitted on."""
+    steps: int = 1800
+    """Of training, with a photo, a painting and two painted photos in each."""
+    lr: float = 2e-4
+    warmup: int = 40
+    statistics_weight: float = 10.0
+    """Of the errors of means and standard deviations against those of the features."""
+    disturbance: float = 0.2
+    """Of the styles that photos are painted in, so that some lie where fitting goes: units, and logarithms."""
+    seed: int = 3
+
+
+class Scenes:
+    """What the judge looks at: batches of photos, paintings, and photos painted by a network."""
+
+    def __init__(self, network: Network, known: Tensor, photos: Pictures, paintings: Pictures, making: Making) -> None:
+        self._network, self._known, self._photos, self._paintings = network, known, photos, paintings
+        self._making, self._generator = making, torch.Generator().manual_seed(making.seed)
+
+    @torch.no_grad()
+    def draw(self, count: int) -> Tensor:
+        """A quarter of photos, a quarter of paintings, and a half painted, of a multiple of 4: [count, 3, H, H]."""
+        crop, generator, half = self._making.crop, self._generator, count // 2
+        photos = self._photos.crops(count // 4, crop, (0.3, 1.0), generator)
+        paintings = alter_styles(self._paintings.crops(half, crop, (0.3, 1.0), generator), generator,
+                                 varied_share=0.3, bold_share=0.3, grained_share=0.3, brushed_share=0.1,
+                                 graphic_share=0.05)  # fmt: skip
+        observe = Observe()
+        self._network(paintings, observe)
+        styles = self._network.style_from(observe.style(), paintings)
+        fitted = self._known[torch.randint(len(self._known), (half,), generator=generator)]
+        styles = torch.where(torch.rand(half, 1, generator=generator) < 0.4, fitted, styles)
+        styles = self._disturb(styles)
+        painted = self._network(self._photos.crops(half, crop, (0.4, 1.0), generator), self._network.adapt_to(styles))
+        return torch.cat([photos, paintings[: half // 2], painted])
+
+    def _disturb(self, styles: Tensor) -> Tensor:
+        noise = self._making.disturbance * torch.randn(styles.shape, generator=self._generator)
+        layers = torch.split(styles, [channels for channels in self._network.adaptive for _ in range(2)], 1)
+        noises = torch.split(noise, [layer.shape[1] for layer in layers], 1)
+        disturbed = []
+        for mean, std, by_mean, by_std in zip(layers[::2], layers[1::2], noises[::2], noises[1::2], strict=True):
+            disturbed += [mean + std * by_mean, std * by_std.exp()]
+        return torch.cat(disturbed, 1)
+
+
+@torch.no_grad()
+def thin(encoder: Encoder, scenes: Tensor, making: Making) -> tuple[Judge, list[Tensor]]:
+    """Thins VGG-19, see above.
+
+    Args:
+        encoder: VGG-19 to relu4_1.
+        scenes: [N, 3, H, H], the pictures to fit it on.
+
+    Returns:
+        The judge, and which of VGG-19's channels each of its convolutions keeps.
+    """
+    judge, kept = Judge(), []
+    generator = torch.Generator().manual_seed(making.seed)
+    convolutions = [layer for layer in encoder if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
+    indices = [index for index, layer in enumerate(encoder) if layer in convolutions]
+    own = theirs = scenes  # the features before the convolution, of the judge and of VGG-19
+    before = 0
+    for index, (at, width) in enumerate(track(zip(indices, WIDTHS, strict=True), "Thinning VGG-19", len(WIDTHS))):
+        theirs = torch.cat([encoder[before : at + 1](part) for part in torch.split(theirs, 16)])
+        own = judge.enter(own, index)
+        count, _, height, width_ = theirs.shape
+        chosen = torch.randperm(count * height * width_, generator=generator)[: making.samples]
+        n, y, x = chosen // (height * width_), chosen // width_ % height, chosen % width_
+        patches = own.unfold(2, 3, 1).unfold(3, 3, 1)[n, :, y, x].flatten(1).double()
+        patches = torch.cat([patches, torch.ones(len(patches), 1, dtype=torch.float64)], 1)
+        wanted = theirs[n, :, y, x].double()
+        seen = wanted.relu() if index in TAPS else wanted.relu() * _importance(convolutions[index + 1])
+        keep = select(torch.cov(seen.T), width)
+        products = patches.T @ patches
+        products.diagonal()[:-1] += 1e-4 * products.diagonal().mean()
+        weights = torch.linalg.solve(products, patches.T @ wanted[:, keep]).float()
+        convolution = judge.convolutions[index]
+        assert isinstance(convolution, nn.Conv2d)
+        assert convolution.bias is not None
+        convolution.weight.copy_(weights[:-1].T.reshape(convolution.weight.shape))
+        convolution.bias.copy_(weights[-1])
+        own = torch.cat([F.relu(convolution(part)) for part in torch.split(own, 16)])
+        before = at + 1
+        kept.append(keep)
+    return judge, kept
+
+
+def _importance(convolution: nn.Conv2d) -> Tensor:
+    """How strongly a convolution answers to each of its inputs, [C]."""
+    return convolution.weight.double().square().sum((0, 2, 3)).sqrt()
+
+
+def select(covariance: Tensor, count: int) -> Tensor:
+    """Chooses variables that explain all by regression, each the best beside those before it: indices, in order.
+
+    Args:
+        covariance: [C, C] of the variables.
+        count: how many.
+    """
+    left = covariance.clone()
+    chosen: list[int] = []
+    least = 1e-6 * covariance.diagonal().mean()
+    for _ in range(count):
+        explained = left.square().sum(0) / (left.diagonal() + least)
+        explained[chosen] = -1
+        chosen.append(best := int(explained.argmax()))
+        left -= torch.outer(left[:, best], left[best]) / (left[best, best] + least)
+    return torch.tensor(sorted(chosen))
+
+
+def teach(judge: Judge, kept: list[Tensor], encoder: Encoder, scenes: Scenes, making: Making) -> list[float]:
+    """Trains the judge to have the features of VGG-19 at the four taps, and their statistics.
+
+    Returns:
+        What is left at the end of each tap's variance, a running mean.
+    """
+    judge.requires_grad_(True)
+    optimiser = torch.optim.Adam(judge.parameters(), making.lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / making.warmup, (1 + math.cos(math.pi * step / making.steps)) / 2)
+    )
+    keep = [kept[index] for index in TAPS]
+    spread, left = torch.ones(4), torch.ones(4)
+    for step in track(range(making.steps), "Teaching the judge", making.steps):
+        pictures = scenes.draw(4)
+        with torch.no_grad():
+            wanted = [tap[:, chosen] for tap, chosen in zip(encoder.taps(pictures), keep, strict=True)]
+            now = torch.stack([tap.var((0, 2, 3)).mean() for tap in wanted])
+            spread = torch.lerp(spread, now, 0.05) if step else now
+        taps = judge(pictures)
+        features = torch.stack([F.mse_loss(*pair) for pair in zip(taps, wanted, strict=True)]) / spread
+        pairs = zip(style_statistics(taps), style_statistics(wanted), strict=True)
+        statistics = torch.stack([F.mse_loss(*means) + F.mse_loss(*stds) for means, stds in
+                                  (zip(own, theirs, strict=True) for own, theirs in pairs)]) / spread  # fmt: skip
+        optimiser.zero_grad()
+        (features + making.statistics_weight * statistics).sum().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        left = torch.lerp(left, features.detach(), 0.03 if step else 1.0)
+    judge.requires_grad_(False)
+    return [round(float(share), 4) for share in left]
+
+
+def make_judge(folder: Path, content: list[str], style: list[str], making: Making) -> None:
+    """Makes the judge of a model, and the graphs that fit its styles: into the model's folder, and its card.
+
+    Raises:
+        ImpastoError: there is no such model, no pictures, or no VGG-19 on this machine.
+    """
+    keep_freed_memory()
+    model = find_model(folder)
+    network, encoder = load_network(model).requires_grad_(False), load_encoder()
+    photos, paintings = Pictures(content, 256, label="photos"), Pictures(style, 384, label="paintings")
+    known = torch.from_numpy(np.stack([style.tensor.astype(np.float32) for style in model.gallery.values()]))
+    scenes = Scenes(network, known, photos, paintings, making)
+    judge, kept = thin(encoder, scenes.draw(making.crops), making)
+    left = teach(judge, kept, encoder, scenes, making)
+    write_graphs(folder, network, judge)
+    told = {"settings": asdict(making), "left_of_variance": left, "channels": [channels.tolist() for channels in kept],
+            "photos": manifest(photos.entries, "photos"),
+            "paintings": manifest(paintings.entries, "paintings")}  # fmt: skip
+    replace(model.card, judge=told).write(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m impasto.train.judge", description=__doc__.splitlines()[0])
+    parser.add_argument("--content", action="append", required=True, help="folder or tar of photos; repeatable")
+    parser.add_argument("--style", action="append", required=True, help="folder or tar of paintings; repeatable")
+    parser.add_argument("--out", type=Path, required=True, help="the model folder, changed in place")
+    parser.add_argument("--steps", type=int, default=Making.steps, help="of training")
+    parser.add_argument("--seed", type=int, default=Making.seed)
+    given = parser.parse_args()
+    make_judge(given.out, given.content, given.style, Making(steps=given.steps, seed=given.seed))
+
+
+if __name__ == "__main__":
+    main()
