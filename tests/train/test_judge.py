@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 from skimage import data
@@ -22,9 +24,12 @@ from impasto.losses import style_statistics
 from impasto.model import find_model
 from impasto.nets import load_network
 from impasto.nets.judge import Judge
+from impasto.nets.vgg import load_encoder
 from impasto.session import open_session
 from impasto.style import Style
-from impasto.train.judge import select
+from impasto.train.judge import Making, make_judge, select, take_judge
+
+NO_JUDGE = shutil.ignore_patterns("fit.*", "judge.*", "*int8*")
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +44,10 @@ def judge():
     return judge
 
 
-def test_the_gradient_is_that_of_pytorch(model, judge, painting):
-    folder = model.model.folder
+def test_the_gradient_is_that_of_pytorch(model, judge, painting, tmp_path):
+    folder, taken = model.model.folder, tmp_path / "model"
+    shutil.copytree(folder, taken, ignore=NO_JUDGE)
+    take_judge(taken, "adain")
     style = torch.from_numpy(model.style(painting, size=128).tensor)
     crops = torch.from_numpy(next(_read_crops(folder / PHOTOS)))
     sky = torch.from_numpy(_draw_sky(np.random.default_rng(1)))
@@ -49,12 +56,13 @@ def test_the_gradient_is_that_of_pytorch(model, judge, painting):
     arguments = change, style, crops, sky, judge(crops)[-1], target, torch.tensor(3.0)
     network = load_network(model.model).requires_grad_(False)
     expected, losses = Gradient(network, judge)(*arguments)
-    session = open_session(folder / GRADIENT, "adain")
-    names = [one.name for one in session.get_inputs()]
-    given = {name: part.numpy() for name, part in zip(names, arguments, strict=True)}
-    gradient, told = session.run(None, given)
-    assert np.linalg.norm(gradient - expected.numpy()) < 1e-3 * np.linalg.norm(expected.numpy())
-    assert np.allclose(told, losses.numpy(), rtol=1e-4)
+    for graph in (folder / GRADIENT, taken / GRADIENT):  # that which ships, and that which is made today
+        session = open_session(graph, "adain")
+        names = [one.name for one in session.get_inputs()]
+        gradient, told = session.run(None, {name: part.numpy() for name, part in zip(names, arguments, strict=True)})
+        # In float32, PyTorch itself is off by 4e-4 of what it computes in float64.
+        assert np.linalg.norm(gradient - expected.numpy()) < 1e-3 * np.linalg.norm(expected.numpy())
+        assert np.allclose(told, losses.numpy(), rtol=1e-4)
 
 
 def test_statistics_are_those_of_the_losses():
@@ -71,6 +79,26 @@ def test_selection_explains_what_is_repeated():
     first, second, noise = np.random.default_rng(0).normal(size=(3, 1000))
     variables = np.stack([first, first + 0.01 * noise, 3 * second, second, 2 * first])
     assert select(torch.cov(torch.from_numpy(variables)), 2).tolist() == [2, 4]
+
+
+def test_a_judge_is_made(vgg19, photo, painting, tmp_path):
+    made, photos = tmp_path / "made", tmp_path / "photos"
+    shutil.copytree(find_model().folder, made, ignore=NO_JUDGE)
+    photos.mkdir()
+    for name, picture in zip("abcd", (photo, painting, data.coffee(), data.rocket()), strict=True):
+        Image.fromarray(picture).save(photos / f"{name}.png")
+    making = Making(crops=8, samples=4000, steps=2)
+    make_judge(made, [str(photos)], [str(photos)], str(photos), making)
+    judge = Judge()
+    judge.load_state_dict(load_file(made / JUDGE))
+    picture = torch.from_numpy(data.immunohistochemistry()[None, :128, :128] / np.float32(255)).permute(0, 3, 1, 2)
+    for index, own, all_ in zip((0, 2), judge(picture), load_encoder().taps(picture), strict=False):
+        theirs = all_[:, judge.channels()[index]]
+        assert F.mse_loss(own, theirs) < 0.1 * theirs.var((2, 3)).mean()
+
+    painter = impasto.load(made, engine="onnxruntime")
+    style = painter.style(painting, name="cat", size=64)
+    assert not np.array_equal(fit_style(painter, style, steps=1).tensor, style.tensor)
 
 
 def test_fitted_styles_are_nearer_to_their_pictures(model, vgg19, photo, painting):

@@ -95,7 +95,9 @@ def gradient_graph(network: Network, judge: Judge) -> tuple[onnx.ModelProto, dic
 
 def write_graphs(folder: Path, network: Network, judge: Judge) -> None:
     """Writes the judge in float16, and the graphs, into the folder of the network's model."""
-    weights = {name: weight.half() for name, weight in judge.state_dict().items()}
+    weights = {
+        name: weight.half() if weight.is_floating_point() else weight for name, weight in judge.state_dict().items()
+    }
     save_file(weights, folder / JUDGE)
     judge.load_state_dict(weights)
     graph, names = gradient_graph(network, judge)

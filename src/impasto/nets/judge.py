@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,14 +24,25 @@ class Judge(nn.Module):
 
     Args:
         widths: channels of each convolution.
+
+    Attributes:
+        kept: which of VGG-19's channels these are, of one convolution after the other.
     """
+
+    kept: Tensor
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 3) for inputs, outputs in zip((3, *widths), widths, strict=False)
         )
+        self._widths = list(widths)
+        self.register_buffer("kept", torch.zeros(sum(widths), dtype=torch.int16))
         self.eval().requires_grad_(False)
+
+    def channels(self) -> list[Tensor]:
+        """Which of VGG-19's channels each convolution has kept."""
+        return [*torch.split(self.kept.long(), self._widths)]
 
     def enter(self, features: Tensor, index: int) -> Tensor:
         """What a convolution sees of the features of the one before it: pooled, where VGG-19 pools, and padded."""

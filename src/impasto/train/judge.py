@@ -6,22 +6,29 @@ squares, to what VGG-19 has there, from what the thinned network has before them
 by layer (channel pruning: He, Zhang and Sun, ICCV 2017). Afterwards all weights are trained together. Both on photos,
 on paintings, and above all on what the judge will look at: photos that the network painted.
 
-    python -m impasto.train.judge --content photos.tar --style paintings.tar --out src/impasto/weights/adain
+    python -m impasto.train.judge --out MODEL --content photos.tar --style paintings.tar --photos FOUR-PHOTOS
+    python -m impasto.train.judge --out MODEL --judge adain     # the judge there is, for another network
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from impasto.errors import ImpastoError
 from impasto.export.gradient import write_graphs
+from impasto.fitting import BATCH, CROP, JUDGE, PHOTOS
 from impasto.losses import style_statistics
 from impasto.model import find_model
 from impasto.nets import load_network
@@ -32,6 +39,8 @@ from impasto.progress import track
 from impasto.train.augment import alter_styles
 from impasto.train.data import Pictures, manifest
 from impasto.train.hardware import keep_freed_memory
+
+_ROWS = 6  # of crops to fit styles on
 
 
 @dataclass(frozen=True)
@@ -89,24 +98,23 @@ class Scenes:
 
 
 @torch.no_grad()
-def thin(encoder: Encoder, scenes: Tensor, making: Making) -> tuple[Judge, list[Tensor]]:
+def thin(encoder: Encoder, scenes: Tensor, making: Making) -> Judge:
     """Thins VGG-19, see above.
 
     Args:
         encoder: VGG-19 to relu4_1.
         scenes: [N, 3, H, H], the pictures to fit it on.
-
-    Returns:
-        The judge, and which of VGG-19's channels each of its convolutions keeps.
     """
-    judge, kept = Judge(), []
+    judge = Judge()
+    kept = []
     generator = torch.Generator().manual_seed(making.seed)
     convolutions = [layer for layer in encoder if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
-    indices = [index for index, layer in enumerate(encoder) if layer in convolutions]
+    layers = nn.Sequential(*encoder)
+    indices = [index for index, layer in enumerate(layers) if layer in convolutions]
     own = theirs = scenes  # the features before the convolution, of the judge and of VGG-19
     before = 0
     for index, (at, width) in enumerate(track(zip(indices, WIDTHS, strict=True), "Thinning VGG-19", len(WIDTHS))):
-        theirs = torch.cat([encoder[before : at + 1](part) for part in torch.split(theirs, 16)])
+        theirs = torch.cat([layers[before : at + 1](part) for part in torch.split(theirs, 16)])
         own = judge.enter(own, index)
         count, _, height, width_ = theirs.shape
         chosen = torch.randperm(count * height * width_, generator=generator)[: making.samples]
@@ -127,7 +135,8 @@ def thin(encoder: Encoder, scenes: Tensor, making: Making) -> tuple[Judge, list[
         own = torch.cat([F.relu(convolution(part)) for part in torch.split(own, 16)])
         before = at + 1
         kept.append(keep)
-    return judge, kept
+    judge.kept.copy_(torch.cat(kept))
+    return judge
 
 
 def _importance(convolution: nn.Conv2d) -> Tensor:
@@ -153,7 +162,7 @@ def select(covariance: Tensor, count: int) -> Tensor:
     return torch.tensor(sorted(chosen))
 
 
-def teach(judge: Judge, kept: list[Tensor], encoder: Encoder, scenes: Scenes, making: Making) -> list[float]:
+def teach(judge: Judge, encoder: Encoder, scenes: Scenes, making: Making) -> list[float]:
     """Trains the judge to have the features of VGG-19 at the four taps, and their statistics.
 
     Returns:
@@ -164,7 +173,7 @@ def teach(judge: Judge, kept: list[Tensor], encoder: Encoder, scenes: Scenes, ma
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / making.warmup, (1 + math.cos(math.pi * step / making.steps)) / 2)
     )
-    keep = [kept[index] for index in TAPS]
+    keep = [judge.channels()[index] for index in TAPS]
     spread, left = torch.ones(4), torch.ones(4)
     for step in track(range(making.steps), "Teaching the judge", making.steps):
         pictures = scenes.draw(4)
@@ -186,36 +195,86 @@ def teach(judge: Judge, kept: list[Tensor], encoder: Encoder, scenes: Scenes, ma
     return [round(float(share), 4) for share in left]
 
 
-def make_judge(folder: Path, content: list[str], style: list[str], making: Making) -> None:
-    """Makes the judge of a model, and the graphs that fit its styles: into the model's folder, and its card.
+def make_judge(folder: Path, content: Sequence[str], style: Sequence[str], photos: str, making: Making) -> None:
+    """Makes the judge of a model and what its styles are fitted by, into the model's folder and its card.
+
+    Args:
+        folder: of the model, changed in place.
+        content, style: folders and tar files of photos and of paintings, for the judge to learn on.
+        photos: a folder of `BATCH` photos, to be painted while styles are fitted.
+        making: the settings.
 
     Raises:
-        ImpastoError: there is no such model, no pictures, or no VGG-19 on this machine.
+        ImpastoError: there is no such model, there are no such pictures, or no VGG-19 on this machine.
     """
     keep_freed_memory()
     model = find_model(folder)
     network, encoder = load_network(model).requires_grad_(False), load_encoder()
-    photos, paintings = Pictures(content, 256, label="photos"), Pictures(style, 384, label="paintings")
+    looked_at, paintings = Pictures(content, 256, label="photos"), Pictures(style, 384, label="paintings")
     known = torch.from_numpy(np.stack([style.tensor.astype(np.float32) for style in model.gallery.values()]))
-    scenes = Scenes(network, known, photos, paintings, making)
-    judge, kept = thin(encoder, scenes.draw(making.crops), making)
-    left = teach(judge, kept, encoder, scenes, making)
+    scenes = Scenes(network, known, looked_at, paintings, making)
+    cut_photos(Pictures([photos], 256, label="photos"), making.seed).save(folder / PHOTOS, quality=85, method=6)
+    judge = thin(encoder, scenes.draw(making.crops), making)
+    left = teach(judge, encoder, scenes, making)
     write_graphs(folder, network, judge)
-    told = {"settings": asdict(making), "left_of_variance": left, "channels": [channels.tolist() for channels in kept],
-            "photos": manifest(photos.entries, "photos"),
-            "paintings": manifest(paintings.entries, "paintings")}  # fmt: skip
+    told = {
+        "settings": asdict(making),
+        "left_of_variance": left,
+        "photos": manifest(looked_at.entries, "photos"),
+        "paintings": manifest(paintings.entries, "paintings"),
+    }
     replace(model.card, judge=told).write(folder)
 
 
+def take_judge(folder: Path, other: str) -> None:
+    """Lets a model's styles be fitted with the judge of another model, which knows nothing of networks.
+
+    Raises:
+        ImpastoError: there is no such model, or the other has no judge.
+    """
+    model, source = find_model(folder), find_model(other)
+    if source.card.judge is None:
+        raise ImpastoError(f"{source.name} has no judge: choose adain")
+    judge = Judge()
+    judge.load_state_dict(load_file(source.folder / JUDGE))
+    shutil.copy(source.folder / PHOTOS, folder / PHOTOS)
+    write_graphs(folder, load_network(model).requires_grad_(False), judge)
+    replace(model.card, judge=source.card.judge).write(folder)
+
+
+def cut_photos(photos: Pictures, seed: int) -> Image.Image:
+    """Cuts each of `BATCH` photos `_ROWS` times: a column of crops for each, so that a row shows them all."""
+    if len(photos) != BATCH:
+        raise ImpastoError(f"{len(photos)} photos to paint while fitting, {BATCH} are wanted")
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(_ROWS):
+        row = []
+        for column in torch.eye(BATCH):
+            photos.weights = column
+            row.append(photos.crops(1, CROP, (0.4, 1.0), generator)[0])
+        rows.append(torch.cat(row, 2))
+    return Image.fromarray((255 * torch.cat(rows, 1)).round().byte().permute(1, 2, 0).numpy())
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m impasto.train.judge", description=__doc__.splitlines()[0])
-    parser.add_argument("--content", action="append", required=True, help="folder or tar of photos; repeatable")
-    parser.add_argument("--style", action="append", required=True, help="folder or tar of paintings; repeatable")
+    """Reads the command line and makes the judge, or takes one."""
+    parser = argparse.ArgumentParser(prog="python -m impasto.train.judge", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the model folder, changed in place")
+    parser.add_argument("--judge", help="a model whose judge is taken as it is; without, one is made of:")
+    parser.add_argument("--content", action="append", default=[], help="folder or tar of photos; repeatable")
+    parser.add_argument("--style", action="append", default=[], help="folder or tar of paintings; repeatable")
+    parser.add_argument("--photos", help=f"folder of the {BATCH} photos that are painted while styles are fitted")
     parser.add_argument("--steps", type=int, default=Making.steps, help="of training")
     parser.add_argument("--seed", type=int, default=Making.seed)
     given = parser.parse_args()
-    make_judge(given.out, given.content, given.style, Making(steps=given.steps, seed=given.seed))
+    if given.judge:
+        take_judge(given.out, given.judge)
+    elif given.content and given.style and given.photos:
+        making = Making(steps=given.steps, seed=given.seed)
+        make_judge(given.out, given.content, given.style, given.photos, making)
+    else:
+        parser.error("give --judge, or else --content, --style and --photos")
 
 
 if __name__ == "__main__":
