@@ -30,7 +30,7 @@ BATCH, CROP = 4, 128
 SMOOTH_WEIGHT = 10_000.0
 #: How far a standard deviation may be changed: the logarithm of its factor.
 LARGEST = 3.0
-_RATE, _STYLE_WEIGHT = 0.05, 24.0
+_RATE, _STYLE_WEIGHT = 0.05, 28.0
 
 
 def fit_style(painter: Stylizer, style: Style, steps: int = 40, threads: int | None = None) -> Style:

@@ -99,6 +99,7 @@ def write_graphs(folder: Path, network: Network, judge: Judge) -> None:
         name: weight.half() if weight.is_floating_point() else weight for name, weight in judge.state_dict().items()
     }
     save_file(weights, folder / JUDGE)
+    (folder / JUDGE).chmod(0o644)  # safetensors makes its files for their owner alone
     judge.load_state_dict(weights)
     graph, names = gradient_graph(network, judge)
     trained = {name: key.removeprefix("network.") for name, key in names.items() if key.startswith("network.")}
