@@ -89,7 +89,7 @@ class Ulyanov(RowNetwork):
         features = image[:, :0]
         for scale, branch in enumerate(self.branches):
             small = F.avg_pool2d(image, coarsest >> scale)
-            noise = adapt(self._noise(scale, small, generator)).unflatten(1, (-1, _PLANES)).sum(1)
+            noise = adapt(self._noise(scale, small, generator)).view(len(small), -1, _PLANES, *small.shape[2:]).sum(1)
             own = branch(torch.cat([small, noise], 1), adapt)
             if scale:
                 doubled = F.interpolate(adapt(features), scale_factor=2, mode="nearest")

@@ -41,5 +41,5 @@ class UlyanovTask(FeedforwardTask):
     ) -> dict[str, Tensor]:
         losses = super().perceptual(painted, content, which, generator)
         if self.settings.diversity_weight:
-            losses["diversity"] = diversity_loss(painted.unflatten(0, (self.settings.samples, -1)))
+            losses["diversity"] = diversity_loss(painted.view(self.settings.samples, -1, *painted.shape[1:]))
         return losses
