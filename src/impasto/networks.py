@@ -194,7 +194,7 @@ class UlyanovSettings(FeedforwardSettings):
     identity_weight: float = 0.0
     autoencoder_steps: int = 0
     #: Of :func:`impasto.losses.diversity_loss`.
-    diversity_weight: float = _setting(0.3, "Of how far paintings of a photo differ by their noise, for ulyanov.")
+    diversity_weight: float = _setting(0.03, "Of how far paintings of a photo differ by their noise, for ulyanov.")
     samples: int = _setting(2, "Paintings of each photo that are to differ.", low=2)
 
 
