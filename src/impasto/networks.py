@@ -188,6 +188,17 @@ class JohnsonSettings(FeedforwardSettings):
 
 
 @dataclass(frozen=True)
+class UlyanovSettings(FeedforwardSettings):
+    """Settings of the texture network of Ulyanov et al., with our recipe: theirs, of 2016, had batches of 16."""
+
+    identity_weight: float = 0.0
+    autoencoder_steps: int = 0
+    #: Of :func:`impasto.losses.diversity_loss`.
+    diversity_weight: float = _setting(0.03, "Of how far paintings of a photo differ by their noise, for ulyanov.")
+    samples: int = _setting(2, "Paintings of each photo that are to differ.", low=2)
+
+
+@dataclass(frozen=True)
 class StyleBankSettings(FeedforwardSettings):
     """Settings of StyleBank, whose auto-encoder has turns of its own: `identity_weight` scales their gradient."""
 
@@ -225,6 +236,7 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType({
     "feedforward": NetworkEntry("feedforward.Feedforward", "feedforward.FeedforwardTask", FeedforwardSettings),
     "cin": NetworkEntry("feedforward.ConditionalNet", "feedforward.FeedforwardTask", FeedforwardSettings),
     "johnson": NetworkEntry("johnson.Johnson", "feedforward.FeedforwardTask", JohnsonSettings),
+    "ulyanov": NetworkEntry("ulyanov.Ulyanov", "ulyanov.UlyanovTask", UlyanovSettings),
     "stylebank": NetworkEntry("stylebank.StyleBank", "stylebank.StyleBankTask", StyleBankSettings),
 })  # fmt: skip
 

@@ -22,9 +22,11 @@ from impasto.evaluate.metrics import Observer
 from impasto.evaluate.norms import equalise, norm_curves
 from impasto.export import export
 from impasto.graph import GraphStylizer
+from impasto.losses import diversity_loss
 from impasto.nets.critic import Critic, adversarial_loss
 from impasto.nets.feedforward import NORMS, BatchTransfer, Feedforward, RowNetwork, renorm_limits
 from impasto.nets.johnson import Johnson
+from impasto.nets.ulyanov import Ulyanov
 from impasto.networks import choose_settings
 from impasto.style import EPS
 from impasto.train.checkpoint import read_checkpoint
@@ -134,6 +136,80 @@ def test_johnsons_network_is_that_of_the_papers_supplement():
         assert torch.allclose(controlled(network, image, 0), expected, atol=1e-5)
 
 
+def test_ulyanovs_network_is_that_of_the_paper_with_the_noise_that_its_style_chooses():
+    torch.manual_seed(0)
+    network, image = used(Ulyanov(width=2, scales=3, noises=2)), torch.rand(1, 3, 150, 139)
+    drawn = torch.rand(3, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).half().numpy().astype(np.float64)
+
+    def convolve(layers, features):
+        for layer in layers.layers:
+            margin = layer.kernel_size[0] // 2
+            padded = F.pad(features, [margin] * 4, mode="replicate")
+            features = F.relu(adapt(F.conv2d(padded, layer.weight, layer.bias)))
+        return features
+
+    with torch.inference_mode():
+        for which, row in enumerate(network.styles()):
+            adapt, features = Reference(row), None
+            padded = F.pad(image, (0, 1, 0, 2), mode="replicate")
+            for scale, ratio in enumerate((4, 2, 1)):
+                height, width = 152 // ratio, 140 // ratio
+                small = padded.unfold(2, ratio, ratio).unfold(3, ratio, ratio).mean((4, 5))
+                noise = np.tile(drawn[scale, which], (1, 3, 3))[:, :height, :width]
+                noise = (noise - noise.mean((1, 2), keepdims=True)) / noise.std((1, 2), keepdims=True)
+                adapt.row = adapt.row[2 * 2 * 3 :]  # what chooses
+                own = convolve(network.branches[scale], torch.cat([small, torch.from_numpy(noise)[None].float()], 1))
+                if features is not None:
+                    doubled = features.repeat_interleave(2, 2).repeat_interleave(2, 3)
+                    own = convolve(network.joins[scale - 1], torch.cat([adapt(doubled), adapt(own)], 1))
+                features = own
+            assert features.shape == (1, 6, 152, 140)
+            expected = (F.conv2d(features, network.to_picture.weight, network.to_picture.bias) + 0.5)[..., :150, :139]
+            assert torch.allclose(controlled(network, image, which), expected, atol=1e-3)
+
+
+def test_diversity_is_the_mean_logarithm_of_the_distance_to_the_nearest():
+    samples = torch.rand(4, 2, 3, 5, 6, dtype=torch.float64)
+    samples[1, 0] = samples[0, 0] + 0.02  # the nearest of each other
+    distances = [
+        min(np.sqrt(((samples[i, m] - samples[j, m]).numpy() ** 2).mean()) for j in range(4) if j != i)
+        for m in range(2)
+        for i in range(4)
+    ]
+    assert min(distances) == pytest.approx(0.02)
+    assert diversity_loss(samples).item() == pytest.approx(-np.log(distances).mean(), rel=1e-3)
+    alike = torch.ones(2, 1, 3, 5, 6, requires_grad=True)
+    diversity_loss(alike).backward()
+    assert torch.isfinite(alike.grad).all()
+
+
+def test_paintings_of_a_photo_are_to_differ_by_their_noise(vgg19, pictures, photo, tmp_path):
+    settings = dict(TINY, identity_weight=0, autoencoder_steps=0, diversity_weight=2.0, samples=3)
+    chosen = plain_settings("ulyanov", **settings)
+    task = make_task("ulyanov", chosen, style=[str(pictures / "cell.png")], width=2)
+    content, seen = torch.rand(2, 3, 32, 32), []
+    task.network.register_forward_hook(lambda _network, arguments, painted: seen.append((arguments[0], painted)))
+    with torch.no_grad():
+        losses = task(content, content, torch.Generator().manual_seed(4), 0)
+    [(photos, painted)] = seen
+    assert torch.equal(photos, torch.cat([content] * 3))
+    each = [painted[photo::2] for photo in range(2)]  # by photo
+    expected = [diversity_loss(samples[:, None]).item() for samples in each]
+    assert losses["diversity"].item() == pytest.approx(np.mean(expected), rel=1e-5)
+    parts = ("content", 1), ("style", 10), ("tv", 1), ("diversity", 2)
+    assert losses["loss"].item() == pytest.approx(sum(w * losses[name].item() for name, w in parts), rel=1e-5)
+
+    folder = export(run("ulyanov", settings, pictures, tmp_path, ["cell"], width=2), tmp_path / "model", "mine")
+    painter = impasto.load(folder, engine="onnxruntime")
+    assert list(painter.gallery) == ["cell", "cell-2", "cell-3", "cell-4"]
+    first, again, other = (np.asarray(painter.stylize(photo[:90, :70], name)).astype(int)
+                           for name in ("cell", "cell", "cell-2"))  # fmt: skip
+    assert np.array_equal(first, again)
+    assert np.abs(first - other).mean() > 1
+    more = make_task("ulyanov", chosen, str(folder), style=[str(pictures / "cell.png")])
+    assert more.styles == list(painter.gallery)
+
+
 #: Of torchvision's `features`, where each layer ends.
 ENDS = {"relu1_2": 4, "relu2_2": 9, "relu3_2": 14, "relu3_3": 16, "relu4_2": 21, "relu4_3": 23}
 
@@ -199,6 +275,7 @@ def test_batch_normalisation_trains_with_the_batchs_statistics_and_renormalisati
 @pytest.mark.parametrize(("kind", "style", "arguments"), [
     ("feedforward", ["brick"], {"norm": "instance"}),
     ("feedforward", ["brick"], {"norm": "renorm"}),
+    ("ulyanov", ["brick"], {}),
     ("cin", ["brick", "cell"], {}),
 ])  # fmt: skip
 def test_same_seed_same_losses(vgg19, pictures, tmp_path, capsys, kind, style, arguments):
@@ -288,7 +365,11 @@ def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_p
 
 @pytest.mark.parametrize(
     ("kind", "arguments"),
-    [*(("feedforward", {"norm": norm}) for norm in NORMS), ("johnson", {}), ("stylebank", {"upsampling": "strided"})],
+    [
+        *(("feedforward", {"norm": norm}) for norm in NORMS),
+        *((kind, {}) for kind in ("johnson", "ulyanov")),
+        ("stylebank", {"upsampling": "strided"}),
+    ],
 )
 def test_an_exported_model_runs_alike_on_every_engine(vgg19, pictures, tmp_path, photo, kind, arguments):
     settings = dict(TINY, steps=2, loss_network="vgg19")

@@ -54,9 +54,9 @@ def train(
     ] = None,
     norm: Annotated[
         Literal["instance", "batch", "renorm"] | None,
-        typer.Option(help="How feedforward or johnson normalises.", show_default="instance, johnson: batch"),
+        typer.Option(help="How feedforward, johnson or ulyanov normalises.", show_default="instance, johnson: batch"),
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Channels, for feedforward, johnson, cin and stylebank.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels, of all networks with styles of their own.")] = None,
     upsampling: Annotated[
         Literal["linear", "strided"] | None,
         typer.Option(help="How stylebank doubles sizes; strided as in its paper.", show_default="linear"),

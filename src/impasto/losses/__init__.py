@@ -6,7 +6,7 @@ All are averages, over pixels and over channels, so that their size depends on n
 from impasto.extras import explain_missing
 
 with explain_missing(__name__):
-    from impasto.losses.content import content_loss, total_variation
+    from impasto.losses.content import content_loss, diversity_loss, total_variation
     from impasto.losses.style import (
         STYLE_LOSSES,
         Coral,
@@ -41,6 +41,7 @@ __all__ = [
     "StyleLoss",
     "Summary",
     "content_loss",
+    "diversity_loss",
     "gram",
     "style_loss",
     "style_statistics",

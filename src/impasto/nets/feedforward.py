@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from impasto.checks import require_at_least
 from impasto.errors import ImpastoError
 from impasto.nets.compact import Double, DoubleToPicture, convolution
 from impasto.nets.norm import Adapt, Control, Network, Transfer
@@ -47,8 +48,7 @@ class RowNetwork(Network):
     Args:
         styles: N, the number of styles it learns.
         norm: "instance", "batch" or "renorm" (batch renormalisation, Ioffe 2017).
-        width: channels of the first layer.
-        blocks: number of residual blocks.
+        sizes: what else it is made with, whole numbers by name.
 
     Attributes:
         rows: for each style [S], what its tensor adds to means of 0 and standard deviations of 1, in tens. A style's
@@ -60,13 +60,12 @@ class RowNetwork(Network):
     own_styles = True
     population: Tensor
 
-    def __init__(self, styles: int, norm: Norm, width: int, blocks: int) -> None:
+    def __init__(self, styles: int, norm: Norm, **sizes: int) -> None:
         super().__init__()
         if norm not in NORMS:
             raise ImpastoError(f"no normalisation {norm}: choose {', '.join(NORMS)}")
-        if min(styles, width, blocks) < 1:
-            raise ImpastoError(f"styles, width and blocks must be 1 or more, not {styles}, {width} and {blocks}")
-        self.arguments = {"styles": styles, "norm": norm, "width": width, "blocks": blocks}
+        require_at_least(1, styles=styles, **sizes)
+        self.arguments = {"styles": styles, "norm": norm, **sizes}
         self.norm = norm
 
     def make_rows(self) -> None:
@@ -133,7 +132,7 @@ class Feedforward(RowNetwork):
     description = "a transform network for the one style it was trained on"
 
     def __init__(self, styles: int = 1, norm: Norm = "instance", width: int = 32, blocks: int = 5) -> None:
-        super().__init__(styles, norm, width, blocks)
+        super().__init__(styles, norm, width=width, blocks=blocks)
         self.adaptive = (width, *[2 * width] * (1 + 2 * blocks), width)
         self.strides = (2, *[4] * (1 + 2 * blocks), 2)
         self.down_half = convolution(12, width)

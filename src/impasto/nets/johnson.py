@@ -29,7 +29,7 @@ class Johnson(RowNetwork):
     description = "the original transform network, 9x9 and strided convolutions, for the one style it was trained on"
 
     def __init__(self, styles: int = 1, norm: Norm = "batch", width: int = 32, blocks: int = 5) -> None:
-        super().__init__(styles, norm, width, blocks)
+        super().__init__(styles, norm, width=width, blocks=blocks)
         self.adaptive = (width, 2 * width, *[4 * width] * (1 + 2 * blocks), 2 * width, width)
         self.strides = (1, 2, *[4] * (1 + 2 * blocks), 2, 1)
         self.first = _convolution_9x9(3, width)

@@ -32,6 +32,7 @@ from impasto.losses import content_loss, gram, total_variation
 from impasto.model import find_model
 from impasto.nets.critic import Critic, adversarial_loss
 from impasto.nets.feedforward import RowNetwork
+from impasto.nets.norm import Adapt
 from impasto.nets.stylebank import StyleBank
 from impasto.nets.vgg import Encoder, load_encoder
 from impasto.networks import FeedforwardSettings
@@ -76,7 +77,7 @@ class FeedforwardTask(Task):
     """Trains a feed-forward network in its last styles, those whose pictures are given.
 
     Args:
-        kind: "feedforward", "johnson", "cin" or "stylebank".
+        kind: "feedforward", "johnson", "ulyanov", "cin" or "stylebank".
         network: as many of its parameters as require a gradient are trained.
         encoder: the loss network that the settings name.
         settings: of the run.
@@ -140,12 +141,12 @@ class FeedforwardTask(Task):
         names = list(pictures)
         if add and style:
             raise ImpastoError("--style and --add: the model of --start brings its styles with it, leave --style out")
-        if kind in ("feedforward", "johnson") and (add or len(names) != 1):
+        if kind in ("feedforward", "johnson", "ulyanov") and (add or len(names) != 1):
             raise ImpastoError(f"{kind} is one network for one style, not {len(names)}: train cin for several")
         network = start_network(kind, start, {**arguments, "styles": len(names)} if start is None else arguments)
         assert isinstance(network, RowNetwork | StyleBank)
         if start is not None:
-            known = find_model(start).trained_styles
+            known = find_model(start).trained_styles[: network.arguments["styles"]]  # those learnt, without variants
             if add:
                 settings = replace(settings, autoencoder_steps=0, identity_weight=0.0)
                 if again := set(known) & set(names):
@@ -166,8 +167,7 @@ class FeedforwardTask(Task):
 
     def forward(self, content: Tensor, style: Tensor, generator: torch.Generator, step: int) -> dict[str, Tensor]:
         which = self.draw(len(content), generator)
-        adapt = self.network.transfer(self.first + which, step / self.settings.steps)  # type: ignore[operator]
-        painted = self.network(content, adapt).float()
+        painted = self.paint(content, which, generator, step).float()
         losses = {}
         if self.settings.identity_weight:
             unstyled = self.network(content[:1], lambda features: features).float()
@@ -176,6 +176,16 @@ class FeedforwardTask(Task):
             idle = [] if self.rival is None else [nothing(self.rival)]
             return {"loss": torch.stack([F.mse_loss(painted, content), *losses.values(), *idle]).sum(), **losses}
         return self.weigh({**losses, **self.perceptual(painted, content, which, generator)})
+
+    def paint(self, content: Tensor, which: Tensor, generator: torch.Generator, step: int) -> Tensor:
+        """Paints photos [N, 3, H, W] in the styles of these numbers [N]."""
+        painted: Tensor = self.network(content, self.transfer(which, step))
+        return painted
+
+    def transfer(self, which: Tensor, step: int) -> Adapt:
+        """The network's `adapt` for styles of these numbers [N]."""
+        adapt: Adapt = self.network.transfer(self.first + which, step / self.settings.steps)  # type: ignore[operator]
+        return adapt
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """[count], the number of the style, among those with a picture, for each photo of a batch."""
