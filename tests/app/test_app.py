@@ -139,6 +139,22 @@ def test_weights_strength_and_colour(client, painter, small, style_png):
     same(response, expected)
 
 
+def test_the_style_of_a_part(client, painter, small, painting, style_png):
+    first, second = (10, 5, 60, 50), (0, 0, 40, 40)
+    expected = painter.stylize(small, painter.style(style_png, box=first))
+    same(post(client, small, style_file=style_png, style_box="10,5,60,50"), expected)
+    parts = [painter.style(style_png, box=first), painter.style(png(small), box=second)]
+    fields = {"style": "klimt-kiss", "style_file": [style_png, png(small)], "style_box": ["10,5,60,50", "0,0,40,40"]}
+    same(post(client, small, **fields), painter.stylize(small, ["klimt-kiss", *parts]))
+
+
+@pytest.mark.parametrize("field", ["palette", "palette_file"])
+def test_palettes(client, painter, small, style_png, field):
+    palette = "photo" if field == "palette" else style_png
+    expected = painter.stylize(small, "klimt-kiss", palette=palette)
+    same(post(client, small, style="klimt-kiss", **{field: palette}), expected)
+
+
 def test_masks(client, painter, small, mask):
     expected = painter.stylize(small, ["klimt-kiss", "munch-scream"], masks=[mask, 255 - mask])
     fields = {"style": ["klimt-kiss", "munch-scream"]}
@@ -240,6 +256,12 @@ def refused(response, status: int, words: str) -> None:
         ({}, 422, "no style"),
         ({"style_file": b"no picture"}, 415, "cannot read style_file.png"),
         ({"style_file": bomb(4_000_000, 3)}, 415, "style_file.png"),
+        ({"style": "klimt-kiss", "style_box": "0,0,9,9"}, 422, "1 boxes for 0 files of styles"),
+        ({"style_file": png(np.zeros((9, 9, 3), np.uint8)), "style_box": "0,0,10,9"}, 422, "which is 9 x 9"),
+        ({"style": "klimt-kiss", "style_box": "0,0,9", "style_file": b""}, 422, "a box is left, top, right and"),
+        ({"style": "klimt-kiss", "palette": "sepia"}, 422, "palette"),
+        ({"style": "klimt-kiss", "palette_file": b"no picture"}, 415, "cannot read the palette"),
+        ({"style": "klimt-kiss", "palette": "photo", "palette_file": b"any"}, 422, "leave one of them out"),
         ({"style": "klimt-kiss", "mask": png(np.zeros((9, 9), np.uint8))}, 422, "mask 1 is 9 x 9"),
         ({"style": "klimt-kiss", "mask": b"no picture"}, 415, "mask 1"),
     ],

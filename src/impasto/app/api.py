@@ -24,8 +24,11 @@ from impasto.app.fields import (
     KeptColor,
     Masks,
     MaxSize,
+    PaletteFile,
+    PaletteName,
     Strength,
     StrokeSize,
+    StyleBoxes,
     StyleFiles,
     Styles,
     StyleSize,
@@ -39,6 +42,7 @@ from impasto.app.work import BusyError, LateError
 from impasto.controls import STYLE_SIZE, Controls
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import ENDINGS
+from impasto.mask import read_box
 from impasto.sheet import caption
 
 Format = Literal["png", "jpg", "webp", "avif", "tiff", "bmp", "gif"]
@@ -109,12 +113,15 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
         photo: Annotated[UploadFile, File(description="The photo: JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF.")],
         style: Styles = [],  # noqa: B006 (FastAPI copies it)
         style_file: StyleFiles = [],  # noqa: B006
+        style_box: StyleBoxes = [],  # noqa: B006
         weight: Weights = [],  # noqa: B006
         mask: Masks = [],  # noqa: B006
         strength: Strength = 1.0,
         keep_color: KeptColor = None,
         stroke_size: StrokeSize = 1.0,
         style_size: StyleSize = STYLE_SIZE,
+        palette: PaletteName = None,
+        palette_file: PaletteFile = None,
         keep: Keep = None,
         keep_share: KeepShare = 1.0,
         max_size: MaxSize = None,
@@ -124,13 +131,17 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
         sent = await photo.read()
         pictures = await read_styles(style_file, studio.limits.max_upload)
         covers = [await file.read() for file in mask]
+        colors = None if palette_file is None else await palette_file.read()
         start = time.perf_counter()
 
         def job() -> bytes:
             content = studio.picture(sent, "the photo")
-            mix = studio.mix([*style, *pictures], weight, style_size)
+            mix = studio.mix([*style, *pictures], weight, style_size, [read_box(box) for box in style_box])
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
-            controls = Controls(strength, keep_color, stroke_size, style_size, keep=keep, keep_share=keep_share)
+            if palette is not None and colors is not None:
+                raise ImpastoError("palette and palette_file both say whose colours: leave one of them out")
+            shades = studio.picture(colors, "the palette") if colors is not None else palette or "painting"
+            controls = Controls(strength, keep_color, stroke_size, style_size, shades, keep, keep_share)
             return encode(studio.stylize(content, mix, controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, UploadFile
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from impasto.app.guard import describe_excess
 from impasto.app.studio import MOST_STYLES, StyleName
@@ -24,6 +24,14 @@ Styles = Annotated[
 StyleFiles = Annotated[
     list[UploadFile],
     File(description="A picture to take the style of, or a .style file. Repeatable.", max_length=MOST_STYLES),
+]
+StyleBoxes = Annotated[
+    list[Annotated[str, StringConstraints(max_length=100)]],
+    Form(
+        description="The part of the picture in `style_file` that its style is taken from: left, top, right and bottom "
+        "in pixels, like 0,0,400,300; one for all such pictures, or for each.",
+        max_length=MOST_STYLES,
+    ),
 ]
 Weights = Annotated[
     list[float],
@@ -50,6 +58,13 @@ StyleSize = Annotated[
 StrokeSize = Annotated[
     float,
     Form(ge=STROKE_SIZES[0], le=STROKE_SIZES[1], description="How large strokes are: 1 as usual, 2 twice as large."),
+]
+PaletteName = Annotated[
+    Literal["painting", "photo"] | None,
+    Form(description="Where the photo's colours go first: half the way to the painting's (default), or nowhere."),
+]
+PaletteFile = Annotated[
+    UploadFile | None, File(description="A picture whose colours are taken in place of the painting's.")
 ]
 Keep = Annotated[People | None, Form(description="Paint people, or their faces, less than the rest.")]
 KeepShare = Annotated[float, Form(ge=0, le=1, description="How much of the photo remains there.")]

@@ -26,6 +26,7 @@ from impasto.checks import suggest
 from impasto.controls import STYLE_SIZE, Controls, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import Picture, read_image, resize_short_side, write_image
+from impasto.mask import Box
 from impasto.style import Style
 from impasto.stylizer import Stylizer
 
@@ -252,15 +253,15 @@ class Studio:
         self._take(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
         return self.uploaded.add(kept)
 
-    def style(self, source: str | bytes, size: int = STYLE_SIZE, name: str = "style") -> Style:
+    def style(self, source: str | bytes, size: int = STYLE_SIZE, name: str = "style", box: Box | None = None) -> Style:
         """Finds the style of that name or id, or takes that of a picture or the contents of a ``.style`` file.
 
-        A name is never taken for a path.
+        A name is never taken for a path. Of what was sent, and of nothing else, a part may be taken.
         """
         if isinstance(source, bytes):
             if name.lower().endswith(".style"):
-                return self._load(source)
-            return self._take(name, self.picture(source, name), size)
+                return self.painter.style(self._load(source), box=box)
+            return self._take(name, self.picture(source, name), size, box)
         if source in self.painter.gallery:
             return self.painter.gallery[source]
         kept = self.uploaded.get(source)
@@ -269,13 +270,32 @@ class Studio:
             raise ImpastoError(f"there is no style {source!r} here: {hint}")
         return kept if isinstance(kept, Style) else self._take(*kept, size)
 
-    def mix(self, sources: Iterable[str | tuple[bytes, str]], weights: Sequence[float], size: int = STYLE_SIZE) -> Mix:
-        """Mixes styles: names or ids, and pictures or ``.style`` files with what they are called."""
+    def mix(
+        self,
+        sources: Iterable[str | tuple[bytes, str]],
+        weights: Sequence[float],
+        size: int = STYLE_SIZE,
+        boxes: Sequence[Box] = (),
+    ) -> Mix:
+        """Mixes styles: names or ids, and pictures or ``.style`` files with what they are called.
+
+        Of the files those parts count which the boxes cut out, one of all or one of each.
+        """
         sources = list(sources)
         if len(sources) > MOST_STYLES:
             raise ImpastoError(f"{len(sources)} styles are more than {MOST_STYLES}, the limit of this server")
         named = [(one, "") if isinstance(one, str) else one for one in sources]
-        return Mix([self.style(source, size, name) for source, name in named], weights)
+        files = sum(isinstance(source, bytes) for source, _ in named)
+        if boxes and (not files or len(boxes) not in (1, files)):
+            raise ImpastoError(f"{len(boxes)} boxes for {files} files of styles: give one for all of them, or for each")
+        parts = iter(boxes if len(boxes) > 1 else [*boxes] * files)
+        return Mix(
+            [
+                self.style(source, size, name, next(parts, None) if isinstance(source, bytes) else None)
+                for source, name in named
+            ],
+            weights,
+        )
 
     def stylize(
         self,
@@ -290,8 +310,8 @@ class Studio:
         fitted = [_fit_mask(mask, content) for mask in masks] or None
         return self.painter.stylize_picture(photo, mix, controls or Controls(), fitted, max_size=max_size)
 
-    def _take(self, name: str, picture: Picture, size: int) -> Style:
-        return self.painter.style(picture, size=size, name=name, max_pixels=self.limits.max_pixels)
+    def _take(self, name: str, picture: Picture, size: int, box: Box | None = None) -> Style:
+        return self.painter.style(picture, size=size, name=name, box=box, max_pixels=self.limits.max_pixels)
 
     def _load(self, data: bytes) -> Style:
         with tempfile.NamedTemporaryFile(suffix=".style") as file:
