@@ -297,6 +297,27 @@ def test_a_style_of_ones_own(page, model, photo, painting, tmp_path, record_prop
 
 
 @needs_browser
+def test_a_style_of_ones_own_is_fitted_by_the_server(opened, photo, painting, shoot):
+    page = opened["server"]
+    page.get_by_role("tab", name="Photo").click()
+    give(page, "#photo", photo[:160, :200])
+    choose(page, "klimt-kiss")
+    fit = page.get_by_role("button", name="Fit it closer to its painting")
+    expect(fit).to_be_hidden()
+    give(page, "#own", painting[:128, :160], "chelsea.png")
+    expect(fit).to_be_visible()
+    settled(page)
+    at_a_glance = shown(page).astype(int)
+    fit.click()
+    expect(page.locator("#said")).to_contain_text("takes some seconds")
+    expect(page.locator(".style").first).to_contain_text("chelsea, fitted")
+    settled(page)
+    assert np.abs(shown(page) - at_a_glance).mean() > 1
+    expect(fit).to_be_hidden()
+    shoot(page, "page-fitted")
+
+
+@needs_browser
 def test_a_tile_shows_the_painting_and_pointed_at_the_photo_in_it(page, photo):
     give(page, "#photo", photo[:200, :300])
     tile = page.locator(".style[value=klimt-kiss]")

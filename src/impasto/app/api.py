@@ -165,9 +165,12 @@ def _add_styles(api: APIRouter, studio: Studio) -> None:
         name: Annotated[
             str | None, Form(min_length=1, max_length=100, description="What to call it; else the file's name.")
         ] = None,
+        fit: Annotated[
+            bool, Form(description="Fit the style to its picture: it takes some seconds, and comes closer.")
+        ] = False,
     ) -> StyleAdded:
         data, called = await file.read(), file.filename or "style"
-        return StyleAdded(id=await studio.run("style", lambda: studio.add_style(data, called, name)))
+        return StyleAdded(id=await studio.run("style", lambda: studio.add_style(data, called, name, fit)))
 
     @api.get("/v1/styles", summary="List the styles", responses=problems(401))
     def list_styles() -> list[StyleEntry]:  # it may have to ask another process

@@ -25,6 +25,7 @@ from impasto.app.work import BusyError, LateError, Work
 from impasto.checks import suggest
 from impasto.controls import STYLE_SIZE, Controls, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
+from impasto.fitting import fit_style
 from impasto.image import Picture, read_image, resize_short_side, write_image
 from impasto.mask import Box
 from impasto.style import Style
@@ -240,9 +241,11 @@ class Studio:
         except ImpastoError as error:
             raise UnreadableError(str(error)) from None
 
-    def add_style(self, data: bytes, filename: str, name: str | None = None) -> str:
-        """Keeps the style of a picture or the contents of a ``.style`` file; gives its id."""
+    def add_style(self, data: bytes, filename: str, name: str | None = None, fit: bool = False) -> str:
+        """Keeps the style of a picture, fitted to it if wanted, or the contents of a ``.style`` file; gives its id."""
         if filename.lower().endswith(".style"):
+            if fit:
+                raise ImpastoError(f"{filename} holds no picture to fit its style to: send the picture")
             loaded = self._load(data)
             return self.uploaded.add(replace(loaded, name=name or loaded.name))
         picture = self.picture(data, filename)
@@ -250,8 +253,8 @@ class Studio:
         seen = crop_to_visible(picture, f"the style {name}")
         small = seen.change(lambda pixels: resize_short_side(pixels, min(_KEPT_SIDE, min(pixels.shape[:2]))))
         kept = (name, Picture(fill(small), small.alpha if has_alpha(small) else None))
-        self._take(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
-        return self.uploaded.add(kept)
+        style = self._take(*kept, STYLE_SIZE)  # a picture that no style can be taken from is refused now
+        return self.uploaded.add(replace(fit_style(self.painter, style), picture=None, alpha=None) if fit else kept)
 
     def style(self, source: str | bytes, size: int = STYLE_SIZE, name: str = "style", box: Box | None = None) -> Style:
         """Finds the style of that name or id, or takes that of a picture or the contents of a ``.style`` file.

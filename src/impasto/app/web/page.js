@@ -70,7 +70,7 @@ function changed(settled = true) {
     now = read();
     $("#undo").disabled = false;
   }
-  showRegions();
+  showTools();
   repaint();
 }
 
@@ -82,7 +82,7 @@ function undo() {
   for (const id of ["strength", "stroke", "colors"]) $(`#${id}`).value = now[id];
   for (const id of ["strength", "stroke"]) tellValue(id);
   $("#undo").disabled = !past.length;
-  showRegions();
+  showTools();
   repaint();
 }
 
@@ -92,8 +92,9 @@ function tellValue(id) {
   $(`output[for=${id}]`).textContent = $(`#${id}`).ariaValueText = VALUES[id]($(`#${id}`).value);
 }
 
-/** Shows the brush where there is a photo and a second style to paint with it. */
-function showRegions() {
+/** Shows the brush where there is a photo and a second style to paint with it, and what fits a style of one's own. */
+function showTools() {
+  $("#fit").hidden = !painter?.canFit || gallery.mix.length > 1 || !unfitted.has(gallery.mix[0]?.[0]);
   const possible = gallery.mix.length === 2 && !$("#photo-tab").hidden && Boolean(photo?.pixels);
   $("#regions").hidden = !possible;
   if (!possible) $("#brushing").ariaPressed = "false";
@@ -168,7 +169,7 @@ function repaint() {
         Object.assign(mine, await painter.choose(mine.source), { before: null });
         if (mine !== photo) return;
         showPhoto(mine);
-        showRegions();
+        showTools();
       }
       const [wish, title] = [wishes(), gallery.title];
       const { pixels, width, height } = mine;
@@ -218,12 +219,14 @@ async function toggleCamera() {
 }
 
 let owned = 0;
+const unfitted = new Map(); // by name of an own style: its picture's file
 
-async function addOwn(file) {
+async function addOwn(file, fit = false) {
   try {
-    say("Taking the style …");
-    const name = await painter.take(file);
-    const title = file.name.replace(/\.[^.]*$/, "") || `My own ${++owned}`;
+    say(fit ? "Fitting the style to its picture, which takes some seconds …" : "Taking the style …");
+    const name = await painter.take(file, fit);
+    const title = (file.name.replace(/\.[^.]*$/, "") || `My own ${++owned}`) + (fit ? ", fitted" : "");
+    if (!fit && !file.name.endsWith(".style")) unfitted.set(name, file);
     if (!gallery.has(name)) gallery.add({ name, title, by: "your own" }, URL.createObjectURL(file));
     gallery.mix = [[name, 50]];
     gallery.reveal();
@@ -265,7 +268,7 @@ function chooseTab(name) {
     $(`#${tab.getAttribute("aria-controls")}`).hidden = !on;
   }
   if (name !== "camera" && camera.on) camera.stop();
-  showRegions();
+  showTools();
 }
 
 function connect(takeClip) {
@@ -291,7 +294,7 @@ function connect(takeClip) {
   }
   $("#divide").addEventListener("input", ({ target }) => divide(Number(target.value)));
   for (const id of ["brushing", "erase"]) {
-    $(`#${id}`).addEventListener("click", ({ target }) => { target.ariaPressed = String(!isPressed(`#${id}`)); showRegions(); });
+    $(`#${id}`).addEventListener("click", ({ target }) => { target.ariaPressed = String(!isPressed(`#${id}`)); showTools(); });
   }
   $("#thickness").addEventListener("input", ({ target }) => { target.ariaValueText = `${target.value} % of the picture`; });
   $("#clear").addEventListener("click", () => { brush.drawing = null; changed(); });
@@ -299,6 +302,11 @@ function connect(takeClip) {
   $("#camera").addEventListener("click", toggleCamera);
   $("#snap").addEventListener("click", async () => setPhoto(await camera.stop(), "camera"));
   $("#download").addEventListener("click", download);
+  $("#fit").addEventListener("click", async ({ target }) => {
+    target.disabled = true;
+    await addOwn(unfitted.get(gallery.mix[0][0]), true);
+    target.disabled = false;
+  });
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === "z" && !event.shiftKey) { event.preventDefault(); undo(); }
   });

@@ -12,6 +12,7 @@ const AWAY = "The server cannot be reached: is it still running?";
 const BUSY = 500; // ms until a busy server is asked for the next frame
 
 export class ServerPainter {
+  canFit = true;
   #camera = crypto.randomUUID?.() ?? String(Date.now()).padStart(8, "0");
   #photo; // { file, copy, type } and { thumb } once asked for
   #first;
@@ -65,8 +66,14 @@ export class ServerPainter {
     return null;
   }
 
-  async take(file) {
+  /**
+   * Keeps the style of a picture, or what a .style file holds; gives its name.
+   * @param {File} file
+   * @param {boolean} fit whether to take some seconds for a closer style.
+   */
+  async take(file, fit = false) {
     const form = new FormData();
+    if (fit) form.append("fit", true);
     form.append("file", file, file.name);
     return (await (await send("v1/styles", { method: "POST", body: form })).json()).id;
   }
