@@ -563,7 +563,7 @@ def test_models_and_whether_they_run_here(impasto_: Impasto) -> None:
     assert default["name"] == "adain"
     assert default["usable"] is True
     assert default["styles"] >= 24
-    assert 1e6 < default["bytes"] < 12e6  # the weights for PyTorch, and once more in graphs
+    assert 1e6 < default["bytes"] < 14e6  # the weights for PyTorch, and once more in graphs
     assert "adain" in impasto_("models").out
 
 
