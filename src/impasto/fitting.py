@@ -33,14 +33,13 @@ LARGEST = 3.0
 _RATE, _STYLE_WEIGHT = 0.05, 28.0
 
 
-def fit_style(painter: Stylizer, style: Style, steps: int = 40, threads: int | None = None) -> Style:
+def fit_style(painter: Stylizer, style: Style, steps: int = 40) -> Style:
     """Fits a style to its picture: the style tensor that paints best, found by gradient (Adam, Kingma and Ba 2015).
 
     Args:
-        painter: the model that the style is of.
+        painter: the model that the style is of; as many processor threads are used as it was loaded with.
         style: as :meth:`impasto.stylizer.Stylizer.style` takes it, with its picture.
         steps: how long; more than 40 bring little.
-        threads: processor threads; None takes one for each physical core.
 
     Raises:
         ImpastoError: the model has no graph to fit by, or the style no picture.
@@ -51,19 +50,23 @@ def fit_style(painter: Stylizer, style: Style, steps: int = 40, threads: int | N
     if style.picture is None:
         raise ImpastoError(f"the style {style.name} cannot be fitted: give the picture that it is of")
     folder = painter.model.folder
-    features, step = (open_session(folder / graph, painter.name, threads=threads) for graph in (FEATURES, GRADIENT))
+    features, step = (
+        open_session(folder / graph, painter.name, threads=painter.threads) for graph in (FEATURES, GRADIENT)
+    )
 
     def see(pictures: np.ndarray) -> list[np.ndarray]:
         taps: list[np.ndarray] = features.run(None, {"image": pictures})
         return taps
 
     weight = None if style.alpha is None else weigh(style.alpha)[0, 0]
-    target = np.concatenate([_statistics(tap, weight) for tap in see(to_float(style.picture))], 1)[0]
+    target = np.concatenate([measure_statistics(tap, weight) for tap in see(to_float(style.picture))], 1)[0]
     batches = []
-    for crops in _read_crops(folder / PHOTOS):
+    for crops in read_crops(folder / PHOTOS):
         taps = see(crops)
         sizes = np.repeat([tap.shape[1] for tap in taps], 2)
-        away = np.square(np.concatenate([_statistics(tap) for tap in taps], 1) - target) @ np.repeat(1 / sizes, sizes)
+        away = np.square(np.concatenate([measure_statistics(tap) for tap in taps], 1) - target) @ np.repeat(
+            1 / sizes, sizes
+        )
         batches.append(
             {"crops": crops, "content": taps[-1], "style_weight": np.array(_STYLE_WEIGHT / away.mean(), np.float32)}
         )
@@ -72,7 +75,7 @@ def fit_style(painter: Stylizer, style: Style, steps: int = 40, threads: int | N
     random = np.random.default_rng(0)
     for number in track(range(1, steps + 1), "Fitting the style", steps):
         given = batches[number % len(batches)] | {"style": style.tensor, "target": target, "change": change}
-        gradient, _ = step.run(None, given | {"sky": _draw_sky(random)})
+        gradient, _ = step.run(None, given | {"sky": draw_sky(random)})
         mean, square = mean + 0.1 * (gradient - mean), square + 0.02 * (gradient**2 - square)
         rate = _RATE * (1 + np.cos(np.pi * (number - 1) / steps)) / 2
         root = np.sqrt(square / (1 - 0.98**number)) + 1e-8
@@ -92,7 +95,7 @@ def _apply(change: np.ndarray, tensor: np.ndarray, channels: list[int]) -> np.nd
     return changed
 
 
-def _statistics(features: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+def measure_statistics(features: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Channel means, then standard deviations, of features [N, C, h, w]: [N, 2 C].
 
     Args:
@@ -112,13 +115,13 @@ def _statistics(features: np.ndarray, weight: np.ndarray | None = None) -> np.nd
     return np.concatenate([mean, np.sqrt(variance + EPS)], 1)
 
 
-def _read_crops(path: Path) -> Iterator[np.ndarray]:
+def read_crops(path: Path) -> Iterator[np.ndarray]:
     """Reads the photos' crops, which lie side by side in one picture: batches float32 [BATCH, 3, CROP, CROP]."""
     rows = to_float(read_image(path).pixels)[0].reshape(3, -1, CROP, BATCH, CROP)
     return iter(np.ascontiguousarray(rows.transpose(1, 3, 0, 2, 4)))
 
 
-def _draw_sky(random: np.random.Generator) -> np.ndarray:
+def draw_sky(random: np.random.Generator) -> np.ndarray:
     """Draws a picture [1, 3, CROP, CROP] of soft changes of colour and noise of up to two levels of 255."""
     colors = random.random((3, 1, 1)) + 0.5 * random.random() ** 2 * (random.random((3, 3, 3)) - 0.5)
     x = np.linspace(0, 1, CROP)

@@ -64,7 +64,7 @@ class GraphStylizer(Stylizer):
     ) -> None:
         self.model = model
         self.engine = open_engine(model, engine, threads, precision, device)
-        self._threads = threads
+        self.threads = threads
         self._opened_with = engine, threads, precision, device
         self.name, self.fingerprint, self.gallery = model.name, model.fingerprint, model.gallery
         self.engine_name, self.device = self.engine.name, self.engine.device
@@ -94,7 +94,7 @@ class GraphStylizer(Stylizer):
         """Takes styles, in float32 since they are exchanged: by ONNX Runtime, where the engine is of less precision."""
         if self.engine.precision == "fp32":
             return self.engine
-        return open_engine(self.model, "onnxruntime", self._threads, "fp32")
+        return open_engine(self.model, "onnxruntime", self.threads, "fp32")
 
     @cached_property
     def _style_graph(self) -> StyleSession | None:
@@ -103,7 +103,7 @@ class GraphStylizer(Stylizer):
             return None
         from impasto.engine.onnxruntime import StyleSession
 
-        return StyleSession(self.model, graph, self._threads)
+        return StyleSession(self.model, graph, self.threads)
 
     def paint(
         self,

@@ -141,7 +141,9 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
             if palette is not None and colors is not None:
                 raise ImpastoError("palette and palette_file both say whose colours: leave one of them out")
             shades = studio.picture(colors, "the palette") if colors is not None else palette or "painting"
-            controls = Controls(strength, keep_color, stroke_size, style_size, shades, keep, keep_share)
+            controls = Controls(
+                strength, keep_color, stroke_size, style_size, palette=shades, keep=keep, keep_share=keep_share
+            )
             return encode(studio.stylize(content, mix, controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))

@@ -399,7 +399,7 @@ def style(
     elif fit:
         from impasto.fitting import fit_style
 
-        taken = fit_style(painter, taken, threads=threads, **given(steps=fit_steps))
+        taken = fit_style(painter, taken, **given(steps=fit_steps))
     elif fit_steps is not None:
         raise ImpastoError("--fit-steps goes with --fit")
     replace(taken, name=name or taken.name).save(target)

@@ -52,7 +52,8 @@ class Crew:
 
     def _open_model(self) -> Stylizer:
         if self._stylizer is None:
-            self._stylizer, self._began = load(**self.loading), time.monotonic()  # of which items cost no more
+            self._stylizer = load(**self.loading)
+            self._began = time.monotonic()  # anew, for loading tells nothing of what an item costs
         return self._stylizer
 
     def work_through(self, job: Job[Item, Made], items: Sequence[Item]) -> Iterator[Made]:

@@ -38,6 +38,7 @@ from impasto.nets.vgg import Encoder, load_encoder
 from impasto.progress import track
 from impasto.train.augment import alter_styles
 from impasto.train.data import Pictures, manifest
+from impasto.train.fit import FreeStyle
 from impasto.train.hardware import keep_freed_memory
 
 _ROWS = 6  # of crops to fit styles on
@@ -88,13 +89,10 @@ class Scenes:
         return torch.cat([photos, paintings[: half // 2], painted])
 
     def _disturb(self, styles: Tensor) -> Tensor:
-        noise = self._making.disturbance * torch.randn(styles.shape, generator=self._generator)
-        layers = torch.split(styles, [channels for channels in self._network.adaptive for _ in range(2)], 1)
-        noises = torch.split(noise, [layer.shape[1] for layer in layers], 1)
-        disturbed = []
-        for mean, std, by_mean, by_std in zip(layers[::2], layers[1::2], noises[::2], noises[1::2], strict=True):
-            disturbed += [mean + std * by_mean, std * by_std.exp()]
-        return torch.cat(disturbed, 1)
+        changes = self._making.disturbance * torch.randn(styles.shape, generator=self._generator)
+        adaptive = self._network.adaptive
+        pairs = zip(styles, changes, strict=True)
+        return torch.stack([FreeStyle(style, adaptive).changed(change) for style, change in pairs])
 
 
 @torch.no_grad()

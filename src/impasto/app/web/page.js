@@ -226,7 +226,7 @@ async function addOwn(file, fit = false) {
     say(fit ? "Fitting the style to its picture, which takes some seconds …" : "Taking the style …");
     const name = await painter.take(file, fit);
     const title = (file.name.replace(/\.[^.]*$/, "") || `My own ${++owned}`) + (fit ? ", fitted" : "");
-    if (!fit && !file.name.endsWith(".style")) unfitted.set(name, file);
+    if (!fit && !/\.style$/i.test(file.name)) unfitted.set(name, file);
     if (!gallery.has(name)) gallery.add({ name, title, by: "your own" }, URL.createObjectURL(file));
     gallery.mix = [[name, 50]];
     gallery.reveal();
