@@ -286,7 +286,9 @@ def to_uint8(image: npt.NDArray[np.floating[Any]]) -> Pixels:
     """Convert float [1, 3, H, W] in 0..1 to uint8 [H, W, 3], rounded, clipped, contiguous."""
     levels = image[0] * 255
     np.rint(levels, out=levels)
-    return np.ascontiguousarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8).transpose(1, 2, 0))
+    planes = np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+    # Pillow puts planes together in a fraction of the time that NumPy's transposed copy takes.
+    return np.array(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]))
 
 
 def _scale(pixels: Pixels, size: int, side: int) -> Pixels:

@@ -27,8 +27,10 @@ from impasto.video.source import USUAL_RATE, ClipFile, find_video_stream
 BT709, UNKNOWN, FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 4, 5, 6, 7, 9
 #: What swscale calls them.
 SWS_MATRIX = {BT709: 1, FCC: 4, BT470BG: 5, SMPTE170M: 5, SMPTE240M: 7, BT2020: 9}
-#: How swscale converts without shifting chroma or losing levels.
-EXACT = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+#: How swscale converts without shifting chroma or losing levels; between chroma samples a straight line does.
+EXACT = (
+    Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+)
 
 
 @dataclass(frozen=True)

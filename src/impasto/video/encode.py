@@ -54,7 +54,7 @@ class Codec:
 
 _VP9 = {"deadline": "good", "cpu-used": "4", "row-mt": "1"}
 CODECS = {
-    "h264": Codec("libx264", 18, 51, True, {"preset": "superfast"}),
+    "h264": Codec("libx264", 18, 51, True, {"preset": "superfast", "bf": "0"}),
     "h265": Codec("libx265", 22, 51, True, {"preset": "fast", "x265-params": "log-level=error"}),
     "vp9": Codec("libvpx-vp9", 28, 63, False, _VP9),
     "av1": Codec("libsvtav1", 28, 63, False, {"preset": "8"}),
