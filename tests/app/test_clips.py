@@ -87,7 +87,7 @@ def refused(response, status: int, words: str) -> None:
 
 
 def test_a_clip_is_painted_as_the_library_does_it_and_keeps_its_sound(painter, clip, tmp_path, folder):
-    fields = {"strength": 0.8, "keep_color": "luminance", "max_size": 64}
+    fields = {"strength": 0.8, "palette": "photo", "max_size": 64}
     with serve(painter) as client:
         address = begin(client, clip, name="C:\\films\\é cat.mov", **fields)
         report = wait(client, address, is_("done", "failed"))
@@ -114,27 +114,34 @@ def test_a_clip_is_painted_as_the_library_does_it_and_keeps_its_sound(painter, c
         assert not list(folder.glob("impasto-*"))
 
     (tmp_path / "sent.mp4").write_bytes(answer.content)
-    stylize_video(painter, clip, "klimt-kiss", tmp_path / "own.mp4", strength=0.8, max_size=64, keep_color="luminance")
+    stylize_video(painter, clip, "klimt-kiss", tmp_path / "own.mp4", **fields)
     assert packets_of(tmp_path / "sent.mp4", "video") == packets_of(tmp_path / "own.mp4", "video")
     assert packets_of(tmp_path / "sent.mp4", "audio") == packets_of(clip, "audio")
 
 
-def test_frames_are_640_pixels_long_unless_told_otherwise_and_styles_are_mixed(painter, tmp_path, painting, folder):
+def test_frames_are_640_pixels_long_unless_told_otherwise_and_controls_hold(painter, tmp_path, photo, painting, folder):
     stream = io.BytesIO()
     Image.fromarray(painting).save(stream, "PNG")
-    wide = make_clip(tmp_path / "wide.mp4", pan(2, 800, 80))
-    files = [("clip", ("wide.mp4", wide.read_bytes())), ("style_file", ("cat.png", stream.getvalue()))]
+    wide = make_clip(tmp_path / "wide.mp4", [np.asarray(Image.fromarray(photo[:160]).resize((800, 250)))] * 2)
+    files = [("clip", ("wide.mp4", wide.read_bytes())), ("style_file", ("cat.png", stream.getvalue())),
+             ("palette_file", ("colours.png", stream.getvalue()))]  # fmt: skip
     with serve(painter) as client:
-        fields = {"style": "klimt-kiss", "weight": ["1", "3"], "style_size": "128", "stroke_size": "2"}
+        fields = {"style": "klimt-kiss", "weight": ["1", "3"], "style_size": "128", "stroke_size": "2",
+                  "style_box": "0,0,200,300", "keep": "face", "keep_share": "0.5"}  # fmt: skip
         address = client.post("/v1/clips", files=files, data=fields).headers["location"]
         wait(client, address, is_("done"))
         (tmp_path / "sent.mp4").write_bytes(client.get(f"{address}/video").content)
         refused(client.post("/v1/clips", files=files, data={"style": ["klimt-kiss"] * 8}), 422, "9 styles are more")
+        refused(client.post("/v1/clips", files=files, data={"palette": "photo"}), 422, "leave one of them out")
     with av.open(tmp_path / "sent.mp4") as opened:
-        assert (opened.streams.video[0].width, opened.streams.video[0].height) == (640, 64)
-    mix = painter.mix({painter.style("klimt-kiss"): 1, painter.style(painting, size=128): 3})
-    stylize_video(painter, wide, mix, tmp_path / "own.mp4", max_size=640, stroke_size=2)
-    assert packets_of(tmp_path / "sent.mp4", "video") == packets_of(tmp_path / "own.mp4", "video")
+        assert (opened.streams.video[0].width, opened.streams.video[0].height) == (640, 200)
+    mix = painter.mix({painter.style("klimt-kiss"): 1, painter.style(painting, size=128, box=(0, 0, 200, 300)): 3})
+    made = []
+    for kept in ("face", None):
+        options = {"max_size": 640, "stroke_size": 2, "palette": painting, "keep": kept, "keep_share": 0.5}
+        stylize_video(painter, wide, mix, tmp_path / "own.mp4", **options)
+        made.append(packets_of(tmp_path / "own.mp4", "video"))
+    assert packets_of(tmp_path / "sent.mp4", "video") == made[0] != made[1]
 
 
 def test_clips_wait_their_turn_beside_the_pictures_and_can_be_cancelled(painter, clip, long, folder):

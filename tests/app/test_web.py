@@ -223,7 +223,15 @@ def test_it_paints_what_the_library_paints(page, model, photo, shoot, record_pro
     for kept in ("luminance", "match"):
         page.get_by_label("Colours").select_option(kept)
         check_same(downloaded(page), model.stylize(photo, mix, keep_color=kept), record_property)
+    page.get_by_label("Colours").select_option("")
+    people = page.get_by_label("People")
+    if page.painter == "server":
+        people.select_option("person")
+        check_same(downloaded(page), model.stylize(photo, mix, keep="person"), record_property)
+    else:
+        expect(people).to_be_hidden()
     shoot(page, f"page-{page.painter}")
+    people.select_option("", force=True)
     page.get_by_role("button", name="Without The Scream").click()
     settled(page)
     expect(page.locator("#mix")).to_be_hidden()

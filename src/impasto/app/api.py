@@ -138,9 +138,7 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
             content = studio.picture(sent, "the photo")
             mix = studio.mix([*style, *pictures], weight, style_size, [read_box(box) for box in style_box])
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
-            if palette is not None and colors is not None:
-                raise ImpastoError("palette and palette_file both say whose colours: leave one of them out")
-            shades = studio.picture(colors, "the palette") if colors is not None else palette or "painting"
+            shades = studio.colors(palette, colors)
             controls = Controls(
                 strength, keep_color, stroke_size, style_size, palette=shades, keep=keep, keep_share=keep_share
             )

@@ -24,10 +24,15 @@ from pydantic import BaseModel, Field
 from impasto.app.fields import (
     BINARY,
     Answers,
+    Keep,
+    KeepShare,
     KeptColor,
     MaxSize,
+    PaletteFile,
+    PaletteName,
     Strength,
     StrokeSize,
+    StyleBoxes,
     StyleFiles,
     Styles,
     StyleSize,
@@ -40,6 +45,7 @@ from impasto.app.studio import Studio, give_up_when_gone
 from impasto.app.work import Work
 from impasto.controls import STYLE_SIZE, Controls, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
+from impasto.mask import read_box
 
 _LOG = logging.getLogger(__name__)
 _USUAL = 30.0  # seconds that a clip takes, before one has been painted
@@ -286,11 +292,16 @@ def add_routes(api: APIRouter, studio: Studio) -> None:
         clip: Annotated[UploadFile, File(description="The clip: MP4, MOV, MKV, WebM, AVI, GIF and the like.")],
         style: Styles = [],  # noqa: B006 (FastAPI copies it)
         style_file: StyleFiles = [],  # noqa: B006
+        style_box: StyleBoxes = [],  # noqa: B006
         weight: Weights = [],  # noqa: B006
         strength: Strength = 1.0,
         keep_color: KeptColor = None,
         stroke_size: StrokeSize = 1.0,
         style_size: StyleSize = STYLE_SIZE,
+        palette: PaletteName = None,
+        palette_file: PaletteFile = None,
+        keep: Keep = None,
+        keep_share: KeepShare = 1.0,
         max_size: MaxSize = _MAX_SIZE,
     ) -> ClipReport:
         came = time.monotonic()
@@ -301,7 +312,7 @@ def add_routes(api: APIRouter, studio: Studio) -> None:
             with open(upload, "wb") as file:
                 shutil.copyfileobj(clip.file, file)
 
-        def check() -> Mix:
+        def check() -> tuple[Mix, Controls]:
             from impasto.video.clip import Clip
 
             try:
@@ -309,15 +320,19 @@ def add_routes(api: APIRouter, studio: Studio) -> None:
             except ImpastoError as error:
                 kind = TooLargeError if isinstance(error, TooLargeError) else UnreadableError
                 raise kind(str(error).replace(str(upload), "the clip")) from None
-            return studio.mix([*style, *pictures], weight, style_size)
+            mix = studio.mix([*style, *pictures], weight, style_size, [read_box(box) for box in style_box])
+            shades = studio.colors(palette, colors)
+            return mix, Controls(
+                strength, keep_color, stroke_size, style_size, palette=shades, keep=keep, keep_share=keep_share
+            )
 
         try:
             with studio.count_refusals("clip"):
                 clips.check_room()
                 pictures = await read_styles(style_file, limits.max_upload)
+                colors = None if palette_file is None else await palette_file.read()
                 await run_in_threadpool(save)
-                mix = await give_up_when_gone(request, studio.work.run(check))
-                controls = Controls(strength, keep_color, stroke_size, style_size)
+                mix, controls = await give_up_when_gone(request, studio.work.run(check))
                 job = ClipJob(folder, _name_result(clip.filename), mix, controls, max_size, came)
                 clips.add(job)
         except BaseException:

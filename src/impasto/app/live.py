@@ -17,6 +17,7 @@ from fastapi import APIRouter, Query, Request, Response
 from impasto.alpha import fill, has_alpha
 from impasto.app.studio import MOST_STYLES, Studio, StyleName, encode, give_up_when_gone
 from impasto.controls import STROKE_SIZES, ControlOptions, KeepColor, Mix
+from impasto.people import People
 from impasto.stylizer import Stylizer
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def router(studio: Studio) -> APIRouter:
         strength: Annotated[float, Query(ge=0, le=1)] = 1.0,
         stroke_size: Annotated[float, Query(ge=STROKE_SIZES[0], le=STROKE_SIZES[1])] = 1.0,
         keep_color: KeepColor | None = None,
+        keep: People | None = None,
     ) -> Response:
         sent = await request.body()
         start = time.perf_counter()
@@ -69,7 +71,7 @@ def router(studio: Studio) -> APIRouter:
             mix = studio.mix(style, weight)
             steady, lock = cameras.steady(camera, mix)
             with lock:
-                changes = ControlOptions(strength=strength, stroke_size=stroke_size, keep_color=keep_color)
+                changes = ControlOptions(strength=strength, stroke_size=stroke_size, keep_color=keep_color, keep=keep)
                 alpha = picture.alpha if has_alpha(picture) else None
                 painted = steady.paint(fill(picture), styles=mix, alpha=alpha, **changes)
                 return encode(replace(picture, pixels=painted, exif=None), "jpg", 85)

@@ -300,6 +300,12 @@ class Studio:
             weights,
         )
 
+    def colors(self, palette: str | None, file: bytes | None) -> str | Picture:
+        """Finds whose colours a photo's are moved to: what was named, else those of the picture that was sent."""
+        if palette is not None and file is not None:
+            raise ImpastoError("palette and palette_file both say whose colours: leave one of them out")
+        return palette or "painting" if file is None else self.picture(file, "the palette")
+
     def stylize(
         self,
         photo: Picture,

@@ -131,6 +131,6 @@ def enlarge(motion: Motion, height: int, width: int) -> Motion:
     if motion.trust.shape == (height, width):
         return motion
     scale = np.array([width / motion.trust.shape[1], height / motion.trust.shape[0]], np.float32)
-    flow = cv2.resize(motion.flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
+    flow = cv2.resize(motion.flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
     trust = cv2.resize(motion.trust, (width, height), interpolation=cv2.INTER_LINEAR)
     return Motion(np.asarray(flow, np.float32), np.asarray(trust, np.float32))

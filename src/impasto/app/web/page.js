@@ -48,6 +48,7 @@ function wishes() {
     controls: {
       strength: $("#strength").value / 100,
       keepColor: $("#colors").value,
+      keep: $("#people").value,
       strokeSize: 2 ** $("#stroke").value, // so that a step is the same change anywhere
     },
   };
@@ -57,7 +58,7 @@ function wishes() {
 
 const read = () => ({
   mix: gallery.mix.map((entry) => [...entry]), drawing: brush.drawing,
-  strength: $("#strength").value, stroke: $("#stroke").value, colors: $("#colors").value,
+  strength: $("#strength").value, stroke: $("#stroke").value, colors: $("#colors").value, people: $("#people").value,
 });
 const past = [];
 let now;
@@ -79,7 +80,7 @@ function undo() {
   now = past.pop();
   gallery.mix = now.mix;
   brush.drawing = now.drawing;
-  for (const id of ["strength", "stroke", "colors"]) $(`#${id}`).value = now[id];
+  for (const id of ["strength", "stroke", "colors", "people"]) $(`#${id}`).value = now[id];
   for (const id of ["strength", "stroke"]) tellValue(id);
   $("#undo").disabled = !past.length;
   showTools();
@@ -285,7 +286,7 @@ function connect(takeClip) {
     $(`#${id}`).addEventListener("input", () => { tellValue(id); changed(false); });
     $(`#${id}`).addEventListener("change", () => { tellValue(id); changed(); });
   }
-  $("#colors").addEventListener("change", () => changed());
+  for (const id of ["colors", "people"]) $(`#${id}`).addEventListener("change", () => changed());
   for (const [id, take] of [["photo", (file) => setPhoto(file, file.name)], ["own", addOwn]]) {
     $(`#${id}`).addEventListener("change", ({ target }) => {
       if (target.files[0]) take(target.files[0]);
@@ -389,6 +390,7 @@ async function start() {
     readAddress(styles);
     now = read();
     $("#tab-clip").hidden = !painter.paintClip;
+    $("#people").parentElement.hidden = !painter.canKeep;
     connect(painter.paintClip && connectClip(painter, wishes, { say, complain }));
     ready.hidden = true;
     if (query.has("camera")) {

@@ -13,6 +13,7 @@ const BUSY = 500; // ms until a busy server is asked for the next frame
 
 export class ServerPainter {
   canFit = true;
+  canKeep = true;
   #camera = crypto.randomUUID?.() ?? String(Date.now()).padStart(8, "0");
   #photo; // { file, copy, type } and { thumb } once asked for
   #first;
@@ -128,8 +129,8 @@ export class ServerPainter {
   }
 }
 
-function fieldsOf({ strength, strokeSize, keepColor }) {
-  const fields = { strength, stroke_size: strokeSize, keep_color: keepColor || undefined };
+function fieldsOf({ strength, strokeSize, keepColor, keep }) {
+  const fields = { strength, stroke_size: strokeSize, keep_color: keepColor || undefined, keep: keep || undefined };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
