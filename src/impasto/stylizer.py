@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 import numpy as np
 from PIL import Image
@@ -18,16 +18,23 @@ from impasto.checks import suggest
 from impasto.color import ColorMap, Palette, color_map, keep_chroma, map_colors, palette_of
 from impasto.controls import STYLE_SIZE, ControlOptions, Controls, Mix, change_controls, check_style_size
 from impasto.errors import ImpastoError, TooLargeError
+from impasto.extras import explain_missing
 from impasto.image import MAX_PIXELS, ImageSource, Picture, Pixels, map_bands, read_image, resize_short_side
 from impasto.mask import Box, read_masks, select_part
 from impasto.people import find_people
 from impasto.style import Style
 from impasto.style import gallery as shipped_styles
 
+if TYPE_CHECKING:
+    from impasto.methods.refine import Refiner
+
 #: A style, the name of a shipped one, a ``.style`` file, or any picture.
 StyleSource = Style | ImageSource
 #: One style, several in equal parts, weights by style, or a mix that is made already.
 MixSource = Mix | StyleSource | Sequence[StyleSource] | Mapping[Style, float]
+
+#: What may be asked for beyond the usual.
+Quality = Literal["best"]
 
 STYLE_PIXELS = 26_000_000  # a style picture is looked at in one piece, which takes some 400 bytes a pixel
 _OTHER_LOOK = 0.1  # a style or strength that changes by this much from one frame to the next is another one
@@ -309,8 +316,10 @@ class Stylizer(ABC):
         *,
         max_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        quality: Quality | None = None,
     ) -> Picture:
         """Paints a picture that was read, in styles that were taken; see :meth:`stylize`, which does both first."""
+        refiner = None if quality is None else _open_refiner(quality, mix, controls)
         shape, large = picture.pixels.shape[:2], None
         if max_size is not None:
             large, picture = fill(picture), picture.limit_size(max_size)
@@ -328,6 +337,8 @@ class Stylizer(ABC):
         if controls.keep is not None:
             coverage = plan.keep_people(coverage, find_people(content, controls.keep))
         painted = self.paint(content, plan, regions, large=large, alpha=alpha)
+        if refiner is not None:
+            painted = refiner.refine(content, painted, plan, shape, regions, alpha)
         return replace(picture, pixels=plan.finish(photo, painted, coverage, alpha))
 
     def stylize(
@@ -339,6 +350,7 @@ class Stylizer(ABC):
         masks: Sequence[ImageSource] | None = None,
         max_size: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        quality: Quality | None = None,
         **changes: Unpack[ControlOptions],
     ) -> Image.Image:
         """Paints a photo.
@@ -352,6 +364,8 @@ class Stylizer(ABC):
             max_size: of the result's long side in pixels: the painting of the whole photo, made small. Methods paint
                 the photo scaled down.
             max_pixels: refuse larger pictures.
+            quality: "best" refines the painting, which takes minutes, PyTorch, VGG-19 and styles that are pictures;
+                see :mod:`impasto.methods.refine`.
             changes: `strength` (0..1), `stroke_size` (1 as usual), `keep_color` ("match" or "luminance"), `palette`
                 ("painting", "photo" or a picture), `keep` ("person" or "face"), `keep_share` (0..1), `style_size` and
                 `plain` (as in the paper), one by one instead of `controls`, or in place of what these say: see
@@ -373,7 +387,10 @@ class Stylizer(ABC):
         controls = change_controls(controls, changes)
         picture = read_image(photo, max_pixels=max_pixels)
         mix = self.mix(styles, style_size=controls.style_size, max_pixels=max_pixels)
-        return self.stylize_picture(picture, mix, controls, masks, max_size=max_size, max_pixels=max_pixels).to_pil()
+        painted = self.stylize_picture(
+            picture, mix, controls, masks, max_size=max_size, max_pixels=max_pixels, quality=quality
+        )
+        return painted.to_pil()
 
     def _find_known(self, source: StyleSource) -> Style | None:
         """Finds a style that has been taken already; None for a picture."""
@@ -402,6 +419,17 @@ class Stylizer(ABC):
                 f"the style {style.name} is not of the model {self.name}: take it again from its picture"
             )
         return style
+
+
+def _open_refiner(quality: Quality, mix: Mix, controls: Controls) -> Refiner:
+    """Makes what refines a painting, before there is one: it complains in time."""
+    if quality not in get_args(Quality):
+        raise ImpastoError(f"quality must be best, or left out, not {quality}")
+    if controls.plain:
+        raise ImpastoError("plain is what the network paints alone, which best quality refines: leave out one of them")
+    with explain_missing("best quality"):
+        from impasto.methods.refine import Refiner
+    return Refiner(mix)
 
 
 def blend_with_photo(photo: Pixels, painted: Pixels, share: float | np.ndarray) -> Pixels:

@@ -96,11 +96,16 @@ print(json.dumps(said))
 
 def test_methods_and_engines_tell_a_missing_extra() -> None:
     code = """
-import impasto, json
-said = {}
-for options in ({"model": "gatys"}, {"engine": "torch"}, {"engine": "openvino"}):
+import impasto, json, numpy
+said, grey = {}, numpy.full((32, 32, 3), 128, numpy.uint8)
+for attempt in (
+    lambda: impasto.load("gatys"),
+    lambda: impasto.load(engine="torch"),
+    lambda: impasto.load(engine="openvino"),
+    lambda: impasto.load().stylize(grey, grey, quality="best"),
+):
     try:
-        impasto.load(**options)
+        attempt()
     except ImportError as error:
         said.update({str(error): error.name})
 print(json.dumps(said))
@@ -109,6 +114,7 @@ print(json.dumps(said))
         "gatys needs torch: pip install impasto[train]": "torch",
         "the engine torch needs torch: pip install impasto[train]": "torch",
         "the engine openvino needs openvino: pip install impasto[openvino]": "openvino",
+        "best quality needs torch: pip install impasto[train]": "torch",
     }
 
 

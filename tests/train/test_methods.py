@@ -76,7 +76,7 @@ def test_the_papers_objective_written_out(tmp_path, vgg19, monkeypatch):
     made = []
 
     def descend(content, objective, options, *_):
-        made.append((content, objective(content, 1.0), options))
+        made.append((content, objective(content, 1.0, content), options))
         return content
 
     monkeypatch.setattr("impasto.methods.optimise.descend", descend)
@@ -217,7 +217,7 @@ def test_frames_before_draw_by_their_weights():
     squares = [(w * (picture.numpy() - f) ** 2).mean() for f, w in zip(frames.numpy(), weights.numpy(), strict=True)]
     assert held(picture).item() == pytest.approx(300 * sum(squares), rel=1e-5)
     options = Descent(iterations=200, optimiser="adam", start="noise")
-    found = descend(picture, lambda content, scale: nothing, options, "test", before)
+    found = descend(picture, lambda content, scale, start: nothing, options, "test", before)
     expected = (frames * weights).sum(0) / weights.sum(0)
     assert torch.allclose(found, expected, atol=0.01)
 

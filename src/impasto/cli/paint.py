@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -100,7 +100,16 @@ def stylize(
     max_size: MaxSizeOption = None,
     max_pixels: MaxPixelsOption = None,
     format: Annotated[str | None, typer.Option(help="jpg, png, webp, avif, tiff, bmp or gif.")] = None,
-    quality: Annotated[int, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = 95,
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="best|1-100",
+            help="best: then optimise the painting until each place looks to VGG-19 like the place of the style's "
+            "picture most like it (nearest neighbours), a minute or two; needs PyTorch. Or 1 to 100: of JPEG, WebP and "
+            "AVIF. Repeatable.",
+            show_default="95",
+        ),
+    ] = None,
     huge: Annotated[
         bool,
         typer.Option(
@@ -171,6 +180,9 @@ def stylize(
     if any(job.out is None for job in jobs) and as_json:
         raise ImpastoError("the picture and --json cannot both go to stdout: name a file with --out")
     shares = read_weights(weights, len(sources))
+    best, compression = _read_quality(quality or [])
+    if huge and best:
+        raise ImpastoError("--quality best refines a painting in one piece, and --huge paints strips: leave out one")
     if resume and not huge:
         raise ImpastoError("--resume goes with --huge: other pictures are painted anew")
     if huge and (max_size or format or max_pixels or any(job.photo in STDIN or job.out is None for job in jobs)):
@@ -190,11 +202,12 @@ def stylize(
         if styles.keys() >= set(job.styles)
     }
     if huge:
-        painted = _paint_files(painter, mixes, controls, batch, masks=mask, quality=quality, resume=resume)
+        painted = _paint_files(painter, mixes, controls, batch, masks=mask, quality=compression, resume=resume)
     else:
-        writing = {"format": format, "quality": quality}
+        writing = {"format": format, "quality": compression}
         masks = [hold_source(one) for one in mask] if mask else None
-        painted = _paint(painter, mixes, controls, batch, writing, masks=masks, max_size=max_size, **limit)
+        options = {"masks": masks, "max_size": max_size, "quality": best} | limit
+        painted = _paint(painter, mixes, controls, batch, writing, **options)
     for job, size, seconds in _track(painted, len(mixes)):
         if job.out is None:
             continue
@@ -205,6 +218,15 @@ def stylize(
         if job in there:
             print(f"impasto: replaced {job.out}", file=sys.stderr)
     batch.finish()
+
+
+def _read_quality(values: list[str]) -> tuple[Literal["best"] | None, int]:
+    """Reads what --quality was given: that of the painting, and that of the file."""
+    numbers = [value for value in values if value != "best"]
+    try:
+        return "best" if "best" in values else None, int(numbers[-1]) if numbers else 95
+    except ValueError:
+        raise ImpastoError(f"quality is best, or from 1 to 100 for the file, not {numbers[-1]}") from None
 
 
 def _plan(

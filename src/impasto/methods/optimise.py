@@ -39,7 +39,8 @@ class Descent:
     Attributes:
         iterations: at the coarsest level; each finer one, which begins with little left to do, takes half as many.
         optimiser: "lbfgs" gets further in as many iterations, "adam" is steadier.
-        start: "content", "noise", or a picture (path or array) to begin with.
+        start: "content", "noise", or a picture (path or array) to begin with; at each finer level an array's detail
+            of that size is put back.
         levels: how many sizes, each twice the one before; None for as many as bring the coarsest short side near
             `coarsest`. Large pictures need it: an optimisation moves nothing further than VGG-19 sees.
         coarsest: see `levels`, in pixels.
@@ -118,7 +119,7 @@ def optimise(
     layers = {*content_layers, *style_layers}
     tv_weight = options.tv_weight / (1.0 if alpha is None else alpha.mean().item())  # a mean over what is seen
 
-    def objective(content: Tensor, scale: float) -> Objective:
+    def objective(content: Tensor, scale: float, start: Tensor) -> Objective:
         with torch.no_grad():
             own = encoder.features(content, layers)
             terms = _terms(loss, [own[layer] for layer in style_layers],
@@ -201,7 +202,7 @@ def _mixed(summaries: Sequence[Summary], weights: Sequence[float]) -> Summary:
 
 def descend(
     content: Tensor,
-    objective: Callable[[Tensor, float], Objective],
+    objective: Callable[[Tensor, float, Tensor], Objective],
     options: Descent,
     label: str,
     before: Sequence[Before] = (),
@@ -212,7 +213,8 @@ def descend(
 
     Args:
         content: [1, 3, H, W] in 0..1.
-        objective: makes the objective of a level from the content at that size, and its scale in 0..1.
+        objective: makes the objective of a level from the content at that size, its scale in 0..1, and the picture that
+            it begins with.
         label: what to call it while it runs.
         before: what the frame is held to, see :func:`hold`.
 
@@ -224,13 +226,18 @@ def descend(
     height, width = content.shape[2:]
     levels = options.levels or 1 + max(0, round(math.log2(min(height, width) / options.coarsest)))
     picture, done = before[0].painting if before else None, 0
+    coarser: Tensor | None = None
     with StopRequest(signal.SIGINT) as stop:
         for level in range(levels - 1 if before else 0, levels):
             scale = 0.5 ** (levels - 1 - level)
             small = rescale(content, scale)
-            start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
+            begun = _start(small, options)
+            start = begun if picture is None else _to_size(picture, *small.shape[2:])
+            if coarser is not None and not isinstance(options.start, str):
+                start = (start + begun - _to_size(coarser, *small.shape[2:])).clamp(0, 1)
+            coarser = begun
             steps = max(1, options.iterations >> level)
-            aim = hold(objective(small, scale), before, options.temporal_weight)
+            aim = hold(objective(small, scale, start), before, options.temporal_weight)
             picture = _minimise(aim, start, steps, done, options, label, stop)
             done += steps
             if stop.asked:

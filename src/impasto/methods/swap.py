@@ -108,7 +108,7 @@ class StyleSwap(Method):
         swapped = partial(self._swapped, styles=styles, regions=regions, strength=strength, alpha=alpha)
         if self.options.inverse == "optimise":
             return descend(
-                content, lambda small, scale: self._objective(swapped(small, scale)), self.options, self.name, before
+                content, lambda small, scale, _: self._objective(swapped(small, scale)), self.options, self.name, before
             )
         with torch.inference_mode():
             decoded: Tensor = self.decode(swapped(content, 1.0))
