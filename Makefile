@@ -1,4 +1,4 @@
-# make demo: a picture in a minute.   make test: everything that must hold before a change lands.
+# make demo: a picture in a minute.   make test: what must hold before a change lands.   make test-all: the slow tests, too.
 # make web: ONNX Runtime for the page in the browser, by npm.   make docs: the documentation, into build/site.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ DEMO := demo/astronaut-hokusai-great-wave.jpg
 ORT := src/impasto/app/web/ort
 ORT_FROM := web/node_modules/onnxruntime-web/dist
 
-.PHONY: demo test lint types web docs clean
+.PHONY: demo test test-all lint types web docs clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -20,9 +20,10 @@ demo: $(VENV)/.installed
 	@echo "The picture: $(DEMO)"
 
 # Two processes of one thread each: with more, they take the cores from each other.
-test: lint types
+test: TESTS = -m "not slow"
+test test-all: lint types
 	@if command -v npm >/dev/null; then $(MAKE) web; else echo "no npm: the page in the browser is not tested"; fi
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -40,7 +40,14 @@ def run(command: str) -> int:
     return exit_.value.code or 0
 
 
-@pytest.mark.parametrize("to", [name for name, known in FORMATS.items() if known.run])
+@pytest.mark.parametrize(
+    "to",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "executorch" else [])
+        for name, known in FORMATS.items()
+        if known.run
+    ],
+)
 def test_a_file_paints_what_the_library_paints(to, painter, content, tmp_path):
     pytest.importorskip(EXTRAS.get(to, "torch"))
     made = write_model(painter, tmp_path / f"net{FORMATS[to].suffix}", size=SIZE)
@@ -55,6 +62,7 @@ def test_a_file_paints_what_the_library_paints(to, painter, content, tmp_path):
     assert np.abs(to_uint8(ours).astype(int) - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_core_ml_is_converted_and_said_not_to_be_run(painter, tmp_path):
     pytest.importorskip("coremltools")
     made = write_model(painter, tmp_path / "net.mlpackage", size=SIZE, style=painter.style("klimt-kiss"))

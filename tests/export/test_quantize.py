@@ -79,6 +79,7 @@ def test_damage_is_noticed(tmp_path):
     impasto.load(folder, precision="fp32")
 
 
+@pytest.mark.slow
 def test_a_model_is_quantized(tmp_path, vgg19, photo, painting, capfd):
     pytest.importorskip("nncf")
     folder = tmp_path / "model"

@@ -147,6 +147,7 @@ def test_a_small_set_is_painted_and_checked_without_a_word_and_without_ray(sourc
         assert (ended.stdout, ended.stderr) == (f"{tmp_path / 'out'}: 2 paintings\nset()\n", "")
 
 
+@pytest.mark.slow
 def test_workers_killed_at_random_moments(cluster, source, undisturbed, tmp_path):
     out, chance = tmp_path / "out", random.Random(1)
     killed = []
@@ -173,6 +174,7 @@ def test_workers_killed_at_random_moments(cluster, source, undisturbed, tmp_path
     assert contents(out) == contents(undisturbed)
 
 
+@pytest.mark.slow
 def test_the_driver_killed_and_started_again(source, undisturbed, tmp_path):
     out = tmp_path / "out"
     command = ["impasto", "dataset", str(source), "--out", str(out), "--strength", "0.5..1", "--engine", "onnxruntime"]

@@ -252,6 +252,7 @@ def storm(service: Service, orders: list[tuple[dict, Image.Image]], photo: bytes
     return seen
 
 
+@pytest.mark.slow
 def test_killed_replicas_lose_no_request(service, painter, small, painting):
     key = service.upload(png(painting), "cat")
     styles = {"klimt-kiss": "klimt-kiss", "munch-scream": "munch-scream", key: painting}
@@ -276,6 +277,7 @@ def test_killed_replicas_lose_no_request(service, painter, small, painting):
     assert outcome(service.stylize(png(small), style=key), orders[2][1]) == "right"
 
 
+@pytest.mark.slow
 def test_a_killed_desk_loses_no_style(service, painter, small, painting):
     key = service.upload(png(painting), "tabby")
     orders = [({"style": key}, painter.stylize(small, painting))] * 2

@@ -367,7 +367,8 @@ def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_p
     ("kind", "arguments"),
     [
         *(("feedforward", {"norm": norm}) for norm in NORMS),
-        *((kind, {}) for kind in ("johnson", "ulyanov")),
+        ("johnson", {}),
+        pytest.param("ulyanov", {}, marks=pytest.mark.slow),
         ("stylebank", {"upsampling": "strided"}),
     ],
 )

@@ -80,6 +80,7 @@ def test_selection_explains_what_is_repeated():
     assert select(torch.cov(torch.from_numpy(variables)), 2).tolist() == [2, 4]
 
 
+@pytest.mark.slow
 def test_a_judge_is_made(vgg19, photo, painting, tmp_path):
     made, photos = tmp_path / "made", tmp_path / "photos"
     shutil.copytree(find_model().folder, made, ignore=NO_JUDGE)

@@ -123,6 +123,7 @@ def test_workers_of_a_loader_draw_each_for_themselves(images: torch.Tensor) -> N
     assert (epochs("spawn", 1).int() - found[: len(images)].int()).abs().max() <= 1  # of as many threads as it likes
 
 
+@pytest.mark.slow
 def test_it_compiles_and_pickles(images: torch.Tensor) -> None:
     augment = RandomStyle(p=0.5, generator=seeded())
     copy = pickle.loads(pickle.dumps(augment))

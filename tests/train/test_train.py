@@ -116,6 +116,7 @@ def test_muon_turns_every_direction_of_a_matrix_alike(vgg19, folders, tmp_path):
     assert spread.max() < 1.3
 
 
+@pytest.mark.slow
 def test_a_fitted_decoder_gives_pictures_back_before_it_is_trained(vgg19, folders, tmp_path, capsys):
     identity = []
     for crops in (0, 40):
@@ -321,6 +322,7 @@ def test_sigterm_saves_and_stops(vgg19, folders, tmp_path):
     assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] >= 3
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(vgg19, folders, tmp_path):
     # What `accelerate launch` does for GPUs, torchrun does for processes on a CPU.
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611",
