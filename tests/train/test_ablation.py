@@ -49,7 +49,9 @@ def test_what_a_decoder_is_made_of(kind):
     assert picture.shape == (2, 3, 32, 40)
 
 
-@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in ("bn", "in") else []) for kind in DECODERS]
+)
 def test_every_decoder_is_trained_and_exported(vgg19, pictures, tmp_path, kind):
     task = make_task("adain", plain_settings("adain", **TINY), decoder=kind)
     content, style = str(pictures / "photos"), str(pictures / "styles")

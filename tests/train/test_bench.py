@@ -62,6 +62,7 @@ def test_the_rival_has_the_operations_and_the_size_that_microast_has():
     assert counter.get_total_flops() / 1e9 == pytest.approx(14.6, abs=0.5)  # as counted on the authors' code
 
 
+@pytest.mark.slow
 def test_every_engine_is_timed_at_every_size(report):
     sizes = sorted({*SIZES, LITE_SIZE} if HAS_LITE else SIZES)
     assert [(row.size, row.engine) for row in report.rows] == [(size, name) for size in sizes for name in RUNS]
@@ -71,6 +72,7 @@ def test_every_engine_is_timed_at_every_size(report):
         assert (row.style is not None) == (row.file is not None) == (row.size in SIZES)
 
 
+@pytest.mark.slow
 def test_shares_and_ratios_follow_from_the_times(report):
     for row in report.rows:
         assert row.gflop == pytest.approx(count_gflop(find_model("adain"), row.size))
@@ -84,6 +86,7 @@ def test_shares_and_ratios_follow_from_the_times(report):
         assert (row.times_lite is not None) == (HAS_LITE and row.size == LITE_SIZE)
 
 
+@pytest.mark.slow
 def test_the_whole_command_is_timed_and_its_memory_measured(report):
     assert [command.engine for command in report.commands] == RUNS
     for command in report.commands:
@@ -91,6 +94,7 @@ def test_the_whole_command_is_timed_and_its_memory_measured(report):
         assert command.megabytes is None or 50 < command.megabytes < 4000
 
 
+@pytest.mark.slow
 def test_report_prints_and_is_json(report):
     made = json.loads(json.dumps(report.to_json()))
     assert made["rows"][0]["content"] == report.rows[0].content

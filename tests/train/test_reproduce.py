@@ -51,6 +51,7 @@ def test_losses_say_how_many_iterations_a_system_is_worth(vgg19, folders, tmp_pa
     assert page.count("<img") == 4 * 4  # photo, style and two systems for each pair
 
 
+@pytest.mark.slow
 def test_speed_gives_ratios_to_the_first_system(vgg19, folders, tmp_path, capsys):
     systems = ["adain", "gatys", "style-swap"]
     paper.speed(*folders, tmp_path, systems=systems, sizes=[48], fast=True, options={"inverse": "network"})
