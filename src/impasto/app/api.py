@@ -139,9 +139,7 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
             mix = studio.mix([*style, *pictures], weight, style_size, [read_box(box) for box in style_box])
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
             shades = studio.colors(palette, colors)
-            controls = Controls(
-                strength, keep_color, stroke_size, style_size, palette=shades, keep=keep, keep_share=keep_share
-            )
+            controls = Controls(strength, keep_color, stroke_size, style_size, shades, keep, keep_share)
             return encode(studio.stylize(content, mix, controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))

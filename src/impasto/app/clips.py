@@ -322,9 +322,7 @@ def add_routes(api: APIRouter, studio: Studio) -> None:
                 raise kind(str(error).replace(str(upload), "the clip")) from None
             mix = studio.mix([*style, *pictures], weight, style_size, [read_box(box) for box in style_box])
             shades = studio.colors(palette, colors)
-            return mix, Controls(
-                strength, keep_color, stroke_size, style_size, palette=shades, keep=keep, keep_share=keep_share
-            )
+            return mix, Controls(strength, keep_color, stroke_size, style_size, shades, keep, keep_share)
 
         try:
             with studio.count_refusals("clip"):

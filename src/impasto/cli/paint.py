@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ from impasto.methods import METHODS
 if TYPE_CHECKING:
     from impasto.controls import Controls, Mix
     from impasto.style import Style
-    from impasto.stylizer import Stylizer
+    from impasto.stylizer import Quality, Stylizer
 
 
 _HUGE = "Large photos"
@@ -220,7 +220,7 @@ def stylize(
     batch.finish()
 
 
-def _read_quality(values: list[str]) -> tuple[Literal["best"] | None, int]:
+def _read_quality(values: list[str]) -> tuple[Quality | None, int]:
     """Reads what --quality was given: that of the painting, and that of the file."""
     numbers = [value for value in values if value != "best"]
     try:

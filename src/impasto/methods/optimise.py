@@ -39,8 +39,8 @@ class Descent:
     Attributes:
         iterations: at the coarsest level; each finer one, which begins with little left to do, takes half as many.
         optimiser: "lbfgs" gets further in as many iterations, "adam" is steadier.
-        start: "content", "noise", or a picture (path or array) to begin with; at each finer level an array's detail
-            of that size is put back.
+        start: "content", "noise", or a picture (path or array) to begin with, whose detail of each finer level is put
+            back there.
         levels: how many sizes, each twice the one before; None for as many as bring the coarsest short side near
             `coarsest`. Large pictures need it: an optimisation moves nothing further than VGG-19 sees.
         coarsest: see `levels`, in pixels.
@@ -70,6 +70,11 @@ class Descent:
         require_at_least(1, history=min(self.history, default=0))
         require_at_least(SMALLEST, coarsest=self.coarsest)
         require_at_least(0, tv_weight=self.tv_weight, temporal_weight=self.temporal_weight)
+
+    @property
+    def start_is_picture(self) -> bool:
+        """Whether a picture of its own is begun with."""
+        return not isinstance(self.start, str) or self.start not in ("content", "noise")
 
 
 class _Term(NamedTuple):
@@ -231,11 +236,12 @@ def descend(
         for level in range(levels - 1 if before else 0, levels):
             scale = 0.5 ** (levels - 1 - level)
             small = rescale(content, scale)
-            begun = _start(small, options)
-            start = begun if picture is None else _to_size(picture, *small.shape[2:])
-            if coarser is not None and not isinstance(options.start, str):
-                start = (start + begun - _to_size(coarser, *small.shape[2:])).clamp(0, 1)
-            coarser = begun
+            start = _start(small, options) if picture is None else _to_size(picture, *small.shape[2:])
+            if options.start_is_picture:
+                begun = _start(small, options)
+                if coarser is not None:
+                    start = (start + begun - _to_size(coarser, *small.shape[2:])).clamp(0, 1)
+                coarser = begun
             steps = max(1, options.iterations >> level)
             aim = hold(objective(small, scale, start), before, options.temporal_weight)
             picture = _minimise(aim, start, steps, done, options, label, stop)
@@ -307,13 +313,13 @@ def _minimise(
 
 def _start(content: Tensor, options: Descent) -> Tensor:
     """The picture to begin with, of the content's size."""
-    if isinstance(options.start, str) and options.start == "content":
+    if options.start_is_picture:
+        given = torch.from_numpy(to_float(fill(read_image(options.start)))).to(content.device)
+        return _to_size(given, *content.shape[2:])
+    if options.start == "content":
         return content
-    if isinstance(options.start, str) and options.start == "noise":
-        noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(options.seed))
-        return noise.to(content.device)
-    given = torch.from_numpy(to_float(fill(read_image(options.start)))).to(content.device)
-    return _to_size(given, *content.shape[2:])
+    noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(options.seed))
+    return noise.to(content.device)
 
 
 def spread(shares: Tensor | None, features: Tensor) -> Tensor | None:

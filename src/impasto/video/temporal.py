@@ -33,10 +33,12 @@ class Sight(NamedTuple):
     """What a source frame has to do with the one before.
 
     Attributes:
+        small: it, as small as it is painted.
         cut: whether it begins another shot.
         motion: since the frame before, of a small version of it; None where that is not looked for, or there is none.
     """
 
+    small: Pixels
     cut: bool
     motion: Motion | None
 
@@ -118,16 +120,16 @@ class TemporalPainter:
 
         A thread of its own may do this ahead of :meth:`paint`, which is then given what it returns.
         """
-        small = shrink(frame)  # which is looked at in a third of the time
+        small = shrink(frame)
         seen, before = _Seen(frame.shape, histogram(small), to_grey(small)), self._before
         self._before = seen
         if before is None:
-            return Sight(cut=False, motion=None)
+            return Sight(small, cut=False, motion=None)
         if seen.shape != before.shape or np.minimum(seen.colors, before.colors).sum() < _CUT:
-            return Sight(cut=True, motion=None)
+            return Sight(small, cut=True, motion=None)
         if self._search is None or self._back:
-            return Sight(cut=False, motion=None)
-        return Sight(False, self._search(before.luma, seen.luma))
+            return Sight(small, cut=False, motion=None)
+        return Sight(small, False, self._search(before.luma, seen.luma))
 
     def paint(
         self,
@@ -159,7 +161,7 @@ class TemporalPainter:
         mix = self._mix if styles is None else self._painter.mix(styles, style_size=controls.style_size)
         plan = self._painter.plan(mix, controls)
         masks = self._masks if masks is None else masks
-        small = shrink(frame)
+        small = sight.small
         regions = coverage = None
         if masks is not None:
             regions, coverage = read_masks(masks, frame.shape[:2], mix.region_weights, may_be_empty=True)
