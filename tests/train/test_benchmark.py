@@ -16,7 +16,15 @@ from skimage import data
 
 from impasto.cli import main
 from impasto.evaluate import benchmark
-from impasto.evaluate.benchmark import bootstrap, cfsd, color_histogram, histogram_loss, sliced_wasserstein, slices
+from impasto.evaluate.benchmark import (
+    Similarities,
+    bootstrap,
+    color_histogram,
+    histogram_loss,
+    sliced_wasserstein,
+    slices,
+)
+from impasto.evaluate.metrics import Observer
 
 
 def features(seed: int, channels: int, *shape: int) -> torch.Tensor:
@@ -32,10 +40,20 @@ def test_cfsd_is_the_divergence_of_self_similarities(monkeypatch):
 
     own, goal = similarity(painted), similarity(photo)
     expected = (np.exp(goal) * (goal - own)).sum()
-    assert cfsd(painted, photo) == pytest.approx(expected, rel=1e-4)
+    assert Similarities(photo).cfsd(painted) == pytest.approx(expected, rel=1e-4)
     monkeypatch.setattr(benchmark, "_ROWS", 10)  # in several pieces
-    assert cfsd(painted, photo) == pytest.approx(expected, rel=1e-4)
-    assert cfsd(photo, photo) == pytest.approx(0, abs=1e-6)
+    assert Similarities(photo).cfsd(painted) == pytest.approx(expected, rel=1e-4)
+    assert Similarities(photo).cfsd(photo) == pytest.approx(0, abs=1e-6)
+
+
+def test_cfsd_of_real_features_is_exact_though_they_differ_little():
+    observe = Observer()
+    photo, painted = (observe.taps(picture)[2] for picture in (data.astronaut()[:96, :96], data.coffee()[:96, :96]))
+    own, goal = (features[0].flatten(1).T.double() / features.shape[1] for features in (painted, photo))
+    own, goal = (log_softmax((vectors @ vectors.T).numpy(), axis=1) for vectors in (own, goal))
+    expected = (np.exp(goal) * (goal - own)).sum()
+    assert 0 < expected < 0.1
+    assert Similarities(photo).cfsd(painted) == pytest.approx(expected, rel=1e-5)
 
 
 def test_histograms_are_those_of_histogan():
