@@ -257,6 +257,7 @@ def test_what_was_done_can_be_undone(page, photo):
     expect(page.locator(".style[value=hokusai-great-wave]")).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.slow
 @needs_runtime
 @needs_browser
 def test_a_brush_says_where_the_second_style_goes(opened, photo, shoot, record_property):
@@ -304,6 +305,7 @@ def test_a_style_of_ones_own(page, model, photo, painting, tmp_path, record_prop
     check_same(downloaded(page), model.stylize(painting, photo, keep_color="match"), record_property, most=4)
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_style_of_ones_own_is_fitted_by_the_server(opened, photo, painting, shoot):
     page = opened["server"]
@@ -515,6 +517,7 @@ def test_what_goes_wrong_is_said_in_words(page, photo, shoot):
     expect(wrong).to_be_empty()
 
 
+@pytest.mark.slow
 @needs_runtime
 @needs_browser
 def test_it_says_what_a_browser_lacks(playwright, address):
@@ -601,6 +604,7 @@ def test_it_fits_a_phone(browser, address, shoot):
         shoot(page, "page-phone-dark", full_page=True)
 
 
+@pytest.mark.slow
 @needs_runtime
 @needs_browser
 def test_any_static_host_will_do_and_after_the_first_visit_none(browser, tmp_path, capsys):

@@ -213,7 +213,7 @@ def test_a_palette_is_kept_with_its_style(compact, painting, tmp_path, photo):
 # Tiles
 
 
-@pytest.mark.parametrize("model", list(WINDOWS), indirect=True)
+@pytest.mark.parametrize("model", ["adain", pytest.param("adain-relu3_1", marks=pytest.mark.slow)], indirect=True)
 def test_tiles_give_the_octave_of_one_piece(model, photo, painting, monkeypatch):
     picture = scaled(photo, 431, 402)  # no multiples of any stride
     a, b = model.style(painting, size=256), model.style(255 - painting, size=256)

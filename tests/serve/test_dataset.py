@@ -210,6 +210,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(cluster, source, undisturbed, small_disk):
     with pytest.raises(ImpastoError, match=r"the disk is full.*; what is done stays, run it again to go on$"):
         again(source, small_disk / "out", workers=2)
@@ -415,6 +416,7 @@ def test_links_to_folders_are_followed_but_never_in_a_circle(tmp_path):
 NO_TEXT = os.fsdecode(b"caf\xe9")
 
 
+@pytest.mark.slow
 def test_names_that_are_no_text_and_others_that_look_like_them(cluster, source, tmp_path, capsys):
     """In a folder, in a shard and of the style. One cannot be read."""
     picture = (source / "cat" / "001.jpg").read_bytes()

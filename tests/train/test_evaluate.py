@@ -213,6 +213,7 @@ def test_figures_are_recorded_in_the_card_of_the_model_they_were_measured_on(eva
     assert find_model(folder).card == other
 
 
+@pytest.mark.slow
 def test_at_scales_there_is_a_row_for_each_that_some_photo_has(scaled, tmp_path):
     names = ["unchanged content", "adain"]
     found = [(row.model, row.scale, row.pairs) for row in scaled.rows]
@@ -228,8 +229,11 @@ def test_at_scales_there_is_a_row_for_each_that_some_photo_has(scaled, tmp_path)
     assert page.count("data:image/jpeg;base64,") == 2 + 1 + 2
     assert page.count("; 1024: content ") == 1
     assert all(f"<td>{row.scale}</td><td>{row.content:.2f}</td>" in page for row in scaled.rows)
+    with pytest.raises(ImpastoError, match="evaluate without scales"):
+        record(scaled, "adain")
 
 
+@pytest.mark.slow
 def test_the_scale_of_a_photo_as_it_is_gives_the_figures_of_that_size(scaled, folders):
     plain = evaluate(["adain"], *folders, engine="onnxruntime", limit=1)
     own = [score for score in scaled.scores if score.photo == "astronaut.png"]
@@ -239,6 +243,7 @@ def test_the_scale_of_a_photo_as_it_is_gives_the_figures_of_that_size(scaled, fo
     assert all("scale" not in entry for key in ("models", "pairs") for entry in plain.to_json()[key])
 
 
+@pytest.mark.slow
 def test_at_a_scale_the_middle_of_the_whole_painting_is_compared(scaled, folders):
     photos, styles = folders
     picture = Image.open(styles / "chelsea.png")
@@ -260,17 +265,16 @@ def test_at_a_scale_the_middle_of_the_whole_painting_is_compared(scaled, folders
     assert score.ssim == pytest.approx(ssim(middle[0], middle[1]))
 
 
+@pytest.mark.slow
 def test_vgg19_looks_once_at_each_photo_and_style_picture_and_painting_at_each_scale(scaled, looks):
     assert looks == [(512, 512, 3)] * (3 + 2 + 3)
 
 
-def test_scales_of_no_photo_and_figures_for_no_card_are_said_in_one_line(scaled, folders):
+def test_scales_of_no_photo_are_said_in_one_line(folders):
     with pytest.raises(ImpastoError, match="no photo has a short side of 4096 pixels or more: take larger ones"):
         evaluate(["adain"], *folders, scales=[4096, 10**9])
     with pytest.raises(ImpastoError, match="scales must be 512 pixels or more, not none"):
         evaluate(["adain"], *folders, scales=())
-    with pytest.raises(ImpastoError, match="evaluate without scales"):
-        record(scaled, "adain")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "511", "512,0", "large", "512,", "", "512.5", "1024", "512 --record"])

@@ -183,6 +183,7 @@ def test_diversity_is_the_mean_logarithm_of_the_distance_to_the_nearest():
     assert torch.isfinite(alike.grad).all()
 
 
+@pytest.mark.slow
 def test_paintings_of_a_photo_are_to_differ_by_their_noise(vgg19, pictures, photo, tmp_path):
     settings = dict(TINY, identity_weight=0, autoencoder_steps=0, diversity_weight=2.0, samples=3)
     chosen = plain_settings("ulyanov", **settings)

@@ -43,6 +43,7 @@ def judge():
     return judge
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_pytorch(model, judge, painting, tmp_path):
     folder, taken = model.model.folder, tmp_path / "model"
     shutil.copytree(folder, taken, ignore=NO_JUDGE)

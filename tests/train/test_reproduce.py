@@ -36,6 +36,7 @@ def rows(path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_losses_say_how_many_iterations_a_system_is_worth(vgg19, folders, tmp_path):
     [evaluation] = paper.losses(*folders, tmp_path, systems=["adain", "style-swap"], sizes=[64], fast=True)
     unchanged, adain, swap = rows(tmp_path / "losses.csv")

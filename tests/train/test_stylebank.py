@@ -27,7 +27,7 @@ from impasto.train.task import make_task
 
 TINY = {"steps": 8, "batch": 2, "crop": 32, "scale": (0.5, 1.0), "lr": 1e-3, "style_size": 48, "autoencoder_steps": 2,
                 "tv_weight": 1, "identity_weight": 0.5, "precision": "fp32", "seed": 3}  # fmt: skip
-LEARNING = dict(TINY, steps=220, crop=64, autoencoder_steps=60, schedule="cosine", lr=3e-3, ema=0.98,
+LEARNING = dict(TINY, steps=140, crop=64, autoencoder_steps=40, schedule="cosine", lr=3e-3, ema=0.98,
                    scale=(0.7, 1.0), style_size=96, style_weight=10, identity_weight=1)  # fmt: skip
 WHOLE, ONE = torch.ones(1, 1, 1, 1), torch.ones(())
 

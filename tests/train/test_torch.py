@@ -107,6 +107,7 @@ class Pictures(Dataset):
         return self.augment(self.images[0])  # the same picture, so that what differs is the style
 
 
+@pytest.mark.slow
 def test_workers_of_a_loader_draw_each_for_themselves(images: torch.Tensor) -> None:
     pictures = Pictures(images)
     pictures[0]  # PyTorch's threads run before the fork

@@ -247,6 +247,7 @@ def test_ctrl_c_before_the_first_frame(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["a.h264", "cat.png"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up_again(video, folder):
     """Killed twice, at places that nobody chose; then all frames are there, once, and look as in one go."""
     count = 130
