@@ -379,9 +379,8 @@ def test_a_cut_out_is_painted_as_if_its_ground_were_not_there(page, model, photo
 
 
 @needs_browser
-@pytest.mark.parametrize(
-    "page", [pytest.param("browser", marks=[needs_runtime, pytest.mark.slow]), "server"], indirect=True
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [pytest.param("browser", marks=needs_runtime), "server"], indirect=True)
 def test_a_large_photo_is_downloaded_whole(page, model, photo, record_property):
     strokes = 0.5 if page.painter == "browser" else 1  # there the second octave is painted by tiles
     photo = np.pad(photo, [(0, 1141), (0, 1487), (0, 0)], mode="symmetric")

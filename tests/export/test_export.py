@@ -199,7 +199,9 @@ def test_the_reach_that_a_card_gives_is_measured(model, request):
     assert measure_reach(load_network(model)) == model.reach
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "ulyanov" else []) for name in NETWORKS]
+)
 def test_content_graph_is_the_network_at_any_size_and_number_of_regions(name, tmp_path):
     torch.manual_seed(0)
     network = make_network(name).eval()

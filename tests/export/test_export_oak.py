@@ -103,6 +103,7 @@ def test_half_precision_is_enough(network, style, photo, picture):
     assert difference.mean() < 0.2
 
 
+@pytest.mark.slow
 def test_files_for_a_camera_were_run_and_compared(camera_files):
     free, fixed, _ = camera_files
     assert free.path.name == "adain-96x64.onnx"

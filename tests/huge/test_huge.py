@@ -165,6 +165,7 @@ class Stop(KeyboardInterrupt):
     pass
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_taken_up_again(painter, folder, monkeypatch):
     Image.open("photo.png").resize((900, 3000)).save("tall.tif")  # three strips
     stylize_file(painter, "tall.tif", STYLE, "whole.tif")

@@ -121,6 +121,7 @@ def test_workers_and_a_rerun_give_the_same_bytes(cluster, source, undisturbed, t
     assert changed == {"001.jpg", "000.jpg"}
 
 
+@pytest.mark.slow
 def test_workers_that_take_over_give_the_same_bytes(cluster, source, undisturbed, tmp_path, monkeypatch):
     for name in ("WORTH", "_TRIAL"):
         monkeypatch.setattr(crew, name, 0.0)

@@ -50,7 +50,7 @@ def test_what_a_decoder_is_made_of(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in ("bn", "in") else []) for kind in DECODERS]
+    "kind", [pytest.param(kind, marks=[] if kind == "concat" else [pytest.mark.slow]) for kind in DECODERS]
 )
 def test_every_decoder_is_trained_and_exported(vgg19, pictures, tmp_path, kind):
     task = make_task("adain", plain_settings("adain", **TINY), decoder=kind)

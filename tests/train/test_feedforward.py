@@ -368,7 +368,7 @@ def test_a_new_style_leaves_all_else_bit_identical(vgg19, pictures, model, tmp_p
     ("kind", "arguments"),
     [
         *(("feedforward", {"norm": norm}) for norm in NORMS),
-        ("johnson", {}),
+        pytest.param("johnson", {}, marks=pytest.mark.slow),
         pytest.param("ulyanov", {}, marks=pytest.mark.slow),
         ("stylebank", {"upsampling": "strided"}),
     ],

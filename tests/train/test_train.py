@@ -213,7 +213,7 @@ INTERRUPTED = """if True:
 """
 
 
-@pytest.mark.parametrize("again_after", [0, 1.2])
+@pytest.mark.parametrize("again_after", [pytest.param(0, marks=pytest.mark.slow), 1.2])
 def test_ctrl_c_saves_and_a_second_one_ends_the_run_at_once(vgg19, folders, tmp_path, again_after):
     """Two at once are one: launchers of several processes hand on what each has had from the terminal."""
     arguments = [*folders, str(tmp_path), str(again_after)]

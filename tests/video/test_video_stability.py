@@ -315,6 +315,7 @@ def test_a_frame_is_held_to_the_nearest_one_before_that_shows_the_same(coffee):
     assert not watcher.seen
 
 
+@pytest.mark.slow
 def test_gatys_keeps_what_stays(vgg19, coffee):
     frames = [shifted(coffee, time)[:64, :96] for time in range(2)]
     motion = Motion(*(part[:64, :96] for part in true_motion()))
