@@ -7,16 +7,18 @@ import math
 import numbers
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from impasto.errors import ImpastoError
 from impasto.files import reason
 
 #: Side in pixels below which reflection padding at an eighth of the size has no room, in our networks and in VGG-19.
 SMALLEST = 16
+
+T = TypeVar("T")
 
 
 def plain(value: Any) -> Any:
@@ -38,6 +40,13 @@ def make_plain(record: Any) -> None:
         value = getattr(record, field.name)
         value = tuple(map(plain, value)) if type(value) is tuple else plain(value)
         object.__setattr__(record, field.name, value)
+
+
+def one_for_each(option: str, values: Sequence[T], count: int) -> Sequence[T | None]:
+    """Gives each of so many styles its value of an option that was given once for all of them, or for each, or not."""
+    if len(values) not in (0, 1, count):
+        raise ImpastoError(f"{len(values)} times {option} for {count} styles: give it once for all, or for each")
+    return values if len(values) == count else [values[0] if values else None] * count
 
 
 def is_number(value: object) -> bool:

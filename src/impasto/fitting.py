@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -33,6 +34,11 @@ LARGEST = 3.0
 _RATE, _STYLE_WEIGHT = 0.05, 28.0
 
 
+def can_fit(painter: Stylizer) -> TypeGuard[GraphStylizer]:
+    """Tells whether a model has what its styles are fitted by."""
+    return isinstance(painter, GraphStylizer) and (painter.model.folder / GRADIENT).is_file()
+
+
 def fit_style(painter: Stylizer, style: Style, steps: int = 40) -> Style:
     """Fits a style to its picture: the style tensor that paints best, found by gradient (Adam, Kingma and Ba 2015).
 
@@ -45,7 +51,7 @@ def fit_style(painter: Stylizer, style: Style, steps: int = 40) -> Style:
         ImpastoError: the model has no graph to fit by, or the style no picture.
     """
     require_at_least(1, steps=steps)
-    if not isinstance(painter, GraphStylizer) or not (painter.model.folder / GRADIENT).is_file():
+    if not can_fit(painter):
         raise ImpastoError(f"{painter.name} cannot fit styles by itself: choose adain, or give --fit-photos")
     if style.picture is None:
         raise ImpastoError(f"the style {style.name} cannot be fitted: give the picture that it is of")

@@ -356,8 +356,14 @@ def _ending(name: str) -> str:
     return "tar" if _SHARD.search(name) else posixpath.splitext(name)[1].lower().removeprefix(".")
 
 
-def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[StoredPicture]:
-    """Finds every picture in folders and in tar shards (as WebDataset has them), here or by URL, in a fixed order."""
+#: A folder or tar shard of pictures (as WebDataset has them), here or by URL, or several of these.
+Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def find_pictures(sources: Sources) -> list[StoredPicture]:
+    """Finds every picture in folders and in tar shards, in a fixed order."""
+    if isinstance(sources, str | os.PathLike):
+        sources = [sources]
     entries = [entry for source in sources for entry in Place(os.fspath(source)).pictures()]
     if not entries:
         raise ImpastoError(

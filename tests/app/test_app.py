@@ -256,7 +256,7 @@ def refused(response, status: int, words: str) -> None:
         ({}, 422, "no style"),
         ({"style_file": b"no picture"}, 415, "cannot read style_file.png"),
         ({"style_file": bomb(4_000_000, 3)}, 415, "style_file.png"),
-        ({"style": "klimt-kiss", "style_box": "0,0,9,9"}, 422, "1 boxes for 0 files of styles"),
+        ({"style": "klimt-kiss", "style_box": "0,0,9,9"}, 422, "style_box is for style_file"),
         ({"style_file": png(np.zeros((9, 9, 3), np.uint8)), "style_box": "0,0,10,9"}, 422, "which is 9 x 9"),
         ({"style": "klimt-kiss", "style_box": "0,0,9", "style_file": b""}, 422, "a box is left, top, right and"),
         ({"style": "klimt-kiss", "palette": "sepia"}, 422, "palette"),
@@ -449,7 +449,7 @@ def test_the_page_is_told_who_paints_and_what_it_may_send(painter):
     with TestClient(build(painter, limits)) as client:
         said = client.get("/page.json").json()
     assert said == {
-        "version": impasto.__version__, "server": True, "browser": site.has_runtime(),
+        "version": impasto.__version__, "server": True, "browser": site.has_runtime(), "fits": True,
         "limits": {"max_upload": 1, "max_clip": 2, "max_clip_seconds": 3, "max_pixels": 4},
     }  # fmt: skip
 

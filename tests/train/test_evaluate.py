@@ -306,3 +306,15 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(pictures, vgg19, tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"text")
     with pytest.raises(ImpastoError, match=r"broken\.jpg: .*not a picture"):
         evaluate(["adain"], tmp_path, styles, size=32)
+
+
+def test_several_folders_count_together(folders, pictures, vgg19, capsys, tmp_path):
+    Image.fromarray(data.coffee()).save(tmp_path / "coffee.png")
+    styles = str(pictures / "styles"), str(tmp_path)
+    command = ["evaluate", "adain", "--content", str(pictures / "photos"), "--size", "64", "--limit", "1", "--json"]
+    with pytest.raises(SystemExit) as exit:
+        main([*command, *(part for folder in styles for part in ("--style", folder))])
+    assert exit.value.code == 0
+    assert [row["pairs"] for row in json.loads(capsys.readouterr().out)["models"]] == [3, 3]
+    with pytest.raises(ImpastoError, match=r"two pictures are called chelsea\.png: rename one"):
+        evaluate(["adain"], pictures / "photos", [pictures / "styles", folders[1]])

@@ -25,6 +25,7 @@ from impasto.app.guard import Guard
 from impasto.app.studio import Studio
 from impasto.errors import ImpastoError
 from impasto.files import reason
+from impasto.fitting import can_fit
 from impasto.graph import GraphStylizer
 from impasto.model import Model
 
@@ -141,6 +142,7 @@ def mount(app: FastAPI, studio: Studio) -> None:
         "version": __version__,
         "server": True,
         "browser": in_browser,
+        "fits": can_fit(studio.painter),
         "limits": {
             "max_upload": limits.max_upload,
             "max_clip": limits.max_clip,

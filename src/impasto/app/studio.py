@@ -22,7 +22,7 @@ from pydantic import StringConstraints
 
 from impasto.alpha import crop_to_visible, fill, has_alpha
 from impasto.app.work import BusyError, LateError, Work
-from impasto.checks import suggest
+from impasto.checks import one_for_each, suggest
 from impasto.controls import STYLE_SIZE, Controls, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.fitting import fit_style
@@ -289,12 +289,12 @@ class Studio:
             raise ImpastoError(f"{len(sources)} styles are more than {MOST_STYLES}, the limit of this server")
         named = [(one, "") if isinstance(one, str) else one for one in sources]
         files = sum(isinstance(source, bytes) for source, _ in named)
-        if boxes and (not files or len(boxes) not in (1, files)):
-            raise ImpastoError(f"{len(boxes)} boxes for {files} files of styles: give one for all of them, or for each")
-        parts = iter(boxes if len(boxes) > 1 else [*boxes] * files)
+        if boxes and not files:
+            raise ImpastoError("style_box is for style_file: send the picture that it is a part of")
+        parts = iter(one_for_each("style_box", boxes, files))
         return Mix(
             [
-                self.style(source, size, name, next(parts, None) if isinstance(source, bytes) else None)
+                self.style(source, size, name, next(parts) if isinstance(source, bytes) else None)
                 for source, name in named
             ],
             weights,

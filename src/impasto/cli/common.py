@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from impasto.checks import one_for_each
 from impasto.errors import ImpastoError
 from impasto.files import is_special
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from impasto.style import Style
     from impasto.stylizer import Stylizer
 
-T = TypeVar("T")
 
 # typer brings its own copy of click, or uses the installed one; both call the base of BadParameter UsageError.
 UsageError: Any = typer.BadParameter.__base__
@@ -225,8 +225,8 @@ def take_styles(
     from impasto.mask import read_box
 
     options = given(size=style_size) | limit
-    corners = _one_for_each("--style-box", list(map(read_box, boxes or [])), len(sources))
-    covers = _one_for_each("--style-mask", list(map(hold_source, masks or [])), len(sources))
+    corners = one_for_each("--style-box", list(map(read_box, boxes or [])), len(sources))
+    covers = one_for_each("--style-mask", list(map(hold_source, masks or [])), len(sources))
     styles: dict[int, Style] = {}
     for number, (source, box, mask) in enumerate(zip(sources, corners, covers, strict=True)):
         with attempt():
@@ -236,13 +236,6 @@ def take_styles(
             "--style-size needs the picture of a style: saved and shipped styles keep the size they have"
         )
     return styles
-
-
-def _one_for_each(option: str, values: list[T], count: int) -> Sequence[T | None]:
-    """Gives each of so many styles its value of an option that was given once for all of them, or for each, or not."""
-    if len(values) not in (0, 1, count):
-        raise ImpastoError(f"{len(values)} times {option} for {count} styles: give it once for all, or for each")
-    return values if len(values) == count else [values[0] if values else None] * count
 
 
 def expand(arguments: Sequence[str], *also: str, attempt: Attempt = nullcontext) -> list[str]:

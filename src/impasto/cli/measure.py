@@ -32,8 +32,10 @@ from impasto.errors import ImpastoError
 
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped models or model folders.")],
-    style: Annotated[str | None, style_option(f"{STYLE_PICTURES}; for a clip any style, too.", "PICTURES")] = None,
-    content: Annotated[str | None, typer.Option(metavar="PICTURES", help=f"{PHOTOS}.")] = None,
+    style: Annotated[
+        list[str] | None, style_option(f"{STYLE_PICTURES}; for a clip any style, too. Repeatable.", "PICTURES")
+    ] = None,
+    content: Annotated[list[str] | None, typer.Option(metavar="PICTURES", help=f"{PHOTOS}. Repeatable.")] = None,
     protocol: Annotated[
         tuple[str, Path] | None,
         typer.Option(
@@ -78,7 +80,7 @@ def evaluate(
     impasto evaluate adain --video clip.mp4 --style munch-scream
     """
     if protocol is not None:
-        if any(value is not None for value in (style, content, video, gap, max_size, scales, html)) or record:
+        if style or content or record or any(value is not None for value in (video, gap, max_size, scales, html)):
             raise ImpastoError("--protocol names its own pictures: leave out all but --limit, --out and the engine")
         name, folder = protocol
         if name != "styleid":
@@ -95,9 +97,9 @@ def evaluate(
         return
     if out is not None:
         raise ImpastoError("--out is for the pairs of a --protocol: leave it out")
-    if style is None:
+    if not style:
         raise ImpastoError("--style is missing: give a folder of style pictures")
-    if (content is None) == (video is None):
+    if bool(content) == bool(video):
         raise ImpastoError("give either --content, a folder of photos, or --video, a clip")
     if video is not None:
         if html is not None or record or scales is not None:
@@ -106,7 +108,7 @@ def evaluate(
 
         clip = given(gap=gap, max_size=max_size, limit=limit)
         steadiness = evaluate_video(
-            models, video, expand([style], ".style"), engine=engine, threads=threads, precision=precision, **clip
+            models, video, expand(style, ".style"), engine=engine, threads=threads, precision=precision, **clip
         )
         if as_json:
             print_json(steadiness.to_json())
@@ -117,7 +119,7 @@ def evaluate(
         raise ImpastoError("--gap is for clips: leave it out without --video")
     from impasto.evaluate import quality, report
 
-    assert content is not None
+    assert content
     if scales is not None and record:
         raise ImpastoError("--record is for one size: leave it out with --scales")
     evaluation = quality.evaluate(
@@ -169,8 +171,8 @@ def reproduce(
         Literal["losses", "speed", "controls", "ablation", "norms"],
         typer.Argument(metavar="losses|speed|controls|ablation|norms", help="Which experiment."),
     ],
-    content: Annotated[str, typer.Option(metavar="PICTURES", help=f"{PHOTOS}.")],
-    style: Annotated[str, style_option(f"{STYLE_PICTURES}.", "PICTURES")],
+    content: Annotated[list[str], typer.Option(metavar="PICTURES", help=f"{PHOTOS}. Repeatable.")],
+    style: Annotated[list[str], style_option(f"{STYLE_PICTURES}. Repeatable.", "PICTURES")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page and the CSV.")] = Path("reproduced"),
     model: Annotated[
         list[str] | None,

@@ -7,12 +7,13 @@ with the paper's losses against the AdaIN target.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from impasto.evaluate.curves import device, loss_curves
 from impasto.nets.adain import DecoderKind
 from impasto.networks import choose_settings
+from impasto.place import Sources
 from impasto.train.adain import AdaINTask
 from impasto.train.data import Pictures
 from impasto.train.task import make_task
@@ -27,8 +28,8 @@ VARIANTS: dict[str, DecoderKind] = {
 
 
 def decoder_curves(
-    content: Sequence[str],
-    style: Sequence[str],
+    content: Sources,
+    style: Sources,
     steps: int = 400,
     settings: Mapping[str, Any] | None = None,
     show: Callable[[str, AdaINTask], None] | None = None,

@@ -14,13 +14,14 @@ from impasto.evaluate.report import LOSSES
 from impasto.image import Pixels
 from impasto.loader import load
 from impasto.model import DEFAULT
+from impasto.place import Sources
 from impasto.progress import track
 
 _STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _CORNERS = 5  # pictures along a side of the interpolation
 
 
-def controls(content: str, style: str, out: Path, *, model: str = DEFAULT, size: int = 512) -> None:
+def controls(content: Sources, style: Sources, out: Path, *, model: str = DEFAULT, size: int = 512) -> None:
     """Shows strength, interpolation between four styles, colour keeping and two regions on one page, and as a CSV.
 
     All as in the paper, see `plain` of :class:`impasto.controls.Controls`: strength 0 is the network's reconstruction.
@@ -34,7 +35,7 @@ def controls(content: str, style: str, out: Path, *, model: str = DEFAULT, size:
     [photo] = squares(content, size, 1).values()
     paintings = squares(style, size, 4)
     if len(paintings) < 4:
-        raise ImpastoError(f"mixing four styles needs 4 style pictures, and {style} has {len(paintings)}")
+        raise ImpastoError(f"mixing four styles needs 4 style pictures, and there are {len(paintings)}")
     stylizer = load(model)
     observe = Observer()
     own = observe(photo)

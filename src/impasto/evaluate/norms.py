@@ -9,7 +9,7 @@ model has painted in that style before.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ with explain_missing(__name__):
     from impasto.evaluate.curves import device, loss_curves
     from impasto.nets.feedforward import NORMS, Norm
     from impasto.networks import choose_settings
-    from impasto.place import find_pictures
+    from impasto.place import Sources, find_pictures
     from impasto.train.data import Pictures
     from impasto.train.task import make_task
 
@@ -36,7 +36,7 @@ IMAGES = ("original", "contrast", "style")
 
 
 def norm_curves(
-    content: Sequence[str],
+    content: Sources,
     style: str,
     *,
     steps: int = 500,

@@ -25,7 +25,7 @@ from impasto.graph import GraphStylizer
 from impasto.image import Pixels, read_image, to_float, to_uint8
 from impasto.loader import load
 from impasto.methods import METHODS, method_options
-from impasto.place import find_pictures
+from impasto.place import Sources, find_pictures
 from impasto.progress import track
 from impasto.style import Style
 from impasto.stylizer import Stylizer
@@ -38,8 +38,8 @@ _SMOOTH = 20  # steps that a point of a loss curve is the mean of
 
 
 def losses(
-    content: str,
-    style: str,
+    content: Sources,
+    style: Sources,
     out: Path,
     *,
     systems: Sequence[str] = SYSTEMS,
@@ -61,7 +61,7 @@ def losses(
         options: of the methods, for each that has them.
     """
     loaded = _load(systems, _FAST if fast else {}, options)
-    photos, paintings = (len(find_pictures([folder])) for folder in (content, style))
+    photos, paintings = (len(find_pictures(folder)) for folder in (content, style))
     counts = [((2, 2) if size == sizes[0] else (1, 1)) if fast else (photos, paintings) for size in sizes]
     _announce(loaded, [(size, a * b) for size, (a, b) in zip(sizes, counts, strict=True)], 50 if fast else 500)
     page = Page("impasto reproduce losses", LOSSES)
@@ -145,7 +145,9 @@ def _announce(loaded: Mapping[str, Stylizer], pictures: Sequence[tuple[int, int]
     print(f"impasto: this will take about {left} here", file=sys.stderr, flush=True)
 
 
-def _gatys_curve(content: str, style: str, size: int, iterations: int) -> tuple[list[int], list[tuple[float, float]]]:
+def _gatys_curve(
+    content: Sources, style: Sources, size: int, iterations: int
+) -> tuple[list[int], list[tuple[float, float]]]:
     """Measures content and style loss of the first pair after every fifth iteration of Gatys' method."""
     [photo], [painting] = squares(content, size, 1).values(), squares(style, size, 1).values()
     observe = Observer()
@@ -188,8 +190,8 @@ def _contact_sheet(evaluation: Evaluation) -> list[list[Cell]]:
 
 
 def speed(
-    content: str,
-    style: str,
+    content: Sources,
+    style: Sources,
     out: Path,
     *,
     systems: Sequence[str] = SYSTEMS,
@@ -320,7 +322,7 @@ def _time_in_turn(jobs: Mapping[tuple[str, int], Callable[[], object]], label: s
 
 
 def ablation(
-    content: str, style: str, out: Path, *, steps: int = 400, settings: Mapping[str, Any] | None = None
+    content: Sources, style: Sources, out: Path, *, steps: int = 400, settings: Mapping[str, Any] | None = None
 ) -> None:
     """Draws loss curves of the paper's decoder variants under equal steps (section 7.1 of the paper).
 
@@ -346,7 +348,7 @@ def ablation(
             for pair in product(photos.values(), paintings.values())
         ])  # fmt: skip
 
-    found = decoder_curves([content], [style], steps, settings, show)
+    found = decoder_curves(content, style, steps, settings, show)
     page = Page("impasto reproduce ablation", "The paper's decoder and its variants after equal steps from equal "
                 f"seeds, on the training crops; means of {_SMOOTH} steps.")  # fmt: skip
     for loss in ("content", "style"):
@@ -358,7 +360,7 @@ def ablation(
     _finish_curves(page, named, out / "ablation")
 
 
-def norms(content: str, style: str, out: Path, *, steps: int = 1000) -> None:
+def norms(content: Sources, style: Sources, out: Path, *, steps: int = 1000) -> None:
     """Draws loss curves of both normalisations on photos as they are, of equal contrast, and of one style.
 
     Figure 1 of the paper compares instance with batch normalisation.
@@ -371,11 +373,11 @@ def norms(content: str, style: str, out: Path, *, steps: int = 1000) -> None:
     """
     from impasto.evaluate.norms import IMAGES, norm_curves
 
-    first = find_pictures([style])[0]
+    first = find_pictures(style)[0]
     with tempfile.TemporaryDirectory() as folder:
         painting = Path(folder, PurePath(first.name).name)
         painting.write_bytes(first.read())
-        curves = norm_curves([content], str(painting), steps=steps)
+        curves = norm_curves(content, str(painting), steps=steps)
     page = Page("impasto reproduce norms", "A feed-forward network learns the style of one picture: content plus "
                 f"weighted style loss, means of {_SMOOTH} steps. {PurePath(first.name).stem}, {IMAGES[0]}, "
                 "contrast-normalised and style-normalised photos.")  # fmt: skip

@@ -16,7 +16,6 @@ texture at large ones.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -43,13 +42,13 @@ with explain_missing(__name__):
 
     from impasto.evaluate.metrics import Observer, psnr, ssim
     from impasto.losses import Statistics
-    from impasto.place import StoredPicture, find_pictures
+    from impasto.place import Sources, StoredPicture, find_pictures
 
 
 def evaluate(
     models: Sequence[str] | Mapping[str, Stylizer],
-    content: str | os.PathLike[str],
-    style: str | os.PathLike[str],
+    content: Sources,
+    style: Sources,
     *,
     size: int = 512,
     scales: Sequence[int] | None = None,
@@ -64,7 +63,7 @@ def evaluate(
     Args:
         models: names of models, model folders or methods, or such as are loaded already, by name. One that was trained
             on certain styles paints in those of them that are named like a style picture's file.
-        content, style: folders of pictures (or tar files of them).
+        content, style: one or more folders of pictures, or tar files of them.
         size: side in pixels, 16 or more, of the squares that photos and styles are brought to; with `scales` only
             styles, to be taken.
         scales: short sides in pixels, 512 or more, to measure at photos that are painted as they are, in squares of 512
@@ -87,7 +86,11 @@ def evaluate(
         raise ImpastoError(f"scales must be {CROP} pixels or more, not {', '.join(map(str, scales)) or 'none'}")
     chosen = sorted(set(scales or ()))
     views: Sequence[int | None] = chosen or [None]
-    photos, paintings = find_pictures([content])[:limit], find_pictures([style])[:style_limit]
+    photos, paintings = find_pictures(content)[:limit], find_pictures(style)[:style_limit]
+    for entries in (photos, paintings):
+        names = [entry.name for entry in entries]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ImpastoError(f"two pictures are called {min(twice)}: rename one, for figures go by their names")
     if not isinstance(models, Mapping):
         models = {str(name): load(name, engine=engine, threads=threads, precision=precision) for name in models}
     if threads is not None:
@@ -207,9 +210,9 @@ def square(entry: StoredPicture, size: int) -> Pixels:
     return center_crop(_read(entry), size)
 
 
-def squares(folder: str, size: int, count: int | None = None) -> dict[str, Pixels]:
-    """Reads the first so many pictures of a folder, scaled and cropped to squares, by name."""
-    return {PurePath(entry.name).stem: square(entry, size) for entry in find_pictures([folder])[:count]}
+def squares(sources: Sources, size: int, count: int | None = None) -> dict[str, Pixels]:
+    """Reads the first so many pictures of folders, scaled and cropped to squares, by name."""
+    return {PurePath(entry.name).stem: square(entry, size) for entry in find_pictures(sources)[:count]}
 
 
 def _average(

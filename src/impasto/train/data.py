@@ -25,7 +25,7 @@ from impasto.alpha import fill
 from impasto.checks import require_at_least
 from impasto.errors import ImpastoError, UnreadableError
 from impasto.image import read_image, resize_short_side
-from impasto.place import StoredPicture, find_pictures
+from impasto.place import Sources, StoredPicture, find_pictures
 from impasto.progress import track
 
 _MEMORY = 8e9  # bytes taken to be free where the system does not tell
@@ -78,7 +78,7 @@ class Pictures:
 
     def __init__(
         self,
-        sources: Sequence[str | os.PathLike[str]],
+        sources: Sources,
         short_side: int = 512,
         device: torch.device | str = "cpu",
         memory: float | None = None,
@@ -99,7 +99,7 @@ class Pictures:
             decoded = track(self._pool.map(self._try_decode, self.entries), f"Decoding {label}", len(self.entries))
             self._decoded = [picture.to(self.device) for picture in decoded if picture is not None]
             if not self._decoded:
-                raise ImpastoError(f"none of the {len(self.entries)} files under {sources[0]} is a readable picture")
+                raise ImpastoError(f"none of the {len(self.entries)} files of {label} is a readable picture")
 
     def __len__(self) -> int:
         return len(self._decoded) if self.resident else len(self.entries)

@@ -359,7 +359,7 @@ async function choosePainter() {
     const words = inBrowser ? "Let the server paint instead." : "Paint in this browser instead: nothing leaves this machine.";
     Object.assign($("#other"), { hidden: false, href: inBrowser ? "?painter=server" : "?painter=browser", textContent: words });
   }
-  if (!inBrowser) return new ServerPainter(site.limits);
+  if (!inBrowser) return new ServerPainter(site);
   if (!site.server) await keep();
   const threads = Number(query.get("threads")) || Math.min(navigator.hardwareConcurrency, 8);
   return new BrowserPainter({ engine: query.get("engine") ?? "auto", threads });

@@ -12,14 +12,14 @@ const AWAY = "The server cannot be reached: is it still running?";
 const BUSY = 500; // ms until a busy server is asked for the next frame
 
 export class ServerPainter {
-  canFit = true;
   canKeep = true;
   #camera = crypto.randomUUID?.() ?? String(Date.now()).padStart(8, "0");
   #photo; // { file, copy, type } and { thumb } once asked for
   #first;
 
-  /** @param {{max_upload: number, max_clip: number}} limits of the server. */
-  constructor(limits) {
+  /** @param {{fits: boolean, limits: {max_upload: number, max_clip: number}}} site what the server says of itself. */
+  constructor({ fits, limits }) {
+    this.canFit = fits;
     this.limits = limits;
   }
 
