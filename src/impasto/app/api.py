@@ -7,7 +7,7 @@ import time
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -16,33 +16,13 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
 from impasto.app import clips
-from impasto.app.fields import (
-    BINARY,
-    Answers,
-    Keep,
-    KeepShare,
-    KeptColor,
-    Masks,
-    MaxSize,
-    PaletteFile,
-    PaletteName,
-    Strength,
-    StrokeSize,
-    StyleBoxes,
-    StyleFiles,
-    Styles,
-    StyleSize,
-    Weights,
-    problems,
-    read_styles,
-)
+from impasto.app.fields import BINARY, Answers, MaxSize, problems
 from impasto.app.form import FormRoute
-from impasto.app.studio import Studio, encode, give_up_when_gone
+from impasto.app.look import Look, look_of
+from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
 from impasto.app.work import BusyError, LateError
-from impasto.controls import STYLE_SIZE, Controls
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
 from impasto.image import ENDINGS
-from impasto.mask import read_box
 from impasto.sheet import caption
 
 Format = Literal["png", "jpg", "webp", "avif", "tiff", "bmp", "gif"]
@@ -111,35 +91,26 @@ def _add_painting(api: APIRouter, studio: Studio) -> None:
     async def stylize(
         request: Request,
         photo: Annotated[UploadFile, File(description="The photo: JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF.")],
-        style: Styles = [],  # noqa: B006 (FastAPI copies it)
-        style_file: StyleFiles = [],  # noqa: B006
-        style_box: StyleBoxes = [],  # noqa: B006
-        weight: Weights = [],  # noqa: B006
-        mask: Masks = [],  # noqa: B006
-        strength: Strength = 1.0,
-        keep_color: KeptColor = None,
-        stroke_size: StrokeSize = 1.0,
-        style_size: StyleSize = STYLE_SIZE,
-        palette: PaletteName = None,
-        palette_file: PaletteFile = None,
-        keep: Keep = None,
-        keep_share: KeepShare = 1.0,
+        mask: Annotated[
+            list[UploadFile],
+            File(
+                description="Where each style goes (white), in the same order: a picture of the photo's shape.",
+                max_length=MOST_STYLES,
+            ),
+        ] = [],  # noqa: B006 (FastAPI copies it)
         max_size: MaxSize = None,
         format: Annotated[Format, Form(description="Of the answer.")] = "png",
         quality: Annotated[int, Form(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95,
+        look: Look = Depends(look_of(studio)),  # noqa: B008
     ) -> Response:
         sent = await photo.read()
-        pictures = await read_styles(style_file, studio.limits.max_upload)
         covers = [await file.read() for file in mask]
-        colors = None if palette_file is None else await palette_file.read()
         start = time.perf_counter()
 
         def job() -> bytes:
             content = studio.picture(sent, "the photo")
-            mix = studio.mix([*style, *pictures], weight, style_size, [read_box(box) for box in style_box])
+            mix, controls = look()
             masks = [studio.picture(data, f"mask {n}") for n, data in enumerate(covers, 1)]
-            shades = studio.colors(palette, colors)
-            controls = Controls(strength, keep_color, stroke_size, style_size, shades, keep, keep_share)
             return encode(studio.stylize(content, mix, controls, masks, max_size), format, quality)
 
         painted = await give_up_when_gone(request, studio.run("api", job))

@@ -15,37 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, File, HTTPException, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, HTTPException, Request, Response, UploadFile
 from fastapi import Path as PathField
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from impasto.app.fields import (
-    BINARY,
-    Answers,
-    Keep,
-    KeepShare,
-    KeptColor,
-    MaxSize,
-    PaletteFile,
-    PaletteName,
-    Strength,
-    StrokeSize,
-    StyleBoxes,
-    StyleFiles,
-    Styles,
-    StyleSize,
-    Weights,
-    problems,
-    read_styles,
-)
+from impasto.app.fields import BINARY, Answers, MaxSize, problems
 from impasto.app.guard import UNFORESEEN
+from impasto.app.look import Look, look_of
 from impasto.app.studio import Studio, give_up_when_gone
 from impasto.app.work import Work
-from impasto.controls import STYLE_SIZE, Controls, Mix
+from impasto.controls import Controls, Mix
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError
-from impasto.mask import read_box
 
 _LOG = logging.getLogger(__name__)
 _USUAL = 30.0  # seconds that a clip takes, before one has been painted
@@ -290,19 +272,8 @@ def add_routes(api: APIRouter, studio: Studio) -> None:
         request: Request,
         response: Response,
         clip: Annotated[UploadFile, File(description="The clip: MP4, MOV, MKV, WebM, AVI, GIF and the like.")],
-        style: Styles = [],  # noqa: B006 (FastAPI copies it)
-        style_file: StyleFiles = [],  # noqa: B006
-        style_box: StyleBoxes = [],  # noqa: B006
-        weight: Weights = [],  # noqa: B006
-        strength: Strength = 1.0,
-        keep_color: KeptColor = None,
-        stroke_size: StrokeSize = 1.0,
-        style_size: StyleSize = STYLE_SIZE,
-        palette: PaletteName = None,
-        palette_file: PaletteFile = None,
-        keep: Keep = None,
-        keep_share: KeepShare = 1.0,
         max_size: MaxSize = _MAX_SIZE,
+        look: Look = Depends(look_of(studio)),  # noqa: B008
     ) -> ClipReport:
         came = time.monotonic()
         folder = tempfile.TemporaryDirectory(prefix="impasto-", ignore_cleanup_errors=True)
@@ -320,15 +291,11 @@ def add_routes(api: APIRouter, studio: Studio) -> None:
             except ImpastoError as error:
                 kind = TooLargeError if isinstance(error, TooLargeError) else UnreadableError
                 raise kind(str(error).replace(str(upload), "the clip")) from None
-            mix = studio.mix([*style, *pictures], weight, style_size, [read_box(box) for box in style_box])
-            shades = studio.colors(palette, colors)
-            return mix, Controls(strength, keep_color, stroke_size, style_size, shades, keep, keep_share)
+            return look()
 
         try:
             with studio.count_refusals("clip"):
                 clips.check_room()
-                pictures = await read_styles(style_file, limits.max_upload)
-                colors = None if palette_file is None else await palette_file.read()
                 await run_in_threadpool(save)
                 mix, controls = await give_up_when_gone(request, studio.work.run(check))
                 job = ClipJob(folder, _name_result(clip.filename), mix, controls, max_size, came)

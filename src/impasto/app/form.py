@@ -25,7 +25,8 @@ class FormRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Checks the form, then does what :meth:`fastapi.routing.APIRoute.get_route_handler` does."""
         handle = super().get_route_handler()
-        fields = {field.alias: field.field_info for field in self.dependant.body_params}
+        parts = self.dependant, *self.dependant.dependencies
+        fields = {field.alias: field.field_info for part in parts for field in part.body_params}
         if not fields:
             return handle
 
