@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
+from screen import screen
 
 import impasto
 
@@ -125,20 +125,9 @@ def test_the_command_says_on_one_line_what_is_missing(arguments, words):
 
 @pytest.fixture
 def display(monkeypatch) -> Iterator[None]:
-    """A screen of 1280 x 800 that nobody sees."""
-    if shutil.which("Xvfb") is None:
-        pytest.skip("needs Xvfb: apt-get install xvfb")
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x800x24"],
-        pass_fds=(writing,), stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    os.close(writing)
-    with open(reading) as number:
-        monkeypatch.setenv("DISPLAY", f":{number.readline().strip()}")
-    yield
-    server.terminate()
-    server.wait(20)
+    with screen() as number:
+        monkeypatch.setenv("DISPLAY", number)
+        yield
 
 
 @needs_pygame
