@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,10 @@ import impasto
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("krita") is None, reason="needs Krita: apt-get install krita python3-pyqt5"),
+    pytest.mark.skipif(
+        not shutil.which("krita") or bool(os.system("/usr/bin/python3 -c 'import PyQt5.QtNetwork'")),
+        reason="needs Krita: apt-get install krita python3-pyqt5",
+    ),
 ]
 PLUGIN = Path(__file__).parents[2] / "examples" / "krita"
 DRIVER = "[Desktop Entry]\nType=Service\nServiceTypes=Krita/PythonPlugin\nX-KDE-Library=driver\nName=driver\n"
