@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
 import re
@@ -26,6 +27,7 @@ _COUNTED = re.compile(r"(/v1/(?:stylize|styles|clips)|/healthz|/metrics)(?:/.*)?
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>\d{0,5}))?", re.ASCII)
 _CLOSE = {"connection": "close"}
 _GRACE, _SLOWEST = 30.0, 1000  # seconds for a body to come, and one more for each so many bytes of it
+_LINGER = 5.0  # seconds in which what is still being sent is let go by, after an answer
 # Nothing is loaded from anywhere else, no script stands in a page, and no other site can show one of ours in a frame.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
@@ -78,9 +80,16 @@ class Guard:
         status, path = 0, scope["path"].removeprefix(scope.get("root_path", ""))
         method = scope["method"]
         body: bytes | None = None
+        read, closing = False, False
+
+        async def receive_noted() -> Message:
+            nonlocal read
+            message = await receive()
+            read = not message.get("more_body", False)
+            return message
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status, body
+            nonlocal status, body, closing
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -92,12 +101,21 @@ class Guard:
                     body = _say(_NO_RANGE)  # the one error that Starlette answers by itself, without raising it
                     headers.update({"content-type": "application/json", "content-length": str(len(body))})
                 body = b"" if method == "HEAD" else body
+                closing = headers.get("connection") == "close"
             elif body is not None:
                 message = {**message, "body": body}
+            if closing and not read and message["type"] == "http.response.body":
+                # Closed with more to read, the connection would be reset, and the answer lost.
+                await send({**message, "more_body": True})
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LINGER):
+                        while not read:
+                            await receive_noted()
+                message = {"type": "http.response.body"}
             await send(message)
 
         try:
-            await self._pass_on(path, scope, receive, send_guarded)
+            await self._pass_on(path, scope, receive_noted, send_guarded)
         except ClientDisconnect:
             status = 499  # nobody is there to be told
         except Exception:  # whoever runs the server is told what went wrong, the client only that something did
