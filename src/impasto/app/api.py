@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from impasto import __version__
 from impasto.app import clips
-from impasto.app.fields import BINARY, Answers, MaxSize, problems
+from impasto.app.answers import BINARY, Answers, problems
 from impasto.app.form import FormRoute
-from impasto.app.look import Look, look_of
+from impasto.app.look import Look, MaxSize, look_of
 from impasto.app.studio import MOST_STYLES, Studio, encode, give_up_when_gone
 from impasto.app.work import BusyError, LateError
 from impasto.errors import ImpastoError, TooLargeError, UnreadableError

@@ -21,9 +21,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from impasto.app.fields import BINARY, Answers, MaxSize, problems
+from impasto.app.answers import BINARY, Answers, problems
 from impasto.app.guard import UNFORESEEN
-from impasto.app.look import Look, look_of
+from impasto.app.look import Look, MaxSize, look_of
 from impasto.app.studio import Studio, give_up_when_gone
 from impasto.app.work import Work
 from impasto.controls import Controls, Mix

@@ -104,7 +104,8 @@ class Guard:
                 closing = headers.get("connection") == "close"
             elif body is not None:
                 message = {**message, "body": body}
-            if closing and not read and message["type"] == "http.response.body":
+            ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if ends and closing and not read:
                 # Closed with more to read, the connection would be reset, and the answer lost.
                 await send({**message, "more_body": True})
                 with contextlib.suppress(TimeoutError):

@@ -17,6 +17,7 @@ from impasto.people import People
 
 #: Takes the styles that a form names or holds, which is work for a thread.
 Look = Callable[[], tuple[Mix, Controls]]
+MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Of the result's long side in pixels.")]
 
 
 def look_of(studio: Studio) -> Callable[..., Awaitable[Look]]:

@@ -220,7 +220,7 @@ def run_benchmark(
         ImpastoError: a model, the folder or a picture cannot be read, `out` is of something else or cannot be written,
             or the VGG-19 weights are not on this machine.
     """
-    photos, artworks = (find_pictures([os.path.join(folder, name)]) for name in ("content", "style"))
+    photos, artworks = (find_pictures(os.path.join(folder, name)) for name in ("content", "style"))
     photos = photos[:limit]
     loaded = [(str(name), load(name, engine=engine, threads=threads, precision=precision)) for name in models]
     painters = {f"{name} {painter.fingerprint[:8]}": painter for name, painter in loaded}  # other weights, other lines

@@ -99,7 +99,9 @@ class Pictures:
             decoded = track(self._pool.map(self._try_decode, self.entries), f"Decoding {label}", len(self.entries))
             self._decoded = [picture.to(self.device) for picture in decoded if picture is not None]
             if not self._decoded:
-                raise ImpastoError(f"none of the {len(self.entries)} files of {label} is a readable picture")
+                raise ImpastoError(
+                    f"none of the {len(self.entries)} {label} is readable, {self.entries[0].name} to begin with"
+                )
 
     def __len__(self) -> int:
         return len(self._decoded) if self.resident else len(self.entries)

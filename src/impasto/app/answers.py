@@ -1,18 +1,15 @@
-"""What routes have in common in the API's schema: files that they answer with, and errors."""
+"""What routes' answers have in common in the API's schema: files, and errors."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Form
 from pydantic import BaseModel, Field
 
 #: What a route says of its answers, by status.
 Answers = dict[int | str, dict[str, Any]]
 #: The schema of an answer that is a file.
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-
-MaxSize = Annotated[int | None, Form(ge=16, le=100_000, description="Of the result's long side in pixels.")]
 
 
 class Problem(BaseModel):
